@@ -1,0 +1,150 @@
+/* fastrnn: recurrent layers on a CPU. The C interface.
+ *
+ * One call runs one layer in one direction over a whole schedule of sequences. The caller owns all memory: ask
+ * fastrnn_query for the sizes, pack the weights, call forward, then backward. Every function returns a status;
+ * nothing prints, aborts, allocates or keeps a reference.
+ *
+ * Sizes: T time steps, B batch, I input size, H hidden size, G gates (LSTM 4: i,f,g,o; GRU 3: r,z,n; RNN 1).
+ * Equations, weight layouts and gate order are those of torch.nn (docs/math.md).
+ */
+#ifndef FASTRNN_H
+#define FASTRNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum fastrnn_status {
+    FASTRNN_OK = 0,
+    FASTRNN_BAD_CELL,     /* cell is not a fastrnn_cell */
+    FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
+    FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it */
+    FASTRNN_BAD_SIZE,     /* a negative size or thread count */
+    FASTRNN_BAD_SCHEDULE, /* active grows, or a row, first or last entry is out of range */
+    FASTRNN_NULL_POINTER, /* a required pointer is null */
+    FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
+};
+
+enum fastrnn_cell {
+#define FASTRNN_CELL(name, gates) FASTRNN_CELL_##name,
+#include "cells.def"
+#undef FASTRNN_CELL
+    FASTRNN_CELL_COUNT
+};
+
+enum fastrnn_dtype { FASTRNN_F32, FASTRNN_F64, FASTRNN_DTYPE_COUNT };
+
+/* The order in which (t, b) rows are visited (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
+ * row t*B + b of the sequence tensors belongs to sequence i at step s where row[offset(s) + i] = t*B + b and
+ * offset(s) = active[0] + … + active[s-1]. No row may be visited twice. */
+struct fastrnn_schedule {
+    int64_t steps;         /* S */
+    const int64_t *active; /* [S], never growing */
+    const int64_t *row;    /* [sum of active], each in 0 … T*B - 1 */
+    const int64_t *first;  /* [active[0]]: row of h0 that the sequence starts from; -1: the zero state */
+    const int64_t *last;   /* [active[0]]: row of h_n that the sequence's last state goes to; -1: nowhere */
+};
+
+struct fastrnn_problem {
+    enum fastrnn_cell cell;
+    enum fastrnn_dtype dtype;
+    int backend; /* an index below fastrnn_backend_count() */
+    int threads; /* at most this many threads; at least 1 */
+    int64_t T, B, I, H;
+    const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
+};
+
+/* Bytes that the caller provides. No alignment is required of any buffer. */
+struct fastrnn_sizes {
+    size_t packed_forward, packed_backward; /* do not depend on T, B, schedule and threads */
+    size_t reserve;                         /* does not depend on threads */
+    size_t scratch_forward, scratch_backward;
+};
+
+/* Weights in torch's layout, C-contiguous: w_ih [G*H, I], w_hh [G*H, H], b_ih and b_hh [G*H] or null for zero. */
+struct fastrnn_weights {
+    const void *w_ih, *w_hh, *b_ih, *b_hh;
+};
+
+/* Parameter gradients in the same layout. The call adds to them; null: not wanted. */
+struct fastrnn_weight_gradients {
+    void *w_ih, *w_hh, *b_ih, *b_hh;
+};
+
+/* A (T, B, n) tensor or a (B, n) matrix whose last axis is contiguous. Strides count elements and may be negative.
+ * Element (t, b, j) lies at data[t*stride_t + b*stride_b + j]. */
+struct fastrnn_view {
+    void *data;
+    ptrdiff_t stride_t, stride_b;
+};
+
+struct fastrnn_const_view {
+    const void *data;
+    ptrdiff_t stride_t, stride_b;
+};
+
+/* Outputs must not overlap each other or any input. States are (B, H); c0 and c_n belong to the LSTM alone. */
+struct fastrnn_forward_args {
+    const void *packed;               /* from fastrnn_pack_forward */
+    struct fastrnn_const_view x;      /* (T, B, I) */
+    struct fastrnn_const_view h0, c0; /* data null: zero */
+    struct fastrnn_view y;            /* (T, B, H); rows that the schedule does not visit are left alone */
+    struct fastrnn_view h_n, c_n;     /* data null: not wanted */
+    void *reserve;                    /* null: inference; else filled for fastrnn_backward */
+    void *scratch;
+};
+
+struct fastrnn_backward_args {
+    const void *packed;                     /* from fastrnn_pack_backward */
+    struct fastrnn_const_view x, h0, c0, y; /* as given to and written by fastrnn_forward */
+    const void *reserve;                    /* as written by fastrnn_forward; only read */
+    struct fastrnn_const_view dy;           /* (T, B, H); data null: zero */
+    struct fastrnn_const_view dh_n, dc_n;   /* data null: zero */
+    struct fastrnn_view dx;                 /* (T, B, I), overwritten; data null: not wanted */
+    struct fastrnn_view dh0, dc0;           /* overwritten; data null: not wanted */
+    struct fastrnn_weight_gradients d;      /* added to */
+    void *scratch;
+};
+
+enum fastrnn_status fastrnn_query(const struct fastrnn_problem *problem, struct fastrnn_sizes *sizes);
+enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *problem,
+                                         const struct fastrnn_weights *weights, void *packed);
+enum fastrnn_status fastrnn_pack_backward(const struct fastrnn_problem *problem,
+                                          const struct fastrnn_weights *weights, void *packed);
+enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *problem,
+                                    const struct fastrnn_forward_args *args);
+enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *problem,
+                                     const struct fastrnn_backward_args *args);
+
+const char *fastrnn_status_message(enum fastrnn_status status);
+
+/* Cells: their names ("lstm", …) and numbers of gates. */
+const char *fastrnn_cell_name(enum fastrnn_cell cell);
+int fastrnn_cell_gates(enum fastrnn_cell cell);
+
+/* Backends, best first. One that this CPU cannot run is listed all the same. */
+int fastrnn_backend_count(void);
+const char *fastrnn_backend_name(int backend);
+int fastrnn_backend_runs_here(int backend);
+int fastrnn_backend_has_fma(int backend); /* backends with FMA agree in every bit */
+int fastrnn_backend_vector_length(int backend, enum fastrnn_dtype dtype);
+int fastrnn_best_backend(void);
+
+/* Threads. */
+const char *fastrnn_openmp_version(void); /* "none" in a build without OpenMP */
+int fastrnn_max_threads(void);            /* what OpenMP would use now; 1 in a child of fork() and without OpenMP */
+int fastrnn_is_forked(void);              /* this process is a fork of one that had loaded fastrnn */
+
+/* The activations that the cells use, for tests: y[j] = f(x[j]) for j < n. */
+enum fastrnn_activation { FASTRNN_TANH, FASTRNN_SIGMOID, FASTRNN_ACTIVATION_COUNT };
+enum fastrnn_status fastrnn_activate(int backend, enum fastrnn_dtype dtype, enum fastrnn_activation activation,
+                                     int64_t n, const void *x, void *y);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

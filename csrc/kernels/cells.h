@@ -1,0 +1,18 @@
+/* All cells of the registry. */
+#ifndef FASTRNN_CELLS_H
+#define FASTRNN_CELLS_H
+
+#include "cells/gru.h"
+#include "cells/lstm.h"
+#include "cells/rnn.h"
+
+static const struct cell *cell_of(const enum fastrnn_cell cell) {
+    static const struct cell *const cells[] = {
+#define FASTRNN_CELL(name, gates) [FASTRNN_CELL_##name] = &cell_##name,
+#include "../cells.def"
+#undef FASTRNN_CELL
+    };
+    return cells[cell];
+}
+
+#endif

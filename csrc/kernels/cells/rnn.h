@@ -1,0 +1,49 @@
+/* The simple recurrent network of Elman (1990), in torch.nn's form: h = tanh(a) or h = max(a, 0). */
+#ifndef FASTRNN_CELLS_RNN_H
+#define FASTRNN_CELLS_RNN_H
+
+#include "../activations.h"
+#include "../cell.h"
+
+ALWAYS_INLINE void rnn_tanh_forward(const struct cell_forward_in *const in, struct cell_forward_out *const out) {
+    out->h = vtanh(in->a[0]);
+}
+
+ALWAYS_INLINE void rnn_tanh_backward(const struct cell_backward_in *const in, struct cell_backward_out *const out) {
+    out->slots[0] = in->dh * vfma(-in->h, in->h, vsplat(1));
+}
+
+/* A NaN is kept, as torch does: a <= 0 is false for it. */
+ALWAYS_INLINE void rnn_relu_forward(const struct cell_forward_in *const in, struct cell_forward_out *const out) {
+    const vreal zero = vsplat(0);
+    out->h = vselect(in->a[0] <= zero, zero, in->a[0]);
+}
+
+ALWAYS_INLINE void rnn_relu_backward(const struct cell_backward_in *const in, struct cell_backward_out *const out) {
+    const vreal zero = vsplat(0);
+    out->slots[0] = vselect(in->h <= zero, zero, in->dh);
+}
+
+static const struct cell cell_rnn_tanh = {
+    .gates = 1,
+    .apart = NO_GATE,
+    .saved = 0,
+    .saved_c = NO_GATE,
+    .slots = 1,
+    .reads_h = true,
+    .forward = rnn_tanh_forward,
+    .backward = rnn_tanh_backward,
+};
+
+static const struct cell cell_rnn_relu = {
+    .gates = 1,
+    .apart = NO_GATE,
+    .saved = 0,
+    .saved_c = NO_GATE,
+    .slots = 1,
+    .reads_h = true,
+    .forward = rnn_relu_forward,
+    .backward = rnn_relu_backward,
+};
+
+#endif

@@ -1,0 +1,242 @@
+/* The products: every one is a loop of tiles over rows and blocks. tile_each owns that loop; a product adds where its
+ * operands lie, what the accumulators start from and where they go.
+ *
+ *     project        gates[row] = b + x[row] w_ih'             rows of a chunk of steps
+ *     input_gradient dx[row] = slots[row] w_ih                 k over gates and units
+ *     weight_gradient  dw[u] += sum over rows slots[row][u] x[row]   k over rows, in the order backward visits them
+ */
+#ifndef FASTRNN_GEMM_H
+#define FASTRNN_GEMM_H
+
+#include "../team.h"
+#include "pack.h"
+#include "tile.h"
+
+/* One tile at (row, block) of `job`; a product that is no cell's step takes no cell. */
+typedef void tile_body(const struct cell *cell, struct tile_shape shape, const void *job, int64_t row, int64_t block);
+
+/* Blocks [begin, end) in strips of Q: a strip's panels are reused from cache by all its row tiles. */
+ALWAYS_INLINE int64_t tile_strips(const struct cell *const cell, const int Q, const int G, tile_body *const body,
+                                  const void *const job, const struct team_range rows, int64_t block,
+                                  const int64_t end) {
+    const struct tile_cut cut = tile_cut_rows(rows.end - rows.begin, TILE_ROWS(G));
+    for (; block + Q <= end; block += Q) {
+        int64_t row = rows.begin;
+        for (int64_t tile = 0; tile < cut.tiles; tile++) {
+            const int R = tile_cut_height(&cut, tile);
+            switch (R) {
+            case 2:
+                body(cell, (struct tile_shape){2, Q, G}, job, row, block);
+                break;
+            case 3:
+                body(cell, (struct tile_shape){3, Q, G}, job, row, block);
+                break;
+            case 4:
+                if (TILE_ROWS(G) >= 4) {
+                    body(cell, (struct tile_shape){4, Q, G}, job, row, block);
+                }
+                break;
+            case 5:
+                if (TILE_ROWS(G) >= 5) {
+                    body(cell, (struct tile_shape){5, Q, G}, job, row, block);
+                }
+                break;
+            case 6:
+                if (TILE_ROWS(G) >= 6) {
+                    body(cell, (struct tile_shape){6, Q, G}, job, row, block);
+                }
+                break;
+            case 7:
+                if (TILE_ROWS(G) >= 7) {
+                    body(cell, (struct tile_shape){7, Q, G}, job, row, block);
+                }
+                break;
+            case 8:
+                if (TILE_ROWS(G) >= 8) {
+                    body(cell, (struct tile_shape){8, Q, G}, job, row, block);
+                }
+                break;
+            default:
+                break;
+            }
+            row += R;
+        }
+    }
+    return block;
+}
+
+ALWAYS_INLINE int64_t tile_strips_one_row(const struct cell *const cell, const int Q, const int G,
+                                          tile_body *const body, const void *const job, const int64_t row,
+                                          int64_t block, const int64_t end) {
+    for (; block + Q <= end; block += Q) {
+        body(cell, (struct tile_shape){1, Q, G}, job, row, block);
+    }
+    return block;
+}
+
+/* All tiles of rows x blocks, where a block has G panels. */
+ALWAYS_INLINE void tile_each(const struct cell *const cell, const int G, tile_body *const body, const void *const job,
+                             const struct team_range rows, const struct team_range blocks) {
+    int64_t block = blocks.begin;
+    if (rows.end - rows.begin == 1) {
+        block = tile_strips_one_row(cell, TILE_BLOCKS_ONE_ROW(G), G, body, job, rows.begin, block, blocks.end);
+        if (G == 1) {
+            block = tile_strips_one_row(cell, 4, G, body, job, rows.begin, block, blocks.end);
+            block = tile_strips_one_row(cell, 2, G, body, job, rows.begin, block, blocks.end);
+        }
+        tile_strips_one_row(cell, 1, G, body, job, rows.begin, block, blocks.end);
+        return;
+    }
+    block = tile_strips(cell, TILE_BLOCKS(G), G, body, job, rows, block, blocks.end);
+    if (G == 1) {
+        block = tile_strips(cell, 2, G, body, job, rows, block, blocks.end);
+        tile_strips(cell, 1, G, body, job, rows, block, blocks.end);
+    }
+}
+
+/* ---- project ---- */
+
+struct project_job {
+    int64_t I;
+    const real *x; /* rows of x_row reals */
+    const real *w; /* packed w_ih */
+    const real *b; /* packed b_x */
+    real *gates;   /* rows of gates_row reals: [NB][G][VL] */
+    ptrdiff_t x_row, gates_row;
+};
+
+ALWAYS_INLINE void project_tile(const struct cell *const none, const struct tile_shape shape, const void *const job, const int64_t row,
+                                const int64_t block) {
+    const struct project_job *const p = job;
+    (void)none;
+    const int P = shape.Q * shape.G;
+    struct tile tile;
+#pragma GCC unroll 16
+    for (int r = 0; r < shape.R; r++) {
+#pragma GCC unroll 16
+        for (int panel = 0; panel < P; panel++) {
+            tile.acc[r][panel] = vload(p->b + (block * shape.G + panel) * VL);
+        }
+    }
+    tile_multiply(&tile, shape, p->I, (struct tile_rows){p->x + row * p->x_row, p->x_row, 1},
+                  (struct tile_panels){p->w + block * p->I * shape.G * VL, p->I * shape.G * VL});
+#pragma GCC unroll 16
+    for (int r = 0; r < shape.R; r++) {
+#pragma GCC unroll 16
+        for (int panel = 0; panel < P; panel++) {
+            vstore(p->gates + (row + r) * p->gates_row + (block * shape.G + panel) * VL, tile.acc[r][panel]);
+        }
+    }
+}
+
+/* ---- products with gate gradients ---- */
+
+/* Gate gradients of one side (input or hidden): [NB][rows][slots][VL], data at the side's first slot. */
+struct gradient_slots {
+    const real *data;
+    int gates, slots;
+    int64_t H;
+    ptrdiff_t block;
+};
+
+/* acc += slots[row …] w, with k running over the gates and, within a gate, over the units. */
+ALWAYS_INLINE void tile_multiply_slots(struct tile *const tile, const struct tile_shape shape,
+                                       const struct gradient_slots *const d, const int64_t row, const real *w) {
+    const ptrdiff_t panel = d->gates * d->H * VL;
+    const int64_t whole = d->H / VL;
+    for (int gate = 0; gate < d->gates; gate++) {
+        const real *at = d->data + (row * d->slots + gate) * VL;
+        const ptrdiff_t step = d->slots * VL;
+        for (int64_t block = 0; block < whole; block++) {
+            tile_multiply(tile, shape, VL, (struct tile_rows){at, step, 1}, (struct tile_panels){w, panel});
+            at += d->block;
+            w += VL * VL;
+        }
+        tile_multiply(tile, shape, d->H % VL, (struct tile_rows){at, step, 1}, (struct tile_panels){w, panel});
+        w += d->H % VL * VL;
+    }
+}
+
+struct input_gradient_job {
+    struct gradient_slots d;
+    const real *w;                    /* packed w_ih transpose */
+    const struct layout_place *place; /* of each row */
+    struct fastrnn_view dx;
+    int64_t I;
+};
+
+ALWAYS_INLINE void input_gradient_tile(const struct cell *const none, const struct tile_shape shape, const void *const job, const int64_t row,
+                                       const int64_t block) {
+    const struct input_gradient_job *const p = job;
+    (void)none;
+    struct tile tile;
+    tile_clear(&tile, shape);
+    tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->d.gates * p->d.H * VL);
+#pragma GCC unroll 16
+    for (int r = 0; r < shape.R; r++) {
+        const struct layout_place place = p->place[row + r];
+        real *const dx = (real *)p->dx.data + place.t * p->dx.stride_t + place.b * p->dx.stride_b;
+#pragma GCC unroll 16
+        for (int q = 0; q < shape.Q; q++) {
+            vstore_n(dx + (block + q) * VL, tile.acc[r][q], lanes_of_block(block + q, p->I));
+        }
+    }
+}
+
+/* dw[gate*H + u][n] += sum over k of slots[k][gate][u] * x[k][n]. A row of the tile is a lane of a slot. */
+struct weight_gradient_job {
+    const real *d; /* slots of one unit block, at the side's first slot: rows k of d_row reals */
+    const int *slot_gate;
+    const real *x; /* panels [block][k][VL], blocks x_block reals apart */
+    real *dw;
+    ptrdiff_t d_row, x_block;
+    int64_t H, N, K;
+    int64_t unit; /* the unit block's first */
+};
+
+ALWAYS_INLINE real *weight_gradient_row(const struct weight_gradient_job *const p, const int64_t row) {
+    const int64_t unit = p->unit + row % VL;
+    return unit < p->H ? p->dw + (p->slot_gate[row / VL] * p->H + unit) * p->N : NULL;
+}
+
+ALWAYS_INLINE void weight_gradient_tile(const struct cell *const none, const struct tile_shape shape, const void *const job, const int64_t row,
+                                        const int64_t block) {
+    const struct weight_gradient_job *const p = job;
+    (void)none;
+    struct tile tile;
+    tile_clear(&tile, shape);
+#pragma GCC unroll 16
+    for (int r = 0; r < shape.R; r++) {
+        const real *const dw = weight_gradient_row(p, row + r);
+        if (dw) {
+#pragma GCC unroll 16
+            for (int q = 0; q < shape.Q; q++) {
+                tile.acc[r][q] = vload_n(dw + (block + q) * VL, lanes_of_block(block + q, p->N));
+            }
+        }
+    }
+    tile_multiply(&tile, shape, p->K, (struct tile_rows){p->d + row, 1, p->d_row},
+                  (struct tile_panels){p->x + block * p->x_block, p->x_block});
+#pragma GCC unroll 16
+    for (int r = 0; r < shape.R; r++) {
+        real *const dw = weight_gradient_row(p, row + r);
+        if (dw) {
+#pragma GCC unroll 16
+            for (int q = 0; q < shape.Q; q++) {
+                vstore_n(dw + (block + q) * VL, tile.acc[r][q], lanes_of_block(block + q, p->N));
+            }
+        }
+    }
+}
+
+/* db[gate*H + u] += sum over k of slots[k][gate][u], for one unit block and one gate; k ascending. */
+static void bias_gradient(const real *const d, const ptrdiff_t d_row, const int64_t K, real *const db,
+                          const int lanes) {
+    vreal sum = vload_n(db, lanes);
+    for (int64_t k = 0; k < K; k++) {
+        sum += vload(d + k * d_row);
+    }
+    vstore_n(db, sum, lanes);
+}
+
+#endif

@@ -1,0 +1,73 @@
+/* Weights from torch's layout into the order in which the tile streams them (layout.h). Lanes beyond the last unit or
+ * input are zero. */
+#ifndef FASTRNN_PACK_H
+#define FASTRNN_PACK_H
+
+#include "../layout.h"
+#include "cell.h"
+
+static inline int lanes_of_block(const int64_t block, const int64_t n) {
+    const int64_t left = n - block * VL;
+    return left < VL ? (int)left : VL;
+}
+
+/* to[block][k][g][VL] from w[(g*H + u)*K + k]: a transpose, VL by VL elements at a time. */
+static void pack_units(const int G, const int64_t H, const int64_t K, const real *const w, real *const to) {
+    for (int64_t block = 0; block < layout_blocks(H, VL); block++) {
+        const int lanes = lanes_of_block(block, H);
+        for (int g = 0; g < G; g++) {
+            const real *const from = w + (g * H + block * VL) * K;
+            real *const panel = to + (block * K * G + g) * VL;
+            for (int64_t k = 0; k < K; k++) {
+                vreal v = {0};
+                for (int lane = 0; lane < lanes; lane++) {
+                    v[lane] = from[lane * K + k];
+                }
+                vstore(panel + k * G * VL, v);
+            }
+        }
+    }
+}
+
+/* to[block][slot][u][VL] from w[(gate*H + u)*N + n]: a copy, block by block. */
+static void pack_transpose(const struct cell *const cell, const int first_slot, const int64_t H, const int64_t N,
+                           const real *const w, real *const to) {
+    for (int64_t block = 0; block < layout_blocks(N, VL); block++) {
+        const int lanes = lanes_of_block(block, N);
+        for (int slot = 0; slot < cell->gates; slot++) {
+            const real *const from = w + cell->slot_gate[first_slot + slot] * H * N + block * VL;
+            real *const panel = to + (block * cell->gates + slot) * H * VL;
+            for (int64_t u = 0; u < H; u++) {
+                vstore(panel + u * VL, vload_n(from + u * N, lanes));
+            }
+        }
+    }
+}
+
+/* to[block][g][VL] = b_ih + b_hh, leaving b_hh of the gate that stays apart to `apart` [block][VL]. */
+static void pack_biases(const struct cell *const cell, const int64_t H, const real *const b_ih,
+                        const real *const b_hh, real *const to, real *const apart) {
+    const vreal zero = {0};
+    for (int64_t block = 0; block < layout_blocks(H, VL); block++) {
+        const int lanes = lanes_of_block(block, H);
+        for (int g = 0; g < cell->gates; g++) {
+            const int64_t at = g * H + block * VL;
+            const vreal x = b_ih ? vload_n(b_ih + at, lanes) : zero;
+            const vreal h = b_hh ? vload_n(b_hh + at, lanes) : zero;
+            vstore(to + (block * cell->gates + g) * VL, g == cell->apart ? x : x + h);
+            if (g == cell->apart) {
+                vstore(apart + block * VL, h);
+            }
+        }
+    }
+}
+
+/* The first cache line at or after p: callers need not align what they provide. */
+ALWAYS_INLINE real *aligned(void *const p) {
+    return (real *)(((uintptr_t)p + LAYOUT_LINE_BYTES - 1) & ~(uintptr_t)(LAYOUT_LINE_BYTES - 1));
+}
+ALWAYS_INLINE const real *aligned_const(const void *const p) {
+    return (const real *)(((uintptr_t)p + LAYOUT_LINE_BYTES - 1) & ~(uintptr_t)(LAYOUT_LINE_BYTES - 1));
+}
+
+#endif

@@ -1,0 +1,133 @@
+/* Vectors of VL reals, written with the vector extensions of GCC and Clang. An instruction set adds its width, its
+ * fused multiply-add and its partial loads and stores; nothing else in the kernels knows which one it is compiled for.
+ *
+ * FASTRNN_REAL_BITS (32 or 64) chooses the real type. Arithmetic on vreal is one rounding an operator: contraction is
+ * off, and vfma is the only fused operation.
+ */
+#ifndef FASTRNN_SIMD_H
+#define FASTRNN_SIMD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512F__)
+enum { VECTOR_BYTES = 64 };
+#elif defined(__AVX2__)
+enum { VECTOR_BYTES = 32 };
+#else
+enum { VECTOR_BYTES = 16 };
+#endif
+
+#if FASTRNN_REAL_BITS == 32
+typedef float real;
+typedef int32_t integer;
+#elif FASTRNN_REAL_BITS == 64
+typedef double real;
+typedef int64_t integer;
+#else
+#error "FASTRNN_REAL_BITS must be 32 or 64"
+#endif
+
+typedef real vreal __attribute__((vector_size(VECTOR_BYTES)));
+typedef integer vinteger __attribute__((vector_size(VECTOR_BYTES))); /* also a mask: 0 or -1 in each lane */
+enum { VL = VECTOR_BYTES / sizeof(real) };
+
+/* Registers that hold vectors: what the tile's shape is chosen from. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { VECTOR_REGISTERS = 32 };
+#else
+enum { VECTOR_REGISTERS = 16 };
+#endif
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* All lanes s. (s - 0 keeps the sign of -0, which s + 0 would not.) */
+ALWAYS_INLINE vreal vsplat(const real s) { return s - (vreal){0}; }
+
+ALWAYS_INLINE vreal vload(const real *const p) {
+    vreal v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+ALWAYS_INLINE void vstore(real *const p, const vreal v) { memcpy(p, &v, sizeof v); }
+
+/* v, held in a register from here on: a compiler would otherwise load it again for each use. */
+ALWAYS_INLINE vreal vkeep(vreal v) {
+#if defined(__x86_64__)
+    __asm__("" : "+v"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
+
+/* Same bits, other type. */
+ALWAYS_INLINE vinteger vbits(const vreal v) { return (vinteger)v; }
+ALWAYS_INLINE vreal vfrom_bits(const vinteger v) { return (vreal)v; }
+
+/* Lane by lane: mask ? a : b, for a mask that a comparison made. */
+ALWAYS_INLINE vreal vselect(const vinteger mask, const vreal a, const vreal b) {
+    return vfrom_bits((mask & vbits(a)) | (~mask & vbits(b)));
+}
+
+/* a*b + c, rounded once where the machine has it (FASTRNN_HAS_FMA), twice elsewhere.
+ * vload_n and vstore_n touch the first n lanes only, 1 <= n <= VL; the other lanes load as zero. */
+#if defined(__AVX512F__) && FASTRNN_REAL_BITS == 32
+#define FASTRNN_HAS_FMA 1
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm512_fmadd_ps(a, b, c); }
+ALWAYS_INLINE __mmask16 vmask_n(const int n) { return (__mmask16)(0xFFFFu >> (VL - n)); }
+ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm512_maskz_loadu_ps(vmask_n(n), p); }
+ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm512_mask_storeu_ps(p, vmask_n(n), v); }
+#elif defined(__AVX512F__)
+#define FASTRNN_HAS_FMA 1
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm512_fmadd_pd(a, b, c); }
+ALWAYS_INLINE __mmask8 vmask_n(const int n) { return (__mmask8)(0xFFu >> (VL - n)); }
+ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm512_maskz_loadu_pd(vmask_n(n), p); }
+ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm512_mask_storeu_pd(p, vmask_n(n), v); }
+#elif defined(__AVX2__) && defined(__FMA__)
+#define FASTRNN_HAS_FMA 1
+ALWAYS_INLINE __m256i vmask_n(const int n) {
+    static const integer lanes[2 * VL] = {[0 ... VL - 1] = -1};
+    return _mm256_loadu_si256((const __m256i *)(lanes + VL - n));
+}
+#if FASTRNN_REAL_BITS == 32
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm256_fmadd_ps(a, b, c); }
+ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm256_maskload_ps(p, vmask_n(n)); }
+ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm256_maskstore_ps(p, vmask_n(n), v); }
+#else
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm256_fmadd_pd(a, b, c); }
+ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm256_maskload_pd(p, vmask_n(n)); }
+ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm256_maskstore_pd(p, vmask_n(n), v); }
+#endif
+#else
+#if defined(__aarch64__) && defined(__ARM_NEON) && FASTRNN_REAL_BITS == 32 && !defined(FASTRNN_GENERIC)
+#define FASTRNN_HAS_FMA 1
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) {
+    return (vreal)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+#elif defined(__aarch64__) && defined(__ARM_NEON) && !defined(FASTRNN_GENERIC)
+#define FASTRNN_HAS_FMA 1
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) {
+    return (vreal)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+#else
+#define FASTRNN_HAS_FMA 0
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return a * b + c; }
+#endif
+ALWAYS_INLINE vreal vload_n(const real *const p, const int n) {
+    vreal v = {0};
+    memcpy(&v, p, (size_t)n * sizeof(real));
+    return v;
+}
+ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { memcpy(p, &v, (size_t)n * sizeof(real)); }
+#endif
+
+#endif

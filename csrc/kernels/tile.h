@@ -1,0 +1,103 @@
+/* The register tile: acc[r][q][g] += sum over k of a[r][k] * w[q][k][g], the only hot loop of the library.
+ *
+ * R rows of a are broadcast against P = Q*G panels of w: Q blocks, each with G vectors for every k.
+ *
+ *     a:  one real at  data[r*row + k*step]
+ *     w:  one vector at data[q*block + (k*G + g)*VL]
+ *
+ *               g=0      g=1   …          R*P accumulators stay in registers; each k costs P loads of w and
+ *     r=0     acc[0]   acc[1]             R broadcasts of a for R*P fused multiply-adds. Every accumulator is one
+ *     r=1     acc[…]                      chain in ascending k: no other order is ever used, whatever the shape
+ *     …                                   of the tile, so the tile's shape never shows in the result.
+ *
+ * R, Q and G must be compile-time constants after inlining.
+ */
+#ifndef FASTRNN_TILE_H
+#define FASTRNN_TILE_H
+
+#include "simd.h"
+
+enum {
+    /* 32 registers hold 24 accumulators, four panel vectors and a broadcast; 16 registers hold 12. */
+    TILE_ACCUMULATORS = VECTOR_REGISTERS == 32 ? 24 : 12,
+    TILE_PANELS = 4,          /* panels of a tile with several rows; three gates leave room for three */
+    TILE_PANELS_ONE_ROW = 8,  /* one row needs the panels as independent chains: latency 4 x 2 units */
+    TILE_ROWS_MAX = 8,
+    TILE_PANELS_MAX = 9,
+    TILE_PREFETCH_K = 16,     /* how far ahead panels are fetched: past L2's latency at 12 cycles a k */
+    WEIGHT_GRADIENT_K = 256, /* rows of a weight gradient's pass: four panels of x stay in the first-level cache */
+};
+
+/* The most rows of a tile with `gates` panels in a block. */
+#define TILE_BLOCKS(gates) ((gates) >= TILE_PANELS - 1 ? 1 : TILE_PANELS / (gates))
+#define TILE_BLOCKS_ONE_ROW(gates) (((gates) - 1 + TILE_PANELS_ONE_ROW) / (gates))
+#define TILE_ROWS(gates) (TILE_ACCUMULATORS / (TILE_BLOCKS(gates) * (gates)))
+
+struct tile_shape {
+    int R, Q, G;
+};
+
+struct tile_rows {
+    const real *data;
+    ptrdiff_t row, step;
+};
+
+struct tile_panels {
+    const real *data;
+    ptrdiff_t block;
+};
+
+struct tile {
+    vreal acc[TILE_ROWS_MAX][TILE_PANELS_MAX]; /* panel q*G + g; only R x Q*G of them exist */
+};
+
+ALWAYS_INLINE void tile_clear(struct tile *const tile, const struct tile_shape shape) {
+#pragma GCC unroll 16
+    for (int r = 0; r < shape.R; r++) {
+#pragma GCC unroll 16
+        for (int p = 0; p < shape.Q * shape.G; p++) {
+            tile->acc[r][p] = vsplat(0);
+        }
+    }
+}
+
+ALWAYS_INLINE void tile_multiply(struct tile *const tile, const struct tile_shape shape, const int64_t K,
+                                 const struct tile_rows a, const struct tile_panels w) {
+#pragma GCC unroll 1
+    for (int64_t k = 0; k < K; k++) {
+        vreal panel[TILE_PANELS_MAX];
+#pragma GCC unroll 16
+        for (int q = 0; q < shape.Q; q++) {
+#pragma GCC unroll 16
+            for (int g = 0; g < shape.G; g++) {
+                const real *const at = w.data + q * w.block + (k * shape.G + g) * VL;
+                __builtin_prefetch(at + TILE_PREFETCH_K * shape.G * VL);
+                panel[q * shape.G + g] = shape.R > 1 ? vkeep(vload(at)) : vload(at);
+            }
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < shape.R; r++) {
+            const vreal broadcast = vsplat(a.data[r * a.row + k * a.step]);
+#pragma GCC unroll 16
+            for (int p = 0; p < shape.Q * shape.G; p++) {
+                tile->acc[r][p] = vfma(broadcast, panel[p], tile->acc[r][p]);
+            }
+        }
+    }
+}
+
+/* n rows are cut into tiles of nearly equal height, so that a lone row at the end never wastes a pass. */
+struct tile_cut {
+    int64_t tiles, each, more; /* the first `more` tiles have each + 1 rows */
+};
+
+static inline struct tile_cut tile_cut_rows(const int64_t n, const int rows_max) {
+    const int64_t tiles = (n + rows_max - 1) / rows_max;
+    return tiles ? (struct tile_cut){tiles, n / tiles, n % tiles} : (struct tile_cut){0, 0, 0};
+}
+
+static inline int tile_cut_height(const struct tile_cut *const cut, const int64_t tile) {
+    return (int)(cut->each + (tile < cut->more));
+}
+
+#endif

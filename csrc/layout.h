@@ -1,0 +1,190 @@
+/* Every size and offset of packed weights, reserve and scratch; docs/memory-layout.md has the pictures. Offsets count
+ * reals and are multiples of a cache line. All arithmetic is checked: a layout whose `overflowed` is set is unusable.
+ *
+ * NB = ceil(H / VL) blocks of VL units and NI = ceil(I / VL) blocks of inputs; the last block is padded.
+ */
+#ifndef FASTRNN_LAYOUT_H
+#define FASTRNN_LAYOUT_H
+
+#include <stdbool.h>
+
+#include "fastrnn.h"
+
+enum {
+    LAYOUT_LINE_BYTES = 64,
+    /* Forward projects a chunk of steps at a time: as many as keep the projected gates near this size, so that they
+     * leave room for the weights in the second-level cache. */
+    LAYOUT_GATES_BYTES = 512 << 10,
+    LAYOUT_GATES_ROWS_MIN = 128,
+    LAYOUT_GATES_ROWS_MAX = 512,
+    /* Backward collects the gate gradients of this many rows before the large products run over them: their k. */
+    LAYOUT_GRADIENT_ROWS = 512,
+};
+
+/* What a layout depends on. */
+struct layout_shape {
+    int gates, saved, slots, apart; /* apart: 1 if a gate's halves stay apart, else 0 */
+    int vl, real_bytes;
+    int64_t T, B, I, H;
+    int64_t steps, sequences, rows; /* of the schedule: S, n[0], sum of n[s] */
+};
+
+struct layout_cursor {
+    size_t reals;
+    bool overflowed;
+};
+
+/* The next offset, for a*b*c*d reals. */
+static inline size_t layout_take(struct layout_cursor *const cursor, const int line, const int64_t a, const int64_t b,
+                                 const int64_t c, const int64_t d) {
+    const size_t at = cursor->reals;
+    size_t n, end;
+    bool overflowed = __builtin_mul_overflow(a, b, &n);
+    overflowed |= __builtin_mul_overflow(n, c, &n);
+    overflowed |= __builtin_mul_overflow(n, d, &n);
+    overflowed |= __builtin_add_overflow(n, (size_t)line - 1, &n);
+    overflowed |= __builtin_add_overflow(at, n & ~((size_t)line - 1), &end);
+    cursor->reals = end;
+    cursor->overflowed |= overflowed;
+    return at;
+}
+
+/* The caller's bytes for a region: room to align it, and a limit that keeps every later sum of offsets exact. */
+static inline size_t layout_bytes(struct layout_cursor *const cursor, const int real_bytes) {
+    size_t bytes;
+    cursor->overflowed |= __builtin_mul_overflow(cursor->reals, (size_t)real_bytes, &bytes);
+    cursor->overflowed |= __builtin_add_overflow(bytes, (size_t)LAYOUT_LINE_BYTES, &bytes);
+    cursor->overflowed |= bytes > (size_t)PTRDIFF_MAX / 4;
+    return bytes;
+}
+
+static inline int layout_line(const struct layout_shape *const s) { return LAYOUT_LINE_BYTES / s->real_bytes; }
+static inline int64_t layout_blocks(const int64_t n, const int vl) { return n / vl + (n % vl != 0); }
+
+/* A row of n reals padded to whole vectors and to an odd number of cache lines, so that neighbouring rows do not fall
+ * into the same cache sets. */
+static inline int64_t layout_row(const int64_t n, const struct layout_shape *const s) {
+    const int64_t lines = layout_blocks(layout_blocks(n, s->vl) * s->vl, layout_line(s));
+    return (lines | 1) * layout_line(s);
+}
+
+/* Weights for forward, unit-block major: w [NB][k][G][VL], biases [NB][G][VL]. b_x holds b_ih + b_hh, but b_ih alone
+ * for the gate that stays apart, whose b_hh is b_apart [NB][VL]. */
+struct layout_packed_forward {
+    size_t w_ih, w_hh, b_x, b_apart, bytes;
+    bool overflowed;
+};
+
+static inline struct layout_packed_forward layout_packed_forward(const struct layout_shape *const s) {
+    struct layout_packed_forward l = {0};
+    struct layout_cursor cursor = {0};
+    const int line = layout_line(s);
+    const int64_t NB = layout_blocks(s->H, s->vl);
+    l.w_ih = layout_take(&cursor, line, NB, s->I, s->gates, s->vl);
+    l.w_hh = layout_take(&cursor, line, NB, s->H, s->gates, s->vl);
+    l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
+    l.b_apart = layout_take(&cursor, line, NB, s->apart, s->vl, 1);
+    l.bytes = layout_bytes(&cursor, s->real_bytes);
+    l.overflowed = cursor.overflowed;
+    return l;
+}
+
+/* The transposes for backward: w_hh [NB][G][H][VL] and w_ih [NI][G][H][VL], k running over gates in slot order. */
+struct layout_packed_backward {
+    size_t w_ih, w_hh, bytes;
+    bool overflowed;
+};
+
+static inline struct layout_packed_backward layout_packed_backward(const struct layout_shape *const s) {
+    struct layout_packed_backward l = {0};
+    struct layout_cursor cursor = {0};
+    const int line = layout_line(s);
+    l.w_ih = layout_take(&cursor, line, layout_blocks(s->I, s->vl), s->gates, s->H, s->vl);
+    l.w_hh = layout_take(&cursor, line, layout_blocks(s->H, s->vl), s->gates, s->H, s->vl);
+    l.bytes = layout_bytes(&cursor, s->real_bytes);
+    l.overflowed = cursor.overflowed;
+    return l;
+}
+
+/* Reserve: [T*B][NB][saved][VL], indexed by the row t*B + b. */
+static inline size_t layout_reserve_bytes(const struct layout_shape *const s, bool *const overflowed) {
+    struct layout_cursor cursor = {0};
+    int64_t rows;
+    cursor.overflowed = __builtin_mul_overflow(s->T, s->B, &rows);
+    layout_take(&cursor, layout_line(s), rows, layout_blocks(s->H, s->vl), s->saved, s->vl);
+    const size_t bytes = s->saved ? layout_bytes(&cursor, s->real_bytes) : 0;
+    *overflowed = cursor.overflowed;
+    return bytes;
+}
+
+/* Where a row of the schedule lies in the sequence tensors. */
+struct layout_place {
+    int64_t t, b;
+};
+
+/* Forward's scratch. State rows are sequences; x, gates and places are rows of the current chunk, of which group g of
+ * the team owns those from  first sequence + g * chunk_rows  on. */
+struct layout_forward_scratch {
+    int64_t state_row, x_row, gates_row; /* reals in a row */
+    int64_t chunk_rows;
+    size_t h[2], c, x, gates, places, bytes;
+    bool overflowed;
+};
+
+static inline struct layout_forward_scratch layout_forward_scratch(const struct layout_shape *const s,
+                                                                   const int threads) {
+    struct layout_forward_scratch l = {0};
+    struct layout_cursor cursor = {0};
+    const int line = layout_line(s);
+    l.state_row = layout_row(s->H, s);
+    l.x_row = layout_row(s->I, s);
+    l.gates_row = (layout_blocks(s->H, s->vl) * s->gates * s->vl / line | 1) * line + line;
+    const int64_t fitting = LAYOUT_GATES_BYTES / s->real_bytes / l.gates_row;
+    l.chunk_rows = fitting < LAYOUT_GATES_ROWS_MIN   ? LAYOUT_GATES_ROWS_MIN
+                   : fitting > LAYOUT_GATES_ROWS_MAX ? LAYOUT_GATES_ROWS_MAX
+                                                     : fitting;
+    l.chunk_rows = l.chunk_rows < s->rows ? l.chunk_rows : s->rows;
+    int64_t rows;
+    cursor.overflowed |= __builtin_mul_overflow(l.chunk_rows, (int64_t)threads, &rows);
+    cursor.overflowed |= __builtin_add_overflow(rows, s->sequences, &rows);
+    l.h[0] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
+    l.h[1] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
+    l.c = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
+    l.x = layout_take(&cursor, line, rows, l.x_row, 1, 1);
+    l.gates = layout_take(&cursor, line, rows, l.gates_row, 1, 1);
+    l.places = layout_take(&cursor, line, rows, sizeof(struct layout_place) / 4, 1, 1);
+    l.bytes = layout_bytes(&cursor, s->real_bytes);
+    l.overflowed = cursor.overflowed;
+    return l;
+}
+
+/* Backward's scratch. Gate gradients are [NB][gradient_rows][slots][VL]: the first `sequences` rows hold the step that
+ * the chunk before ended with. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
+struct layout_backward_scratch {
+    int64_t state_row;
+    int64_t chunk_rows, gradient_rows;
+    size_t dh, dc, gradients, x, h_prev, places, bytes;
+    bool overflowed;
+};
+
+static inline struct layout_backward_scratch layout_backward_scratch(const struct layout_shape *const s) {
+    struct layout_backward_scratch l = {0};
+    struct layout_cursor cursor = {0};
+    const int line = layout_line(s);
+    l.state_row = layout_row(s->H, s);
+    l.chunk_rows = LAYOUT_GRADIENT_ROWS < s->rows ? LAYOUT_GRADIENT_ROWS : s->rows;
+    l.chunk_rows = l.chunk_rows < s->sequences ? s->sequences : l.chunk_rows;
+    cursor.overflowed |= __builtin_add_overflow(l.chunk_rows, s->sequences, &l.gradient_rows);
+    l.gradient_rows |= 1; /* an odd distance between blocks spreads them over the cache sets */
+    l.dh = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
+    l.dc = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
+    l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.gradient_rows, s->slots, s->vl);
+    l.x = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.chunk_rows, s->vl, 1);
+    l.h_prev = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.chunk_rows, s->vl, 1);
+    l.places = layout_take(&cursor, line, l.gradient_rows, sizeof(struct layout_place) / 4, 1, 1);
+    l.bytes = layout_bytes(&cursor, s->real_bytes);
+    l.overflowed = cursor.overflowed;
+    return l;
+}
+
+#endif

@@ -1,0 +1,95 @@
+/* The threads of one call. Rows of the batch are split over groups; the members of a group also split the hidden
+ * units and meet at a barrier once a step. OpenMP starts the threads (api.c); the barriers are our own, since a group
+ * is only a part of OpenMP's team, and since they must yield when a neighbour takes the core.
+ */
+#ifndef FASTRNN_TEAM_H
+#define FASTRNN_TEAM_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <sched.h>
+#endif
+
+enum { TEAM_SPINS = 2000, TEAM_ROWS = 6, TEAM_THREADS_MAX = 256, CACHE_LINE_BYTES = 64 };
+
+/* Counts arrivals and generations; members wait for the generation to change. */
+struct team_barrier {
+    _Alignas(CACHE_LINE_BYTES) atomic_int arrived;
+    _Alignas(CACHE_LINE_BYTES) atomic_uint generation;
+};
+
+/* What one thread knows of its place: member `member` of `members` in group `group` of `groups`. */
+struct team_member {
+    int group, groups;
+    int member, members;
+    struct team_barrier *group_barrier; /* this group's */
+    struct team_barrier *team_barrier;  /* all groups' */
+};
+
+static inline int team_rank(const struct team_member *const m) { return m->group * m->members + m->member; }
+static inline int team_size(const struct team_member *const m) { return m->groups * m->members; }
+
+static inline void team_pause(const int spins) {
+    if (spins >= TEAM_SPINS) {
+#if defined(_WIN32)
+        SwitchToThread();
+#else
+        sched_yield();
+#endif
+        return;
+    }
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Spins for about as long as a step takes, then yields the core at every look. */
+static inline void barrier_wait(struct team_barrier *const barrier, const int members) {
+    if (members == 1) {
+        return;
+    }
+    const unsigned generation = atomic_load_explicit(&barrier->generation, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) == members - 1) {
+        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&barrier->generation, generation + 1, memory_order_release);
+        return;
+    }
+    for (int spins = 0; atomic_load_explicit(&barrier->generation, memory_order_acquire) == generation;) {
+        team_pause(spins);
+        spins += spins < TEAM_SPINS;
+    }
+}
+
+static inline void group_wait(const struct team_member *const m) { barrier_wait(m->group_barrier, m->members); }
+static inline void team_wait(const struct team_member *const m) { barrier_wait(m->team_barrier, team_size(m)); }
+
+/* How many groups and members a team of `threads` is cut into: TEAM_ROWS sequences keep a thread busy by rows alone;
+ * with fewer, members of a group share the units. Threads beyond groups*members have nothing to do. */
+struct team_split {
+    int groups, members;
+};
+
+static inline struct team_split team_split(const int threads, const int64_t sequences) {
+    const int64_t groups = sequences / TEAM_ROWS < 1 ? 1 : sequences / TEAM_ROWS;
+    const int g = groups < threads ? (int)groups : threads;
+    return (struct team_split){g, threads / g};
+}
+
+/* The share [begin, end) of n items that falls to part `part` of `parts`, as even as can be, in order. */
+struct team_range {
+    int64_t begin, end;
+};
+
+static inline struct team_range team_share(const int64_t n, const int part, const int parts) {
+    const int64_t each = n / parts, more = n % parts;
+    const int64_t begin = part * each + (part < more ? part : more);
+    return (struct team_range){begin, begin + each + (part < more)};
+}
+
+#endif
