@@ -12,11 +12,11 @@
 #include "pack.h"
 #include "tile.h"
 
-/* One tile at (row, block) of `job`; a product that is no cell's step takes no cell. */
-typedef void tile_body(const struct cell *cell, struct tile_shape shape, const void *job, int64_t row, int64_t block);
+/* One tile at (row, block) of `job`. */
+typedef void tile_body(struct tile_shape shape, const void *job, int64_t row, int64_t block);
 
 /* Blocks [begin, end) in strips of Q: a strip's panels are reused from cache by all its row tiles. */
-ALWAYS_INLINE int64_t tile_strips(const struct cell *const cell, const int Q, const int G, tile_body *const body,
+ALWAYS_INLINE int64_t tile_strips(const int Q, const int G, tile_body *const body,
                                   const void *const job, const struct team_range rows, int64_t block,
                                   const int64_t end) {
     const struct tile_cut cut = tile_cut_rows(rows.end - rows.begin, TILE_ROWS(G));
@@ -26,34 +26,34 @@ ALWAYS_INLINE int64_t tile_strips(const struct cell *const cell, const int Q, co
             const int R = tile_cut_height(&cut, tile);
             switch (R) {
             case 2:
-                body(cell, (struct tile_shape){2, Q, G}, job, row, block);
+                body((struct tile_shape){2, Q, G}, job, row, block);
                 break;
             case 3:
-                body(cell, (struct tile_shape){3, Q, G}, job, row, block);
+                body((struct tile_shape){3, Q, G}, job, row, block);
                 break;
             case 4:
                 if (TILE_ROWS(G) >= 4) {
-                    body(cell, (struct tile_shape){4, Q, G}, job, row, block);
+                    body((struct tile_shape){4, Q, G}, job, row, block);
                 }
                 break;
             case 5:
                 if (TILE_ROWS(G) >= 5) {
-                    body(cell, (struct tile_shape){5, Q, G}, job, row, block);
+                    body((struct tile_shape){5, Q, G}, job, row, block);
                 }
                 break;
             case 6:
                 if (TILE_ROWS(G) >= 6) {
-                    body(cell, (struct tile_shape){6, Q, G}, job, row, block);
+                    body((struct tile_shape){6, Q, G}, job, row, block);
                 }
                 break;
             case 7:
                 if (TILE_ROWS(G) >= 7) {
-                    body(cell, (struct tile_shape){7, Q, G}, job, row, block);
+                    body((struct tile_shape){7, Q, G}, job, row, block);
                 }
                 break;
             case 8:
                 if (TILE_ROWS(G) >= 8) {
-                    body(cell, (struct tile_shape){8, Q, G}, job, row, block);
+                    body((struct tile_shape){8, Q, G}, job, row, block);
                 }
                 break;
             default:
@@ -65,32 +65,32 @@ ALWAYS_INLINE int64_t tile_strips(const struct cell *const cell, const int Q, co
     return block;
 }
 
-ALWAYS_INLINE int64_t tile_strips_one_row(const struct cell *const cell, const int Q, const int G,
+ALWAYS_INLINE int64_t tile_strips_one_row(const int Q, const int G,
                                           tile_body *const body, const void *const job, const int64_t row,
                                           int64_t block, const int64_t end) {
     for (; block + Q <= end; block += Q) {
-        body(cell, (struct tile_shape){1, Q, G}, job, row, block);
+        body((struct tile_shape){1, Q, G}, job, row, block);
     }
     return block;
 }
 
 /* All tiles of rows x blocks, where a block has G panels. */
-ALWAYS_INLINE void tile_each(const struct cell *const cell, const int G, tile_body *const body, const void *const job,
+ALWAYS_INLINE void tile_each(const int G, tile_body *const body, const void *const job,
                              const struct team_range rows, const struct team_range blocks) {
     int64_t block = blocks.begin;
     if (rows.end - rows.begin == 1) {
-        block = tile_strips_one_row(cell, TILE_BLOCKS_ONE_ROW(G), G, body, job, rows.begin, block, blocks.end);
+        block = tile_strips_one_row(TILE_BLOCKS_ONE_ROW(G), G, body, job, rows.begin, block, blocks.end);
         if (G == 1) {
-            block = tile_strips_one_row(cell, 4, G, body, job, rows.begin, block, blocks.end);
-            block = tile_strips_one_row(cell, 2, G, body, job, rows.begin, block, blocks.end);
+            block = tile_strips_one_row(4, G, body, job, rows.begin, block, blocks.end);
+            block = tile_strips_one_row(2, G, body, job, rows.begin, block, blocks.end);
         }
-        tile_strips_one_row(cell, 1, G, body, job, rows.begin, block, blocks.end);
+        tile_strips_one_row(1, G, body, job, rows.begin, block, blocks.end);
         return;
     }
-    block = tile_strips(cell, TILE_BLOCKS(G), G, body, job, rows, block, blocks.end);
+    block = tile_strips(TILE_BLOCKS(G), G, body, job, rows, block, blocks.end);
     if (G == 1) {
-        block = tile_strips(cell, 2, G, body, job, rows, block, blocks.end);
-        tile_strips(cell, 1, G, body, job, rows, block, blocks.end);
+        block = tile_strips(2, G, body, job, rows, block, blocks.end);
+        tile_strips(1, G, body, job, rows, block, blocks.end);
     }
 }
 
@@ -105,10 +105,9 @@ struct project_job {
     ptrdiff_t x_row, gates_row;
 };
 
-ALWAYS_INLINE void project_tile(const struct cell *const none, const struct tile_shape shape, const void *const job, const int64_t row,
+ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const job, const int64_t row,
                                 const int64_t block) {
     const struct project_job *const p = job;
-    (void)none;
     const int P = shape.Q * shape.G;
     struct tile tile;
 #pragma GCC unroll 16
@@ -165,10 +164,9 @@ struct input_gradient_job {
     int64_t I;
 };
 
-ALWAYS_INLINE void input_gradient_tile(const struct cell *const none, const struct tile_shape shape, const void *const job, const int64_t row,
+ALWAYS_INLINE void input_gradient_tile(const struct tile_shape shape, const void *const job, const int64_t row,
                                        const int64_t block) {
     const struct input_gradient_job *const p = job;
-    (void)none;
     struct tile tile;
     tile_clear(&tile, shape);
     tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->d.gates * p->d.H * VL);
@@ -199,10 +197,9 @@ ALWAYS_INLINE real *weight_gradient_row(const struct weight_gradient_job *const 
     return unit < p->H ? p->dw + (p->slot_gate[row / VL] * p->H + unit) * p->N : NULL;
 }
 
-ALWAYS_INLINE void weight_gradient_tile(const struct cell *const none, const struct tile_shape shape, const void *const job, const int64_t row,
+ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const void *const job, const int64_t row,
                                         const int64_t block) {
     const struct weight_gradient_job *const p = job;
-    (void)none;
     struct tile tile;
     tile_clear(&tile, shape);
 #pragma GCC unroll 16

@@ -110,11 +110,11 @@ static void project_chunk(const struct forward_pass *const pass, const int G, co
     };
     const struct team_range all = {0, rows};
     if (G == 4) {
-        tile_each(NULL, 4, project_tile, &job, all, pass->blocks);
+        tile_each(4, project_tile, &job, all, pass->blocks);
     } else if (G == 3) {
-        tile_each(NULL, 3, project_tile, &job, all, pass->blocks);
+        tile_each(3, project_tile, &job, all, pass->blocks);
     } else {
-        tile_each(NULL, 1, project_tile, &job, all, pass->blocks);
+        tile_each(1, project_tile, &job, all, pass->blocks);
     }
 }
 
@@ -174,6 +174,8 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
         for (; s < chunk_end; s++) {
             const int64_t active = active_in_group(problem, s, pass.sequences);
             const struct step_forward_job job = {
+                .cell = problem->cell,
+                .apart = cell_of(problem->cell)->apart,
                 .H = problem->H,
                 .NB = layout_blocks(problem->H, VL),
                 .B = problem->B,
@@ -189,7 +191,7 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
                 .y = args->y,
                 .reserve = args->reserve ? aligned(args->reserve) : NULL,
             };
-            step_forward(problem->cell, &job, (struct team_range){0, active}, pass.blocks);
+            step_forward(&job, shape->gates, (struct team_range){0, active}, pass.blocks);
             parity ^= 1;
             finish_sequences(&pass, pass.h[parity], active_in_group(problem, s + 1, pass.sequences), active);
             row += active;
@@ -274,6 +276,8 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
     const int64_t N = pass->all_sequences, begin = pass->sequences.begin;
     const int64_t active = schedule_active(problem, s);
     return (struct step_backward_job){
+        .cell = problem->cell,
+        .carries_dh = pass->cell->carries_dh,
         .H = problem->H,
         .NB = layout_blocks(problem->H, VL),
         .B = problem->B,
@@ -303,9 +307,9 @@ static void recur_chunk(const struct backward_pass *const pass, const struct bac
         const int64_t continuing = active_in_group(pass->problem, s + 1, pass->sequences);
         const int64_t active = active_in_group(pass->problem, s, pass->sequences);
         struct step_backward_job job = step_job(pass, s, row);
-        step_backward(pass->problem->cell, &job, (struct team_range){0, continuing}, pass->blocks);
+        step_backward(&job, (struct team_range){0, continuing}, pass->blocks);
         job.starts = true;
-        step_backward(pass->problem->cell, &job, (struct team_range){continuing, active}, pass->blocks);
+        step_backward(&job, (struct team_range){continuing, active}, pass->blocks);
         row += schedule_active(pass->problem, s);
         group_wait(pass->me);
     }
@@ -362,7 +366,7 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
         .dx = pass->args->dx,
         .I = pass->problem->I,
     };
-    tile_each(NULL, 1, input_gradient_tile, &job, team_share(rows, team_rank(pass->me), team_size(pass->me)),
+    tile_each(1, input_gradient_tile, &job, team_share(rows, team_rank(pass->me), team_size(pass->me)),
               (struct team_range){0, layout_blocks(pass->problem->I, VL)});
 }
 
@@ -390,7 +394,7 @@ static void weight_gradient(const struct backward_pass *const pass, const int fi
                     .K = rows - k < WEIGHT_GRADIENT_K ? rows - k : WEIGHT_GRADIENT_K,
                     .unit = block * VL,
                 };
-                tile_each(NULL, 1, weight_gradient_tile, &job, (struct team_range){0, cell->gates * VL},
+                tile_each(1, weight_gradient_tile, &job, (struct team_range){0, cell->gates * VL},
                           (struct team_range){strip, strip_end});
             }
         }
@@ -449,7 +453,8 @@ static void finish_states(const struct backward_pass *const pass, const int64_t 
         struct step_backward_job job = step_job(pass, 0, 0);
         job.later_row = pass->sequences.begin; /* where recur_chunk left the first step */
         const struct team_range rows = {0, owned};
-        tile_each(pass->cell, 1, initial_gradient_tile, &job, rows, pass->blocks);
+        job.initial = true;
+        step_backward(&job, rows, pass->blocks);
     }
     for (int64_t i = 0; i < owned; i++) {
         const int64_t first = schedule_first(pass->problem, pass->sequences.begin + i);

@@ -61,6 +61,17 @@ ALWAYS_INLINE void tile_clear(struct tile *const tile, const struct tile_shape s
     }
 }
 
+/* acc[(r*Q + q)*G + g], for code that cannot be unrolled over the tile. */
+ALWAYS_INLINE void tile_spill(const struct tile *const tile, const struct tile_shape shape, vreal *const acc) {
+#pragma GCC unroll 16
+    for (int r = 0; r < shape.R; r++) {
+#pragma GCC unroll 16
+        for (int p = 0; p < shape.Q * shape.G; p++) {
+            acc[r * shape.Q * shape.G + p] = tile->acc[r][p];
+        }
+    }
+}
+
 ALWAYS_INLINE void tile_multiply(struct tile *const tile, const struct tile_shape shape, const int64_t K,
                                  const struct tile_rows a, const struct tile_panels w) {
 #pragma GCC unroll 1
