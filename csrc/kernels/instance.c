@@ -2,7 +2,8 @@
  * FASTRNN_BACKEND_SYMBOL given by the build and the instruction set by the compiler's flags. */
 #include "../backend.h"
 
-#include "sequence.h"
+#include "sequence_backward.h"
+#include "sequence_forward.h"
 
 static struct layout_shape shape_of(const struct fastrnn_problem *const problem) {
     const struct cell *const cell = cell_of(problem->cell);

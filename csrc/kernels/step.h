@@ -9,9 +9,9 @@
 #ifndef FASTRNN_STEP_H
 #define FASTRNN_STEP_H
 
-#include "../schedule.h"
 #include "cells.h"
 #include "gemm.h"
+#include "rows.h"
 
 /* ---- forward ---- */
 
@@ -137,15 +137,6 @@ struct step_backward_job {
     struct fastrnn_const_view dy, y, h0, c0;
     const real *reserve;
 };
-
-/* Row r's h or c before the step: from the user's tensor or states, zero where there is none. */
-ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
-    return p ? vload_n(p + u, n) : vsplat(0);
-}
-
-ALWAYS_INLINE const real *row_of(const struct fastrnn_const_view view, const struct layout_place place) {
-    return view.data ? (const real *)view.data + place.t * view.stride_t + place.b * view.stride_b : NULL;
-}
 
 ALWAYS_INLINE const real *saved_block(const struct step_backward_job *const p, const struct cell *const cell,
                                       const struct layout_place place, const int64_t block) {

@@ -1,0 +1,151 @@
+"""The kernels beside the machine's own limits, on one thread.
+
+Kernels and limits take turns, so that both see the same state of a shared machine; medians are compared. A
+recurrence is timed alone, as a layer without inputs (I = 0); a large product is the difference that inputs or
+parameter gradients make to such a call.
+
+    python benchmarks/kernels.py [--rounds N] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from machine import Machine
+
+from fastrnn import _core
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+
+
+class Layer:
+    """One layer in one direction with its memory, ready to be timed."""
+
+    def __init__(self, cell: str, T: int, B: int, I: int, H: int, backend: int) -> None:
+        rng = np.random.default_rng(0)
+        G = GATES[cell]
+
+        def random(*shape: int) -> np.ndarray:
+            return rng.uniform(-0.1, 0.1, shape).astype(np.float32)
+
+        def memory(size: int) -> np.ndarray:
+            return np.zeros(size, np.uint8)
+
+        self.problem = p = _core.Problem(cell, np.float32, backend, 1, T, B, I, H)
+        w_ih, w_hh, b_ih, b_hh = random(G * H, I), random(G * H, H), random(G * H), random(G * H)
+        self.packed_forward, self.packed_backward = memory(p.packed_forward), memory(p.packed_backward)
+        _core.pack_forward(p, w_ih, w_hh, b_ih, b_hh, self.packed_forward)
+        _core.pack_backward(p, w_ih, w_hh, b_ih, b_hh, self.packed_backward)
+        self.x, self.y, self.dy = random(T, B, I), random(T, B, H), random(T, B, H)
+        self.h0, self.c0 = random(B, H), random(B, H) if cell == "lstm" else None
+        self.dx, self.dh0 = random(T, B, I), random(B, H)
+        self.gradients = [np.zeros_like(w) for w in (w_ih, w_hh, b_ih, b_hh)]
+        self.reserve = memory(p.reserve)
+        self.scratch = memory(max(p.scratch_forward, p.scratch_backward))
+
+    def forward(self) -> None:
+        _core.forward(
+            self.problem, self.packed_forward, self.x, self.h0, self.c0, self.y, None, None, self.reserve, self.scratch
+        )
+
+    def _backward(self, dx: np.ndarray | None, gradients: list[np.ndarray | None]) -> None:
+        _core.backward(
+            self.problem, self.packed_backward, self.x, self.h0, self.c0, self.y, self.reserve, self.dy, None, None,
+            dx, self.dh0, None, *gradients, self.scratch,
+        )  # fmt: skip
+
+    def backward_recurrence(self) -> None:
+        self._backward(None, [None] * 4)
+
+    def backward(self) -> None:
+        self._backward(self.dx, list(self.gradients))
+
+
+@dataclass
+class Case:
+    """What is timed, minus what is subtracted, has this much work; `floor` is a fraction of the limit."""
+
+    name: str
+    run: Callable[[], None]
+    work: float  # 1e9 operations or bytes
+    limit: str
+    floor: float
+    minus: Callable[[], None] | None = None
+
+
+def cases(backend: int) -> list[Case]:
+    found = []
+    for H in (256, 512):
+        alone, whole = Layer("lstm", 20, 32, 0, H, backend), Layer("lstm", 20, 32, H, H, backend)
+        whole.forward()
+        product = 2e-9 * 4 * H * H * 20 * 32
+        shape = f"LSTM T=20 B=32 H={H}"
+        found += [
+            Case(f"{shape}: recurrence, forward", alone.forward, product, "fma", 0.65),
+            Case(f"{shape}: recurrence, backward", alone.backward_recurrence, product, "fma", 0.60),
+            Case(f"{shape}: input projection", whole.forward, product, "fma", 0.70, alone.forward),
+            Case(
+                f"{shape}: dx, dw_ih, dw_hh, db", whole.backward, 3 * product, "fma", 0.70, whole.backward_recurrence
+            ),
+        ]
+    one = Layer("lstm", 100, 1, 0, 256, backend)
+    found.append(Case("LSTM T=100 B=1 H=256: recurrence", one.forward, 4e-9 * 4 * 256 * 256 * 100, "L2", 0.75))
+    return found
+
+
+def seconds(run: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
+def measure(machine: Machine, measured: list[Case], rounds: int) -> tuple[dict[str, float], list[float]]:
+    """Medians over the rounds: of the limits, and of each case's rate."""
+    limits: dict[str, list[float]] = {"fma": [], "L2": []}
+    times: list[list[float]] = [[] for _ in measured]
+    for number in range(rounds):
+        for j, case in enumerate(measured):
+            limits["fma"].append(machine.fma_gflops())
+            limits["L2"].append(machine.l2_gigabytes())
+            case.run()
+            times[j].append(seconds(case.run) - (seconds(case.minus) if case.minus else 0.0))
+        if sys.stderr.isatty():
+            print(f"\rround {number + 1}/{rounds}", end="", file=sys.stderr)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    rates = [case.work / statistics.median(t) for case, t in zip(measured, times, strict=True)]
+    return {name: statistics.median(values) for name, values in limits.items()}, rates
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=60, help="turns of each case (default 60)")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a case is below its floor")
+    arguments = parser.parse_args()
+    name = os.environ.get("FASTRNN_BACKEND") or _core.backends()[_core.best_backend()].name
+    backend = [b.name for b in _core.backends()].index(name)
+    measured = cases(backend)
+    limits, rates = measure(Machine(name), measured, arguments.rounds)
+    units = {"fma": "GFLOP/s", "L2": "GB/s"}
+    print(f"backend {name}; one core: {limits['fma']:.0f} GFLOP/s, L2 {limits['L2']:.0f} GB/s (medians)")
+    missed = 0
+    for case, rate in zip(measured, rates, strict=True):
+        fraction = rate / limits[case.limit]
+        verdict = "" if fraction >= case.floor else "  BELOW THE FLOOR"
+        missed += fraction < case.floor
+        print(
+            f"{case.name:44} {rate:6.1f} {units[case.limit]:7} {fraction:6.1%} of {case.limit:3}"
+            f"  (floor {case.floor:.0%}){verdict}"
+        )
+    return 1 if arguments.check and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+/* Backward's large products: everything that is not recurrent, over all rows of a chunk of steps.
+ *
+ *     dx = slots w_ih      dw_ih += slots' x      dw_hh += slots' h_prev      db += sum of slots
+ *
+ * They are split over all threads by what they write; rows lie in the order of visit, last step first, and every sum
+ * over them takes that order.
+ */
+#ifndef FASTRNN_PRODUCTS_H
+#define FASTRNN_PRODUCTS_H
+
+#include "step.h"
+
+/* Everything that one member's backward pass keeps. Chunk row 0 is row `sequences` of the gradient buffer; the rows
+ * before it hold the step that the chunk before ended with. Places count from chunk row 0 and reach one step further
+ * back than the chunk. */
+struct backward_pass {
+    const struct cell *cell;
+    const struct fastrnn_problem *problem;
+    const struct fastrnn_backward_args *args;
+    const struct team_member *me;
+    int64_t all_sequences;
+    struct team_range sequences, blocks;
+    struct layout_backward_scratch layout;
+    struct layout_packed_backward packed_layout;
+    const real *packed;
+    real *dh, *dc; /* of this group */
+    real *gradients, *x, *h_prev;
+    struct layout_place *place;
+    ptrdiff_t gradient_row, gradient_block;
+};
+
+/* A chunk of steps [begin, end), visited from the last to the first. */
+struct backward_chunk {
+    int64_t begin, end;
+    int64_t rows;
+    int64_t offset; /* of step `end` in the schedule */
+};
+
+static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot,
+                                        const int64_t first_row) {
+    return (struct gradient_slots){
+        .data = pass->gradients + first_row * pass->gradient_row + first_slot * VL,
+        .gates = pass->cell->gates,
+        .slots = pass->cell->slots,
+        .H = pass->problem->H,
+        .block = pass->gradient_block,
+    };
+}
+
+/* h_prev of the chunk's rows: y one step earlier, or h0 at the first step. */
+static void gather_h_prev(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+    const struct fastrnn_problem *const problem = pass->problem;
+    int64_t row = 0;
+    for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
+        const int64_t active = schedule_active(problem, s);
+        const struct team_range mine = team_share(active, team_rank(pass->me), team_size(pass->me));
+        real *const to = pass->h_prev + row * VL;
+        if (s > 0) {
+            gather_panels(pass->args->y, pass->place + row + active, mine, problem->H, pass->layout.chunk_rows, to);
+        }
+        for (int64_t i = mine.begin; s == 0 && i < mine.end; i++) {
+            const int64_t first = schedule_first(problem, i);
+            const struct fastrnn_const_view h0 = first < 0 ? (struct fastrnn_const_view){0} : pass->args->h0;
+            const struct layout_place place = {0, first};
+            gather_panels(h0, &place - i, (struct team_range){i, i + 1}, problem->H, pass->layout.chunk_rows, to);
+        }
+        row += active;
+    }
+}
+
+static void input_gradient(const struct backward_pass *const pass, const int64_t rows) {
+    const struct input_gradient_job job = {
+        .d = slots_from(pass, pass->cell->input_slot, pass->all_sequences),
+        .w = pass->packed + pass->packed_layout.w_ih,
+        .place = pass->place,
+        .dx = pass->args->dx,
+        .I = pass->problem->I,
+    };
+    tile_each(1, input_gradient_tile, &job, team_share(rows, team_rank(pass->me), team_size(pass->me)),
+              (struct team_range){0, layout_blocks(pass->problem->I, VL)});
+}
+
+/* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
+static void weight_gradient(const struct backward_pass *const pass, const int first_slot, const real *const x,
+                            const int64_t n, const int64_t rows, real *const dw) {
+    const struct cell *const cell = pass->cell;
+    const struct team_range units =
+        team_share(layout_blocks(pass->problem->H, VL), team_rank(pass->me), team_size(pass->me));
+    const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
+    const int64_t strips = layout_blocks(n, VL);
+    for (int64_t k = 0; k < rows; k += WEIGHT_GRADIENT_K) {
+        for (int64_t strip = 0; strip < strips; strip += TILE_PANELS) {
+            const int64_t strip_end = strip + TILE_PANELS < strips ? strip + TILE_PANELS : strips;
+            for (int64_t block = units.begin; block < units.end; block++) {
+                const struct weight_gradient_job job = {
+                    .d = d.data + block * d.block + k * pass->gradient_row,
+                    .slot_gate = cell->slot_gate + first_slot,
+                    .x = x + k * VL,
+                    .dw = dw,
+                    .d_row = pass->gradient_row,
+                    .x_block = pass->layout.chunk_rows * VL,
+                    .H = pass->problem->H,
+                    .N = n,
+                    .K = rows - k < WEIGHT_GRADIENT_K ? rows - k : WEIGHT_GRADIENT_K,
+                    .unit = block * VL,
+                };
+                tile_each(1, weight_gradient_tile, &job, (struct team_range){0, cell->gates * VL},
+                          (struct team_range){strip, strip_end});
+            }
+        }
+    }
+}
+
+static void bias_gradients(const struct backward_pass *const pass, const int first_slot, const int64_t rows,
+                           real *const db) {
+    const int64_t H = pass->problem->H;
+    const struct team_range units = team_share(layout_blocks(H, VL), team_rank(pass->me), team_size(pass->me));
+    const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
+    for (int64_t block = units.begin; block < units.end; block++) {
+        for (int slot = 0; slot < d.gates; slot++) {
+            const int64_t gate = pass->cell->slot_gate[first_slot + slot];
+            bias_gradient(d.data + block * d.block + slot * VL, pass->gradient_row, rows,
+                          db + gate * H + block * VL, lanes_of_block(block, H));
+        }
+    }
+}
+
+/* The products of a chunk: everything that is not recurrent. */
+static void multiply_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+    const struct fastrnn_backward_args *const args = pass->args;
+    const struct cell *const cell = pass->cell;
+    const int64_t rows = chunk->rows;
+    if (args->d.w_ih) {
+        gather_panels(args->x, pass->place, team_share(rows, team_rank(pass->me), team_size(pass->me)),
+                      pass->problem->I, pass->layout.chunk_rows, pass->x);
+    }
+    if (args->d.w_hh) {
+        gather_h_prev(pass, chunk);
+    }
+    team_wait(pass->me);
+    if (args->dx.data) {
+        input_gradient(pass, rows);
+    }
+    if (args->d.w_ih) {
+        weight_gradient(pass, cell->input_slot, pass->x, pass->problem->I, rows, args->d.w_ih);
+    }
+    if (args->d.w_hh) {
+        weight_gradient(pass, cell->hidden_slot, pass->h_prev, pass->problem->H, rows, args->d.w_hh);
+    }
+    if (args->d.b_ih) {
+        bias_gradients(pass, cell->input_slot, rows, args->d.b_ih);
+    }
+    if (args->d.b_hh) {
+        bias_gradients(pass, cell->hidden_slot, rows, args->d.b_hh);
+    }
+    team_wait(pass->me);
+}
+
+#endif

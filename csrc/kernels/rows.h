@@ -1,0 +1,68 @@
+/* Rows between the user's tensors and scratch: states, chunks of x, panels for the weight gradients. */
+#ifndef FASTRNN_ROWS_H
+#define FASTRNN_ROWS_H
+
+#include "../schedule.h"
+#include "pack.h"
+
+/* Null where the tensor is absent. */
+ALWAYS_INLINE const real *row_of(const struct fastrnn_const_view view, const struct layout_place place) {
+    return view.data ? (const real *)view.data + place.t * view.stride_t + place.b * view.stride_b : NULL;
+}
+
+ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
+    return p ? vload_n(p + u, n) : vsplat(0);
+}
+
+/* Rows of states between the user's (B, H) matrices and scratch, for some unit blocks. A null source is zero. */
+static void load_state(const struct fastrnn_const_view from, const int64_t row, const struct team_range blocks,
+                       const int64_t H, real *const to) {
+    const real *const state = from.data && row >= 0 ? (const real *)from.data + row * from.stride_b : NULL;
+    for (int64_t block = blocks.begin; block < blocks.end; block++) {
+        vstore(to + block * VL, state ? vload_n(state + block * VL, lanes_of_block(block, H)) : vsplat(0));
+    }
+}
+
+static void store_state(const struct fastrnn_view to, const int64_t row, const struct team_range blocks,
+                        const int64_t H, const real *const from) {
+    if (!to.data || row < 0) {
+        return;
+    }
+    real *const state = (real *)to.data + row * to.stride_b;
+    for (int64_t block = blocks.begin; block < blocks.end; block++) {
+        vstore_n(state + block * VL, vload(from + block * VL), lanes_of_block(block, H));
+    }
+}
+
+/* Rows of n reals, from the user's tensor into rows of padded vectors. */
+static void gather_rows(const struct fastrnn_const_view from, const struct layout_place *const place,
+                        const struct team_range rows, const int64_t n, real *const to, const ptrdiff_t to_row) {
+    for (int64_t row = rows.begin; row < rows.end; row++) {
+        const real *const source = row_of(from, place[row]);
+        for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
+            vstore(to + row * to_row + block * VL, vload_n(source + block * VL, lanes_of_block(block, n)));
+        }
+    }
+}
+
+/* The part of n[s] active sequences that a group owns. */
+static inline int64_t active_in_group(const struct fastrnn_problem *const problem, const int64_t s,
+                                      const struct team_range sequences) {
+    const int64_t n = schedule_active(problem, s) - sequences.begin;
+    const int64_t owned = sequences.end - sequences.begin;
+    return n < 0 ? 0 : n < owned ? n : owned;
+}
+
+/* Rows of a user's tensor as panels [block][chunk row][VL], for a share of the chunk's rows. */
+static void gather_panels(const struct fastrnn_const_view from, const struct layout_place *const place,
+                          const struct team_range rows, const int64_t n, const int64_t chunk_rows, real *const to) {
+    for (int64_t row = rows.begin; row < rows.end; row++) {
+        const real *const source = row_of(from, place[row]);
+        for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
+            vstore(to + (block * chunk_rows + row) * VL,
+                   load_n_or_zero(source, block * VL, lanes_of_block(block, n)));
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,166 @@
+/* The backward loop over a schedule, for one member of the team.
+ *
+ *     for each chunk of steps, last first:
+ *         for each step, last first:          step_backward
+ *         multiply_chunk                      (dx, dw_ih, dw_hh, db over all rows of the chunk)
+ *
+ * Rows of a chunk lie in the order of visit, so every sum over rows runs from the last step to the first, whatever the
+ * chunk: gradients of a sequence fed in pieces, last piece first, have the bits of the whole.
+ */
+#ifndef FASTRNN_SEQUENCE_BACKWARD_H
+#define FASTRNN_SEQUENCE_BACKWARD_H
+
+#include "products.h"
+
+/* Takes steps downwards from `end` while their rows fit; one step always does. */
+static struct backward_chunk take_chunk(const struct backward_pass *const pass, const int64_t end,
+                                        const int64_t offset) {
+    struct backward_chunk chunk = {.begin = end, .end = end, .rows = 0, .offset = offset};
+    while (chunk.begin > 0) {
+        const int64_t active = schedule_active(pass->problem, chunk.begin - 1);
+        if (chunk.rows > 0 && chunk.rows + active > pass->layout.chunk_rows) {
+            break;
+        }
+        chunk.rows += active;
+        chunk.begin--;
+    }
+    return chunk;
+}
+
+/* Each member fills its share of the chunk's places, and of those of the step before the chunk. */
+static void place_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+    int64_t row = 0, offset = chunk->offset;
+    for (int64_t s = chunk->end - 1; s >= chunk->begin - 1 && s >= 0; s--) {
+        const int64_t active = schedule_active(pass->problem, s);
+        offset -= active;
+        const struct team_range mine = team_share(active, team_rank(pass->me), team_size(pass->me));
+        for (int64_t i = mine.begin; i < mine.end; i++) {
+            pass->place[row + i] = schedule_place(pass->problem, offset, s, i);
+        }
+        row += active;
+    }
+}
+
+/* The job of step s, whose first row is chunk row `row` (of the whole step, not of the group). */
+static struct step_backward_job step_job(const struct backward_pass *const pass, const int64_t s, const int64_t row) {
+    const struct fastrnn_problem *const problem = pass->problem;
+    const int64_t N = pass->all_sequences, begin = pass->sequences.begin;
+    const int64_t active = schedule_active(problem, s);
+    return (struct step_backward_job){
+        .cell = problem->cell,
+        .carries_dh = pass->cell->carries_dh,
+        .H = problem->H,
+        .NB = layout_blocks(problem->H, VL),
+        .B = problem->B,
+        .w = pass->packed + pass->packed_layout.w_hh,
+        .later = slots_from(pass, pass->cell->hidden_slot, 0),
+        .later_row = N + row - schedule_active(problem, s + 1) + begin,
+        .slots = pass->gradients + (N + row + begin) * pass->gradient_row,
+        .dh = pass->dh,
+        .dc = pass->dc,
+        .state_row = pass->layout.state_row,
+        .place = pass->place + row + begin,
+        .place_prev = s > 0 ? pass->place + row + active + begin : NULL,
+        .first = problem->schedule ? problem->schedule->first : NULL,
+        .first_sequence = begin,
+        .dy = pass->args->dy,
+        .y = pass->args->y,
+        .h0 = pass->args->h0,
+        .c0 = pass->args->c0,
+        .reserve = aligned_const(pass->args->reserve),
+    };
+}
+
+/* The steps of a chunk, for the group's sequences: those that end at a step start from dh_n alone. */
+static void recur_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+    int64_t row = 0;
+    for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
+        const int64_t continuing = active_in_group(pass->problem, s + 1, pass->sequences);
+        const int64_t active = active_in_group(pass->problem, s, pass->sequences);
+        struct step_backward_job job = step_job(pass, s, row);
+        step_backward(&job, (struct team_range){0, continuing}, pass->blocks);
+        job.starts = true;
+        step_backward(&job, (struct team_range){continuing, active}, pass->blocks);
+        row += schedule_active(pass->problem, s);
+        group_wait(pass->me);
+    }
+    /* The chunk's last step moves to where the next chunk looks for the step after its own. */
+    const int64_t active = active_in_group(pass->problem, chunk->begin, pass->sequences);
+    const int64_t from = pass->all_sequences + row - schedule_active(pass->problem, chunk->begin);
+    const int64_t to = pass->all_sequences - schedule_active(pass->problem, chunk->begin);
+    for (int64_t block = pass->blocks.begin; block < pass->blocks.end; block++) {
+        real *const gradients = pass->gradients + block * pass->gradient_block;
+        memmove(gradients + (to + pass->sequences.begin) * pass->gradient_row,
+                gradients + (from + pass->sequences.begin) * pass->gradient_row,
+                (size_t)(active * pass->gradient_row) * sizeof(real));
+    }
+}
+
+/* What reaches the initial states: dc is there already, dh takes one more product. */
+static void finish_states(const struct backward_pass *const pass, const int64_t steps) {
+    const int64_t owned = pass->sequences.end - pass->sequences.begin;
+    if (steps > 0 && pass->args->dh0.data) {
+        struct step_backward_job job = step_job(pass, 0, 0);
+        job.later_row = pass->sequences.begin; /* where recur_chunk left the first step */
+        const struct team_range rows = {0, owned};
+        job.initial = true;
+        step_backward(&job, rows, pass->blocks);
+    }
+    for (int64_t i = 0; i < owned; i++) {
+        const int64_t first = schedule_first(pass->problem, pass->sequences.begin + i);
+        const int64_t state = i * pass->layout.state_row;
+        store_state(pass->args->dh0, first, pass->blocks, pass->problem->H, pass->dh + state);
+        store_state(pass->args->dc0, first, pass->blocks, pass->problem->H, pass->dc + state);
+    }
+}
+
+static struct backward_pass begin_backward(const struct cell *const cell, const struct layout_shape *const shape,
+                                           const struct fastrnn_problem *const problem,
+                                           const struct fastrnn_backward_args *const args,
+                                           const struct team_member *const me) {
+    struct backward_pass pass = {
+        .cell = cell,
+        .problem = problem,
+        .args = args,
+        .me = me,
+        .all_sequences = shape->sequences,
+        .sequences = team_share(shape->sequences, me->group, me->groups),
+        .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
+        .layout = layout_backward_scratch(shape),
+        .packed_layout = layout_packed_backward(shape),
+        .packed = aligned_const(args->packed),
+    };
+    real *const scratch = aligned(args->scratch);
+    pass.dh = scratch + pass.layout.dh + pass.sequences.begin * pass.layout.state_row;
+    pass.dc = scratch + pass.layout.dc + pass.sequences.begin * pass.layout.state_row;
+    pass.gradients = scratch + pass.layout.gradients;
+    pass.x = scratch + pass.layout.x;
+    pass.h_prev = scratch + pass.layout.h_prev;
+    pass.place = (struct layout_place *)(scratch + pass.layout.places);
+    pass.gradient_row = cell->slots * VL;
+    pass.gradient_block = pass.layout.gradient_rows * pass.gradient_row;
+    for (int64_t i = 0; i < pass.sequences.end - pass.sequences.begin; i++) {
+        const int64_t last = schedule_last(problem, pass.sequences.begin + i);
+        load_state(args->dh_n, last, pass.blocks, problem->H, pass.dh + i * pass.layout.state_row);
+        load_state(args->dc_n, last, pass.blocks, problem->H, pass.dc + i * pass.layout.state_row);
+    }
+    return pass;
+}
+
+static void run_backward(const struct layout_shape *const shape, const struct fastrnn_problem *const problem,
+                         const struct fastrnn_backward_args *const args, const struct team_member *const me) {
+    const struct backward_pass pass = begin_backward(cell_of(problem->cell), shape, problem, args, me);
+    int64_t offset = shape->rows;
+    for (int64_t end = shape->steps; end > 0;) {
+        const struct backward_chunk chunk = take_chunk(&pass, end, offset);
+        place_chunk(&pass, &chunk);
+        team_wait(me);
+        recur_chunk(&pass, &chunk);
+        multiply_chunk(&pass, &chunk);
+        end = chunk.begin;
+        offset -= chunk.rows;
+    }
+    finish_states(&pass, shape->steps);
+}
+
+#endif

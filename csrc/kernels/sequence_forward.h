@@ -1,0 +1,154 @@
+/* The forward loop over a schedule, for one member of the team.
+ *
+ *     for each chunk of steps:    gather x, project it    (all rows of the chunk: one product)
+ *         for each step:          step_forward            (tiles of rows x unit blocks)
+ *
+ * A group of the team owns a range of sequences, a member a range of unit blocks. h and c of the group's sequences
+ * stay in scratch; h is double-buffered, since every tile reads all of h_prev.
+ */
+#ifndef FASTRNN_SEQUENCE_FORWARD_H
+#define FASTRNN_SEQUENCE_FORWARD_H
+
+#include "step.h"
+
+/* Everything that one member's forward pass keeps. */
+struct forward_pass {
+    const struct fastrnn_problem *problem;
+    const struct fastrnn_forward_args *args;
+    const struct team_member *me;
+    struct team_range sequences, blocks;
+    struct layout_forward_scratch layout;
+    struct layout_packed_forward packed_layout;
+    const real *packed;
+    real *h[2], *c, *x, *gates; /* of this group */
+    struct layout_place *place;
+};
+
+/* Takes steps from s on while their rows fit the chunk (one step always does); returns the step after the last. */
+static int64_t stage_chunk(const struct forward_pass *const pass, const int64_t s, const int64_t offset,
+                           int64_t *const rows) {
+    const struct fastrnn_problem *const problem = pass->problem;
+    const struct team_member *const me = pass->me;
+    int64_t end = s, at = offset;
+    *rows = 0;
+    for (; end < schedule_steps(problem); end++) {
+        const int64_t active = active_in_group(problem, end, pass->sequences);
+        if (end > s && *rows + active > pass->layout.chunk_rows) {
+            break;
+        }
+        const struct team_range mine = team_share(active, me->member, me->members);
+        for (int64_t i = mine.begin; i < mine.end; i++) {
+            pass->place[*rows + i] = schedule_place(problem, at, end, pass->sequences.begin + i);
+        }
+        gather_rows(pass->args->x, pass->place + *rows, mine, problem->I, pass->x + *rows * pass->layout.x_row,
+                    pass->layout.x_row);
+        *rows += active;
+        at += schedule_active(problem, end);
+    }
+    return end;
+}
+
+static void project_chunk(const struct forward_pass *const pass, const int G, const int64_t rows) {
+    const struct project_job job = {
+        .I = pass->problem->I,
+        .x = pass->x,
+        .w = pass->packed + pass->packed_layout.w_ih,
+        .b = pass->packed + pass->packed_layout.b_x,
+        .gates = pass->gates,
+        .x_row = pass->layout.x_row,
+        .gates_row = pass->layout.gates_row,
+    };
+    const struct team_range all = {0, rows};
+    if (G == 4) {
+        tile_each(4, project_tile, &job, all, pass->blocks);
+    } else if (G == 3) {
+        tile_each(3, project_tile, &job, all, pass->blocks);
+    } else {
+        tile_each(1, project_tile, &job, all, pass->blocks);
+    }
+}
+
+/* Sequences [from, to) of the group have ended: their states go to the user. */
+static void finish_sequences(const struct forward_pass *const pass, const real *const h, const int64_t from,
+                             const int64_t to) {
+    for (int64_t i = from; i < to; i++) {
+        const int64_t last = schedule_last(pass->problem, pass->sequences.begin + i);
+        const int64_t state = i * pass->layout.state_row;
+        store_state(pass->args->h_n, last, pass->blocks, pass->problem->H, h + state);
+        store_state(pass->args->c_n, last, pass->blocks, pass->problem->H, pass->c + state);
+    }
+}
+
+static struct forward_pass begin_forward(const struct layout_shape *const shape,
+                                         const struct fastrnn_problem *const problem,
+                                         const struct fastrnn_forward_args *const args,
+                                         const struct team_member *const me) {
+    struct forward_pass pass = {
+        .problem = problem,
+        .args = args,
+        .me = me,
+        .sequences = team_share(shape->sequences, me->group, me->groups),
+        .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
+        .layout = layout_forward_scratch(shape, team_size(me)),
+        .packed_layout = layout_packed_forward(shape),
+        .packed = aligned_const(args->packed),
+    };
+    real *const scratch = aligned(args->scratch);
+    const int64_t first_row = pass.sequences.begin + me->group * pass.layout.chunk_rows;
+    pass.h[0] = scratch + pass.layout.h[0] + pass.sequences.begin * pass.layout.state_row;
+    pass.h[1] = scratch + pass.layout.h[1] + pass.sequences.begin * pass.layout.state_row;
+    pass.c = scratch + pass.layout.c + pass.sequences.begin * pass.layout.state_row;
+    pass.x = scratch + pass.layout.x + first_row * pass.layout.x_row;
+    pass.gates = scratch + pass.layout.gates + first_row * pass.layout.gates_row;
+    pass.place = (struct layout_place *)(scratch + pass.layout.places) + first_row;
+    for (int64_t i = 0; i < pass.sequences.end - pass.sequences.begin; i++) {
+        const int64_t first = schedule_first(problem, pass.sequences.begin + i);
+        load_state(args->h0, first, pass.blocks, problem->H, pass.h[0] + i * pass.layout.state_row);
+        load_state(args->c0, first, pass.blocks, problem->H, pass.c + i * pass.layout.state_row);
+    }
+    return pass;
+}
+
+static void run_forward(const struct layout_shape *const shape, const struct fastrnn_problem *const problem,
+                        const struct fastrnn_forward_args *const args, const struct team_member *const me) {
+    const struct forward_pass pass = begin_forward(shape, problem, args, me);
+    int64_t offset = 0, parity = 0;
+    if (shape->steps == 0) {
+        finish_sequences(&pass, pass.h[0], 0, pass.sequences.end - pass.sequences.begin);
+    }
+    for (int64_t s = 0; s < shape->steps;) {
+        int64_t rows, row = 0;
+        const int64_t chunk_end = stage_chunk(&pass, s, offset, &rows);
+        group_wait(me);
+        project_chunk(&pass, shape->gates, rows);
+        for (; s < chunk_end; s++) {
+            const int64_t active = active_in_group(problem, s, pass.sequences);
+            const struct step_forward_job job = {
+                .cell = problem->cell,
+                .apart = cell_of(problem->cell)->apart,
+                .H = problem->H,
+                .NB = layout_blocks(problem->H, VL),
+                .B = problem->B,
+                .w = pass.packed + pass.packed_layout.w_hh,
+                .b_apart = pass.packed + pass.packed_layout.b_apart,
+                .gates = pass.gates + row * pass.layout.gates_row,
+                .h_prev = pass.h[parity],
+                .h = pass.h[parity ^ 1],
+                .c = pass.c,
+                .gates_row = pass.layout.gates_row,
+                .state_row = pass.layout.state_row,
+                .place = pass.place + row,
+                .y = args->y,
+                .reserve = args->reserve ? aligned(args->reserve) : NULL,
+            };
+            step_forward(&job, shape->gates, (struct team_range){0, active}, pass.blocks);
+            parity ^= 1;
+            finish_sequences(&pass, pass.h[parity], active_in_group(problem, s + 1, pass.sequences), active);
+            row += active;
+            offset += schedule_active(problem, s);
+            group_wait(me);
+        }
+    }
+}
+
+#endif

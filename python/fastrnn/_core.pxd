@@ -1,0 +1,99 @@
+# The C interface, as csrc/fastrnn.h declares it.
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int64_t
+
+
+cdef extern from *:
+    """
+    #include <complex.h>
+    #undef I /* NumPy brings the imaginary unit; here it is the input size */
+    """
+
+cdef extern from "fastrnn.h" nogil:
+    enum:
+        FASTRNN_OK
+        FASTRNN_TOO_LARGE
+
+    enum:
+        FASTRNN_CELL_COUNT
+
+    enum:
+        FASTRNN_F32
+        FASTRNN_F64
+
+    enum:
+        FASTRNN_TANH
+        FASTRNN_SIGMOID
+
+    ctypedef struct fastrnn_schedule_t "struct fastrnn_schedule":
+        int64_t steps
+        const int64_t *active
+        const int64_t *row
+        const int64_t *first
+        const int64_t *last
+
+    ctypedef struct fastrnn_problem_t "struct fastrnn_problem":
+        int cell
+        int dtype
+        int backend
+        int threads
+        int64_t T, B, I, H
+        const fastrnn_schedule_t *schedule
+
+    ctypedef struct fastrnn_sizes_t "struct fastrnn_sizes":
+        size_t packed_forward, packed_backward, reserve, scratch_forward, scratch_backward
+
+    ctypedef struct fastrnn_weights_t "struct fastrnn_weights":
+        const void *w_ih
+        const void *w_hh
+        const void *b_ih
+        const void *b_hh
+
+    ctypedef struct fastrnn_weight_gradients_t "struct fastrnn_weight_gradients":
+        void *w_ih
+        void *w_hh
+        void *b_ih
+        void *b_hh
+
+    ctypedef struct fastrnn_view_t "struct fastrnn_view":
+        void *data
+        ptrdiff_t stride_t, stride_b
+
+    ctypedef struct fastrnn_const_view_t "struct fastrnn_const_view":
+        const void *data
+        ptrdiff_t stride_t, stride_b
+
+    ctypedef struct fastrnn_forward_args_t "struct fastrnn_forward_args":
+        const void *packed
+        fastrnn_const_view_t x, h0, c0
+        fastrnn_view_t y, h_n, c_n
+        void *reserve
+        void *scratch
+
+    ctypedef struct fastrnn_backward_args_t "struct fastrnn_backward_args":
+        const void *packed
+        fastrnn_const_view_t x, h0, c0, y
+        const void *reserve
+        fastrnn_const_view_t dy, dh_n, dc_n
+        fastrnn_view_t dx, dh0, dc0
+        fastrnn_weight_gradients_t d
+        void *scratch
+
+    int fastrnn_query(const fastrnn_problem_t *, fastrnn_sizes_t *)
+    int fastrnn_pack_forward(const fastrnn_problem_t *, const fastrnn_weights_t *, void *)
+    int fastrnn_pack_backward(const fastrnn_problem_t *, const fastrnn_weights_t *, void *)
+    int fastrnn_forward(const fastrnn_problem_t *, const fastrnn_forward_args_t *)
+    int fastrnn_backward(const fastrnn_problem_t *, const fastrnn_backward_args_t *)
+    const char *fastrnn_status_message(int)
+    const char *fastrnn_cell_name(int)
+    int fastrnn_cell_gates(int)
+    int fastrnn_backend_count()
+    const char *fastrnn_backend_name(int)
+    int fastrnn_backend_runs_here(int)
+    int fastrnn_backend_has_fma(int)
+    int fastrnn_backend_vector_length(int, int)
+    int fastrnn_best_backend()
+    const char *fastrnn_openmp_version()
+    int fastrnn_max_threads()
+    int fastrnn_is_forked()
+    int fastrnn_activate(int, int, int, int64_t, const void *, void *)

@@ -1,0 +1,319 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""The C core, as functions on NumPy arrays.
+
+Arrays are checked against the problem's sizes here, so that no call from Python can make the core read or write out
+of bounds. Everything above (defaults, shapes for users, packing policy) belongs to the modules that call this one.
+"""
+
+cimport numpy as cnp
+
+from typing import NamedTuple
+
+cnp.import_array()
+
+
+class Backend(NamedTuple):
+    """An instruction set that the kernels were compiled for."""
+
+    name: str
+    runs_here: bool
+    has_fma: bool
+    vector_length: dict
+
+
+def cells():
+    """The registry: name -> number of gates."""
+    return {fastrnn_cell_name(j).decode(): fastrnn_cell_gates(j) for j in range(<int>FASTRNN_CELL_COUNT)}
+
+
+def backends():
+    """All backends of this build, best first."""
+    return [
+        Backend(
+            fastrnn_backend_name(j).decode(),
+            bool(fastrnn_backend_runs_here(j)),
+            bool(fastrnn_backend_has_fma(j)),
+            {
+                "float32": fastrnn_backend_vector_length(j, FASTRNN_F32),
+                "float64": fastrnn_backend_vector_length(j, FASTRNN_F64),
+            },
+        )
+        for j in range(fastrnn_backend_count())
+    ]
+
+
+def best_backend():
+    """The index of the best backend that this CPU can run."""
+    return fastrnn_best_backend()
+
+
+def openmp_version():
+    """The OpenMP version that the core was compiled for, or "none"."""
+    return fastrnn_openmp_version().decode()
+
+
+def max_threads():
+    """The threads that OpenMP would use now; 1 in the child of a fork and without OpenMP."""
+    return fastrnn_max_threads()
+
+
+def is_forked():
+    """Whether this process is a fork of one that had loaded fastrnn."""
+    return bool(fastrnn_is_forked())
+
+
+cdef dict _CELL_INDEX = {name: j for j, name in enumerate(cells())}
+
+
+cdef int _type_number(object dtype) except -1:
+    cdef int number = (<cnp.dtype>cnp.dtype(dtype)).type_num
+    if number != cnp.NPY_FLOAT32 and number != cnp.NPY_FLOAT64:
+        raise TypeError(f"dtype: expected float32 or float64, got {dtype}")
+    return number
+
+
+cdef int _raise(int status) except -1:
+    message = fastrnn_status_message(status).decode()
+    raise OverflowError(message) if status == FASTRNN_TOO_LARGE else ValueError(message)
+
+
+cdef cnp.ndarray _array(object array, str name, int type_number, tuple shape, bint writeable):
+    """`array` itself, if the core can use it: its dtype and shape, aligned, whole strides, contiguous last axis."""
+    if not isinstance(array, cnp.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}")
+    cdef cnp.ndarray a = <cnp.ndarray>array
+    cdef int axis
+    cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(a)
+    if cnp.PyArray_TYPE(a) != type_number or not cnp.PyArray_ISNOTSWAPPED(a):
+        raise TypeError(f"{name}: unexpected dtype {a.dtype}")
+    if cnp.PyArray_NDIM(a) != len(shape):
+        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+    for axis in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_DIM(a, axis) != shape[axis]:
+            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+        if cnp.PyArray_STRIDE(a, axis) % size:
+            raise ValueError(f"{name}: strides must be multiples of the item size")
+    axis = cnp.PyArray_NDIM(a) - 1
+    if cnp.PyArray_DIM(a, axis) > 1 and cnp.PyArray_STRIDE(a, axis) != size:
+        raise ValueError(f"{name}: the last axis must be contiguous")
+    if not cnp.PyArray_ISALIGNED(a):
+        raise ValueError(f"{name}: the array must be aligned")
+    if writeable and not cnp.PyArray_ISWRITEABLE(a):
+        raise ValueError(f"{name}: the array is read-only")
+    return a
+
+
+cdef fastrnn_view_t _view(object array, str name, int type_number, tuple shape, bint writeable):
+    """A view of (T, B, n) or (B, n); a null one for None."""
+    cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
+    if array is None:
+        return view
+    cdef cnp.ndarray a = _array(array, name, type_number, shape, writeable)
+    cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(a)
+    cdef int last = cnp.PyArray_NDIM(a) - 1
+    view.data = cnp.PyArray_DATA(a)
+    view.stride_b = cnp.PyArray_STRIDE(a, last - 1) // size
+    view.stride_t = cnp.PyArray_STRIDE(a, 0) // size if last == 2 else 0
+    return view
+
+
+cdef fastrnn_const_view_t _const_view(object array, str name, int type_number, tuple shape):
+    cdef fastrnn_view_t view = _view(array, name, type_number, shape, False)
+    return fastrnn_const_view_t(view.data, view.stride_t, view.stride_b)
+
+
+cdef void *_weights(object array, str name, int type_number, tuple shape, bint writeable) except? NULL:
+    """The data of a C-contiguous parameter; null for None."""
+    if array is None:
+        return NULL
+    cdef cnp.ndarray a = _array(array, name, type_number, shape, writeable)
+    if not cnp.PyArray_IS_C_CONTIGUOUS(a):
+        raise ValueError(f"{name}: the array must be C-contiguous")
+    return cnp.PyArray_DATA(a)
+
+
+cdef void *_memory(object array, str name, size_t size, bint writeable) except? NULL:
+    """The data of a byte array of at least `size`; null for None."""
+    if array is None:
+        return NULL
+    cdef cnp.ndarray a = _array(array, name, cnp.NPY_UINT8, array.shape if hasattr(array, "shape") else (), writeable)
+    if cnp.PyArray_NDIM(a) != 1 or not cnp.PyArray_IS_C_CONTIGUOUS(a) or <size_t>cnp.PyArray_DIM(a, 0) < size:
+        raise ValueError(f"{name}: expected at least {size} contiguous bytes, got {array.nbytes}")
+    return cnp.PyArray_DATA(a)
+
+
+cdef class Problem:
+    """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
+
+    `schedule` is None (dense) or a tuple (active, row, first, last) of int64 arrays, see csrc/fastrnn.h.
+    """
+
+    cdef fastrnn_problem_t c
+    cdef fastrnn_schedule_t schedule_c
+    cdef fastrnn_sizes_t sizes
+    cdef int type_number, gates
+    cdef bint has_c
+    cdef object kept
+    cdef tuple x_shape, y_shape, state_shape, w_ih_shape, w_hh_shape, b_shape
+
+    def __init__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
+                 schedule=None):
+        if cell not in _CELL_INDEX:
+            raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
+        self.type_number = _type_number(dtype)
+        self.c.cell = _CELL_INDEX[cell]
+        self.c.dtype = FASTRNN_F32 if self.type_number == cnp.NPY_FLOAT32 else FASTRNN_F64
+        self.c.backend, self.c.threads = backend, threads
+        self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
+        self.gates = fastrnn_cell_gates(self.c.cell)
+        self.has_c = cell == "lstm"
+        self.c.schedule = NULL
+        if schedule is not None:
+            self._set_schedule(schedule)
+        cdef int status = fastrnn_query(&self.c, &self.sizes)
+        if status != FASTRNN_OK:
+            _raise(status)
+        self.x_shape, self.y_shape, self.state_shape = (T, B, I), (T, B, H), (B, H)
+        self.w_ih_shape, self.w_hh_shape = (self.gates * H, I), (self.gates * H, H)
+        self.b_shape = (self.gates * H,)
+
+    cdef int _set_schedule(self, schedule) except -1:
+        cdef cnp.ndarray a
+        names = ("active", "row", "first", "last")
+        kept = tuple(schedule)
+        if len(kept) != 4:
+            raise ValueError(f"schedule: expected (active, row, first, last), got {len(kept)} arrays")
+        for name, array in zip(names, kept):
+            shape = array.shape if isinstance(array, cnp.ndarray) else ()
+            a = _array(array, f"schedule.{name}", cnp.NPY_INT64, shape, False)
+            if cnp.PyArray_NDIM(a) != 1 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
+                raise ValueError(f"schedule.{name}: expected a contiguous array of one axis")
+        active, row, first, last = (array.copy() for array in kept)
+        sequences = int(active[0]) if active.size else 0
+        if row.size != int(active.sum()) or first.size != sequences or last.size != sequences:
+            raise ValueError("schedule: row needs sum(active) entries, first and last active[0]")
+        self.kept = (active, row, first, last)
+        self.schedule_c.steps = active.size
+        self.schedule_c.active = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>active)
+        self.schedule_c.row = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>row)
+        self.schedule_c.first = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>first)
+        self.schedule_c.last = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>last)
+        self.c.schedule = &self.schedule_c
+        return 0
+
+    @property
+    def packed_forward(self):
+        return self.sizes.packed_forward
+
+    @property
+    def packed_backward(self):
+        return self.sizes.packed_backward
+
+    @property
+    def reserve(self):
+        return self.sizes.reserve
+
+    @property
+    def scratch_forward(self):
+        return self.sizes.scratch_forward
+
+    @property
+    def scratch_backward(self):
+        return self.sizes.scratch_backward
+
+
+def _pack(Problem p not None, w_ih, w_hh, b_ih, b_hh, packed, bint backward):
+    cdef fastrnn_weights_t w
+    cdef int status, t = p.type_number
+    if w_ih is None or w_hh is None or packed is None:
+        raise TypeError("w_ih, w_hh, packed: expected arrays, got None")
+    w.w_ih = _weights(w_ih, "w_ih", t, p.w_ih_shape, False)
+    w.w_hh = _weights(w_hh, "w_hh", t, p.w_hh_shape, False)
+    w.b_ih = _weights(b_ih, "b_ih", t, p.b_shape, False)
+    w.b_hh = _weights(b_hh, "b_hh", t, p.b_shape, False)
+    cdef void *to = _memory(packed, "packed", p.sizes.packed_backward if backward else p.sizes.packed_forward, True)
+    with nogil:
+        status = fastrnn_pack_backward(&p.c, &w, to) if backward else fastrnn_pack_forward(&p.c, &w, to)
+    if status != FASTRNN_OK:
+        _raise(status)
+
+
+def pack_forward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
+    """Weights in torch's layout into the order in which forward streams them."""
+    _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, False)
+
+
+def pack_backward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
+    """Weights in torch's layout into the order in which backward streams them."""
+    _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, True)
+
+
+def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch):
+    """fastrnn_forward; None stands for a null pointer. Inference where reserve is None."""
+    cdef Problem p = problem
+    cdef fastrnn_forward_args_t a
+    cdef int status, t = p.type_number
+    if not p.has_c and (c0 is not None or c_n is not None):
+        raise ValueError("c0, c_n: this cell has no c")
+    a.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
+    a.x = _const_view(x, "x", t, p.x_shape)
+    a.h0 = _const_view(h0, "h0", t, p.state_shape)
+    a.c0 = _const_view(c0, "c0", t, p.state_shape)
+    a.y = _view(y, "y", t, p.y_shape, True)
+    a.h_n = _view(h_n, "h_n", t, p.state_shape, True)
+    a.c_n = _view(c_n, "c_n", t, p.state_shape, True)
+    a.reserve = _memory(reserve, "reserve", p.sizes.reserve, True)
+    a.scratch = _memory(scratch, "scratch", p.sizes.scratch_forward, True)
+    with nogil:
+        status = fastrnn_forward(&p.c, &a)
+    if status != FASTRNN_OK:
+        _raise(status)
+
+
+def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, dc_n, dx, dh0, dc0,
+             dw_ih, dw_hh, db_ih, db_hh, scratch):
+    """fastrnn_backward; None stands for a null pointer: zero for an input, not wanted for an output."""
+    cdef Problem p = problem
+    cdef fastrnn_backward_args_t a
+    cdef int status, t = p.type_number
+    if not p.has_c and (c0 is not None or dc_n is not None or dc0 is not None):
+        raise ValueError("c0, dc_n, dc0: this cell has no c")
+    a.packed = _memory(packed, "packed", p.sizes.packed_backward, False)
+    a.x = _const_view(x, "x", t, p.x_shape)
+    a.h0 = _const_view(h0, "h0", t, p.state_shape)
+    a.c0 = _const_view(c0, "c0", t, p.state_shape)
+    a.y = _const_view(y, "y", t, p.y_shape)
+    a.reserve = _memory(reserve, "reserve", p.sizes.reserve, False)
+    a.dy = _const_view(dy, "dy", t, p.y_shape)
+    a.dh_n = _const_view(dh_n, "dh_n", t, p.state_shape)
+    a.dc_n = _const_view(dc_n, "dc_n", t, p.state_shape)
+    a.dx = _view(dx, "dx", t, p.x_shape, True)
+    a.dh0 = _view(dh0, "dh0", t, p.state_shape, True)
+    a.dc0 = _view(dc0, "dc0", t, p.state_shape, True)
+    a.d.w_ih = _weights(dw_ih, "dw_ih", t, p.w_ih_shape, True)
+    a.d.w_hh = _weights(dw_hh, "dw_hh", t, p.w_hh_shape, True)
+    a.d.b_ih = _weights(db_ih, "db_ih", t, p.b_shape, True)
+    a.d.b_hh = _weights(db_hh, "db_hh", t, p.b_shape, True)
+    a.scratch = _memory(scratch, "scratch", p.sizes.scratch_backward, True)
+    with nogil:
+        status = fastrnn_backward(&p.c, &a)
+    if status != FASTRNN_OK:
+        _raise(status)
+
+
+def activate(int backend, str name, array):
+    """tanh or sigmoid of every element, as the cells of a backend compute it."""
+    cdef int activation = {"tanh": FASTRNN_TANH, "sigmoid": FASTRNN_SIGMOID}[name]
+    cdef int t = _type_number(array.dtype)
+    cdef cnp.ndarray x = _array(array, "array", t, array.shape, False)
+    if not cnp.PyArray_IS_C_CONTIGUOUS(x):
+        raise ValueError("array: the array must be C-contiguous")
+    result = array.copy()
+    cdef cnp.ndarray y = <cnp.ndarray>result
+    cdef int64_t n = cnp.PyArray_SIZE(x)
+    cdef int status, dtype = FASTRNN_F32 if t == cnp.NPY_FLOAT32 else FASTRNN_F64
+    with nogil:
+        status = fastrnn_activate(backend, dtype, activation, n, cnp.PyArray_DATA(x), cnp.PyArray_DATA(y))
+    if status != FASTRNN_OK:
+        _raise(status)
+    return result
