@@ -18,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from machine import Machine
-
 from fastrnn import _core
+from machine import Machine
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 
@@ -91,9 +90,7 @@ def cases(backend: int) -> list[Case]:
             Case(f"{shape}: recurrence, forward", alone.forward, product, "fma", 0.65),
             Case(f"{shape}: recurrence, backward", alone.backward_recurrence, product, "fma", 0.60),
             Case(f"{shape}: input projection", whole.forward, product, "fma", 0.70, alone.forward),
-            Case(
-                f"{shape}: dx, dw_ih, dw_hh, db", whole.backward, 3 * product, "fma", 0.70, whole.backward_recurrence
-            ),
+            Case(f"{shape}: dx, dw_ih, dw_hh, db", whole.backward, 3 * product, "fma", 0.70, whole.backward_recurrence),
         ]
     one = Layer("lstm", 100, 1, 0, 256, backend)
     found.append(Case("LSTM T=100 B=1 H=256: recurrence", one.forward, 4e-9 * 4 * 256 * 256 * 100, "L2", 0.75))

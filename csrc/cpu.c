@@ -36,7 +36,7 @@ cpu_features cpu_features_of_this_machine(void) {
     return has;
 }
 
-#elif defined(__aarch64__)
+#elif defined(__ARM_NEON)
 
 cpu_features cpu_features_of_this_machine(void) { return CPU_NEON; }
 

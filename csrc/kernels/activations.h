@@ -1,84 +1,91 @@
-/* tanh and sigmoid, at most 4 ULP over all inputs, branch-free and the same bits on every backend with FMA.
+/* tanh and sigmoid, at most 2.5 ULP over all inputs, branch-free and the same bits on every backend with FMA.
  *
- * Both start from one reduction of a z <= 0,  z = n ln 2 + r  with |r| <= ln 2 / 2:
+ * Both rest on one odd polynomial, u = tanh(v) for |v| <= ln 2 / 4, since e^2v = (1 + u)/(1 - u). With S = 2^n:
  *
- *     e^z = 2^n (1 + p)         p = e^r - 1 = r + r^2 q(r)
+ *     2|x| = n ln 2 + 2v     tanh |x|   = (e^2|x| - 1)/(e^2|x| + 1) = (S - 1 + (S + 1) u) / (S + 1 + (S - 1) u)
+ *      -x  = n ln 2 - 2v     sigmoid(x) = 1/(1 + e^-x)              = (1 + u) / (1 + u + S (1 - u))
  *
- *     sigmoid(x) = (x >= 0 ? 1 : e) / (1 + e)         e = exp(-|x|)
- *     tanh(|x|)  = -m / (2 + m)                       m = expm1(-2|x|) = 2^n p + (2^n - 1)
- *
- * so that denominators lie in [1, 2] and nothing cancels. q is the minimax polynomial of (e^r - 1 - r)/r^2, weighted
- * for the relative error of p. n comes from adding 1.5 * 2^mantissa: it is then the low bits of the sum, and a shift
- * puts 2^n together. 2^n multiplies rather than being added to an exponent, so that a NaN stays one.
+ * Nothing cancels: n = 0 leaves tanh = 2u/2, and sigmoid adds positive numbers only. n comes from adding 1.5 * 2^M, M
+ * being the bits of the mantissa: it is then the low bits of the sum, which shifted left by M are the exponent of S.
  */
 #ifndef FASTRNN_ACTIVATIONS_H
 #define FASTRNN_ACTIVATIONS_H
 
 #include "simd.h"
 
+/* tanh(v) = v (1 + c[0] v^2 + c[1] v^4 + …): minimax of the relative error on |v| <= 0.17335. Below SIGMOID_MIN
+ * sigmoid rounds to 0, above SIGMOID_MAX and TANH_MAX it and tanh round to 1. */
 #if FASTRNN_REAL_BITS == 32
-enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127, SCALE_BITS = 32 };
-#define LN2_HIGH 0x1.63p-1f          /* 9 bits: n * LN2_HIGH is exact without FMA too */
-#define LN2_LOW (-0x1.bd0106p-13f)   /* ln 2 - LN2_HIGH */
-#define SIGMOID_FLOOR (-104.0f)      /* e^z rounds to 0 below -103.98 */
-#define TANH_FLOOR (-20.0f)          /* 2^n - 1 rounds to -1 below -17.4 */
-/* |error of e^r| < 5e-9 on |r| < 0.347 */
-static const real expm1_q[] = {0x1p-1f, 0x1.5554b6p-3f, 0x1.55549p-5f, 0x1.122434p-7f, 0x1.6d9362p-10f};
+enum { MANTISSA_BITS = 23, EXPONENT_BIAS = 127, LIFT = 26 };
+static const real tanh_c[] = {-0x1.554fecp-2f, 0x1.0c80d8p-3f}; /* error 5.6e-8 */
+#define LN2_HIGH 0x1.62e4p-1f                                   /* 15 bits: n * LN2_HIGH is exact without FMA too */
+#define LN2_LOW 0x1.7f7d1cp-20f                                 /* ln 2 - LN2_HIGH */
+#define TANH_MAX 10.0f
+#define SIGMOID_MIN (-104.0f)
+#define SIGMOID_MAX 20.0f
 #else
-enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023, SCALE_BITS = 64 };
-#define LN2_HIGH 0x1.62e42feep-1     /* 32 bits */
+enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023, LIFT = 56 };
+static const real tanh_c[] = {-0x1.55555555554bcp-2, 0x1.11111110e0990p-3,  -0x1.ba1ba116baf5ep-5,
+                              0x1.664ec9cd695edp-6,  -0x1.223c707eda880p-7, 0x1.c38306822c310p-9}; /* error 4.2e-18 */
+#define LN2_HIGH 0x1.62e42feep-1                                                                   /* 32 bits */
 #define LN2_LOW 0x1.a39ef35793c76p-33
-#define SIGMOID_FLOOR (-746.0)       /* … below -745.14 */
-#define TANH_FLOOR (-44.0)           /* … below -37.5 */
-/* |error of e^r| < 1e-17 on |r| < 0.347 */
-static const real expm1_q[] = {0x1.0000000000003p-1,  0x1.555555555555bp-3,  0x1.55555555529abp-5,
-                               0x1.111111110eb4bp-7,  0x1.6c16c17d6bfaap-10, 0x1.a01a01b470a42p-13,
-                               0x1.a019ab18738ccp-16, 0x1.71ddecf1d2903p-19, 0x1.289eb20e07375p-22,
-                               0x1.af725796b2d1bp-26};
+#define TANH_MAX 20.0
+#define SIGMOID_MIN (-746.0)
+#define SIGMOID_MAX 40.0
 #endif
+#define LN2 ((real)0x1.62e42fefa39efp-1)
 #define LOG2_E ((real)0x1.71547652b82fep+0)
+#define ROUNDER ((real)1.5 * (real)((integer)1 << MANTISSA_BITS) + (real)EXPONENT_BIAS)
 
-enum { EXPM1_DEGREE = sizeof expm1_q / sizeof *expm1_q - 1 };
+enum { TANH_TERMS = sizeof tanh_c / sizeof *tanh_c };
 
-ALWAYS_INLINE vinteger vsign_bit(void) { return vbits(vsplat((real)-0.0)); }
+/* x, but at most (at least) the bound. A NaN is neither above nor below, and stays. */
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return vselect(x > bound, bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return vselect(x < bound, bound, x); }
 
-struct reduced {
-    vreal scale; /* 2^(n + lift) */
-    vreal p;     /* e^r - 1 */
-};
-
-/* z <= 0 or NaN, cut off at `floor`; `lift` keeps 2^(n + lift) a normal number. */
-ALWAYS_INLINE struct reduced vreduce(const vreal z, const real floor, const int lift) {
-    const vreal low = vsplat(floor);
-    const vreal cut = vselect(z < low, low, z);
-    const vreal round = vsplat((real)1.5 * (real)((integer)1 << MANTISSA_BITS) + (real)(EXPONENT_BIAS + lift));
-    const vreal shifted = vfma(cut, vsplat(LOG2_E), round);
-    const vreal n = shifted - round;
-    const vreal r = vfma(n, vsplat(-LN2_LOW), vfma(n, vsplat(-LN2_HIGH), cut));
-    vreal q = vsplat(expm1_q[EXPM1_DEGREE]);
-#pragma GCC unroll 16
-    for (int j = EXPM1_DEGREE - 1; j >= 0; j--) {
-        q = vfma(q, r, vsplat(expm1_q[j]));
+/* tanh(s r)/s for |s r| <= ln 2 / 4, given s^2, a power of two: it scales the coefficients, without an instruction. */
+ALWAYS_INLINE vreal vtanh_reduced(const vreal r, const real s2) {
+    const vreal r2 = r * r;
+    real power = s2;
+    for (int j = 1; j < TANH_TERMS; j++) {
+        power *= s2;
     }
-    return (struct reduced){
-        .scale = vfrom_bits(vbits(shifted) << MANTISSA_BITS),
-        .p = vfma(r * r, q, r),
-    };
+    vreal q = vsplat(tanh_c[TANH_TERMS - 1] * power);
+#pragma GCC unroll 8
+    for (int j = TANH_TERMS - 2; j >= 0; j--) {
+        power /= s2;
+        q = vfma(q, r2, vsplat(tanh_c[j] * power));
+    }
+    return vfma(r * r2, q, r);
 }
 
-ALWAYS_INLINE vreal vsigmoid(const vreal x) {
-    const vreal one = vsplat(1);
-    const struct reduced z = vreduce(vfrom_bits(vbits(x) | vsign_bit()), SIGMOID_FLOOR, SCALE_BITS);
-    /* Lowered in a second step: only there can e become subnormal, and it is rounded once. */
-    const vreal e = (z.scale * (one + z.p)) * vsplat((real)1 / (real)((uint64_t)1 << (SCALE_BITS - 1)) / 2);
-    return vselect(x < vsplat(0), e, one) / (one + e);
-}
-
+/* One constant for ln 2 is enough: its error grows with n, as the slope of tanh falls. */
 ALWAYS_INLINE vreal vtanh(const vreal x) {
-    const struct reduced z = vreduce(vsplat(2) * vfrom_bits(vbits(x) | vsign_bit()), TANH_FLOOR, 0);
-    const vreal m = vfma(z.scale, z.p, z.scale - vsplat(1));
-    const vreal t = m / (vsplat(2) + m);
-    return vfrom_bits((vbits(t) & ~vsign_bit()) | (vbits(x) & vsign_bit()));
+    const vinteger sign = vbits(vsplat((real)-0.0));
+    const vreal magnitude = vat_most(vfrom_bits(vbits(x) & ~sign), vsplat(TANH_MAX));
+    const vreal rounder = vsplat(ROUNDER);
+    const vreal rounded = vfma(magnitude, vsplat(2 * LOG2_E), rounder);
+    const vreal v = vfma(rounded - rounder, vsplat(-LN2 / 2), magnitude);
+    const vreal u = vtanh_reduced(v, 1);
+    const vreal scale = vfrom_bits(vbits(rounded) << MANTISSA_BITS);
+    const vreal below = scale - vsplat(1), above = scale + vsplat(1);
+    const vreal t = vfma(above, u, below) / vfma(below, u, above);
+    return vfrom_bits(vbits(t) | (vbits(x) & sign));
+}
+
+/* Numerator and denominator carry a factor 2^-LIFT, so that S stays finite down to the last subnormal result, which
+ * the division rounds once. */
+ALWAYS_INLINE vreal vsigmoid(const vreal x) {
+    const vreal z = vat_most(vat_least(x, vsplat(SIGMOID_MIN)), vsplat(SIGMOID_MAX));
+    const vreal rounder = vsplat(ROUNDER - LIFT);
+    const vreal rounded = vfma(z, vsplat(-LOG2_E), rounder);
+    const vreal n = rounded - rounder;
+    const vreal two_v = vfma(n, vsplat(LN2_LOW), vfma(n, vsplat(LN2_HIGH), z));
+    const vreal two_u = vtanh_reduced(two_v, (real)0.25);
+    const vreal scale = vfrom_bits(vbits(rounded) << MANTISSA_BITS);
+    const real lift = (real)1 / (real)((integer)1 << LIFT);
+    const vreal numerator = vfma(two_u, vsplat(lift), vsplat(2 * lift));
+    return numerator / vfma(scale, vsplat(2) - two_u, numerator);
 }
 
 #endif

@@ -1,0 +1,26 @@
+"""fastrnn: LSTM, GRU and Elman RNN, forward and truncated backward, fast on a CPU and bitwise reproducible.
+
+Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`.
+"""
+
+from ._kernel import WeightGradients
+from .cells import CellGradients, gru, lstm, rnn_relu, rnn_tanh
+from .config import __version__, get_num_threads, set_num_threads, show_config
+from .layers import GRU, LSTM, RNN, Gradients
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "CellGradients",
+    "Gradients",
+    "WeightGradients",
+    "__version__",
+    "get_num_threads",
+    "gru",
+    "lstm",
+    "rnn_relu",
+    "rnn_tanh",
+    "set_num_threads",
+    "show_config",
+]

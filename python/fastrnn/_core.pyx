@@ -94,7 +94,7 @@ cdef cnp.ndarray _array(object array, str name, int type_number, tuple shape, bi
         if cnp.PyArray_STRIDE(a, axis) % size:
             raise ValueError(f"{name}: strides must be multiples of the item size")
     axis = cnp.PyArray_NDIM(a) - 1
-    if cnp.PyArray_DIM(a, axis) > 1 and cnp.PyArray_STRIDE(a, axis) != size:
+    if cnp.PyArray_SIZE(a) > 0 and cnp.PyArray_DIM(a, axis) > 1 and cnp.PyArray_STRIDE(a, axis) != size:
         raise ValueError(f"{name}: the last axis must be contiguous")
     if not cnp.PyArray_ISALIGNED(a):
         raise ValueError(f"{name}: the array must be aligned")
@@ -156,8 +156,8 @@ cdef class Problem:
     cdef object kept
     cdef tuple x_shape, y_shape, state_shape, w_ih_shape, w_hh_shape, b_shape
 
-    def __init__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
-                 schedule=None):
+    def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
+                  schedule=None):
         if cell not in _CELL_INDEX:
             raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
         self.type_number = _type_number(dtype)

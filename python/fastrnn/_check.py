@@ -1,0 +1,102 @@
+"""Checks of arguments, with messages of one form: `name: expected …, got …`.
+
+TypeError for the wrong kind, ValueError for the wrong value. Everything is checked before any work is done.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def real_dtype(name: str, value: Any) -> np.dtype[Any]:
+    """`value` as the dtype float32 or float64."""
+    if value is None:  # which NumPy would read as float64
+        raise TypeError(f"{name}: expected float32 or float64, got None")
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected float32 or float64, got {value!r}") from None
+    if dtype not in _FLOATS:
+        raise TypeError(f"{name}: expected float32 or float64, got {dtype}")
+    return dtype
+
+
+def integer(name: str, value: Any, least: int) -> int:
+    """`value` as an int of at least `least`; a bool is not an integer."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+    if number < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {number}")
+    if number > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: expected a size that fits 64 bits, got {number}")
+    return number
+
+
+def boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def probability(name: str, value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a probability in [0, 1), got {value}")
+    return float(value)
+
+
+def array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """`value` as an array of exactly this dtype, in a form that the core reads.
+
+    It is `value` itself, whatever its strides, as long as its last axis is contiguous; otherwise a copy.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array, got a masked array")
+    if not isinstance(value, np.ndarray):
+        if value is None or isinstance(value, str | bytes | dict | set):
+            raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
+        value = np.asarray(value)
+    if value.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {dtype}, got {value.dtype}")
+    return readable(np.asarray(value))
+
+
+def readable(value: Array) -> Array:
+    """`value`, or a contiguous copy if its last axis is not contiguous, it is misaligned or has odd strides."""
+    whole = all(stride % value.itemsize == 0 for stride in value.strides)
+    last = value.ndim == 0 or value.size == 0 or value.shape[-1] <= 1 or value.strides[-1] == value.itemsize
+    return value if whole and last and value.flags.aligned else np.array(value, order="C")
+
+
+def shape(name: str, value: Array, letters: str, expected: Sequence[int | None]) -> None:
+    """None in `expected` stands for any size; `letters` is how the documentation writes the shape."""
+    fits = value.ndim == len(expected) and all(e is None or e == n for e, n in zip(expected, value.shape, strict=True))
+    if fits:
+        return
+    names = letters.strip("()").split(", ")
+    numbers = ", ".join(n if e is None else str(e) for e, n in zip(expected, names, strict=True))
+    tail = "," if len(expected) == 1 else ""
+    raise ValueError(f"{name}: expected shape ({', '.join(names)}{tail}) = ({numbers}{tail}), got {value.shape}")
+
+
+def pair(name: str, value: Any) -> tuple[Any, Any]:
+    """The two members of an LSTM's state."""
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name}: expected a pair (h, c), got {type(value).__name__}")
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected a pair (h, c), got {len(value)} members")
+    return value[0], value[1]

@@ -1,0 +1,84 @@
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_Array = NDArray[Any]
+_Maybe = NDArray[Any] | None
+
+class Backend(NamedTuple):
+    name: str
+    runs_here: bool
+    has_fma: bool
+    vector_length: dict[str, int]
+
+class Problem:
+    def __init__(
+        self,
+        cell: str,
+        dtype: DTypeLike,
+        backend: int,
+        threads: int,
+        T: int,
+        B: int,
+        I: int,
+        H: int,
+        schedule: Sequence[NDArray[np.int64]] | None = None,
+    ) -> None: ...
+    @property
+    def packed_forward(self) -> int: ...
+    @property
+    def packed_backward(self) -> int: ...
+    @property
+    def reserve(self) -> int: ...
+    @property
+    def scratch_forward(self) -> int: ...
+    @property
+    def scratch_backward(self) -> int: ...
+
+def cells() -> dict[str, int]: ...
+def backends() -> list[Backend]: ...
+def best_backend() -> int: ...
+def openmp_version() -> str: ...
+def max_threads() -> int: ...
+def is_forked() -> bool: ...
+def pack_forward(
+    problem: Problem, w_ih: _Array, w_hh: _Array, b_ih: _Maybe, b_hh: _Maybe, packed: NDArray[np.uint8]
+) -> None: ...
+def pack_backward(
+    problem: Problem, w_ih: _Array, w_hh: _Array, b_ih: _Maybe, b_hh: _Maybe, packed: NDArray[np.uint8]
+) -> None: ...
+def forward(
+    problem: Problem,
+    packed: NDArray[np.uint8],
+    x: _Array,
+    h0: _Maybe,
+    c0: _Maybe,
+    y: _Array,
+    h_n: _Maybe,
+    c_n: _Maybe,
+    reserve: NDArray[np.uint8] | None,
+    scratch: NDArray[np.uint8],
+) -> None: ...
+def backward(
+    problem: Problem,
+    packed: NDArray[np.uint8],
+    x: _Array,
+    h0: _Maybe,
+    c0: _Maybe,
+    y: _Array,
+    reserve: NDArray[np.uint8] | None,
+    dy: _Maybe,
+    dh_n: _Maybe,
+    dc_n: _Maybe,
+    dx: _Maybe,
+    dh0: _Maybe,
+    dc0: _Maybe,
+    dw_ih: _Maybe,
+    dw_hh: _Maybe,
+    db_ih: _Maybe,
+    db_hh: _Maybe,
+    scratch: NDArray[np.uint8],
+) -> None: ...
+def activate(backend: int, name: str, array: _Array) -> _Array: ...

@@ -1,0 +1,284 @@
+"""One layer in one direction, on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _check, _core
+from ._check import Array
+from ._kernel import States, WeightGradients, Weights, run_backward, run_forward
+from .tape import CellTape
+
+State = Any  # an array (B, H); for the LSTM a pair of them
+
+_EQUATIONS = {
+    "lstm": """\
+        i, f, g, o = w_ih x[t] + b_ih + w_hh h[t-1] + b_hh,  in four parts
+        c[t] = sigmoid(f) * c[t-1] + sigmoid(i) * tanh(g)
+        h[t] = sigmoid(o) * tanh(c[t])
+
+    from Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), as in ``torch.nn.LSTM``.""",
+    "gru": """\
+        r = sigmoid(w_ir x[t] + b_ir + w_hr h[t-1] + b_hr)
+        z = sigmoid(w_iz x[t] + b_iz + w_hz h[t-1] + b_hz)
+        n = tanh(w_in x[t] + b_in + r * (w_hn h[t-1] + b_hn))
+        h[t] = (1 - z) * n + z * h[t-1]
+
+    from Cho et al. (2014), with the reset gate after the product, as in ``torch.nn.GRU``.""",
+    "rnn_tanh": """\
+        h[t] = tanh(w_ih x[t] + b_ih + w_hh h[t-1] + b_hh)
+
+    from Elman (1990), as in ``torch.nn.RNN``.""",
+    "rnn_relu": """\
+        h[t] = max(w_ih x[t] + b_ih + w_hh h[t-1] + b_hh, 0)
+
+    from Elman (1990) with rectified units, as in ``torch.nn.RNN(nonlinearity="relu")``.""",
+}
+
+_DOC = """{title}: one layer in one direction, on plain arrays.
+
+    Computes, for every step t,
+
+{equations}
+
+    Call it for inference; call ``forward`` and then ``backward`` for training. G, the number of gates, is {gates}.
+
+    Parameters
+    ----------
+    x : ndarray (T, B, I), float32 or float64
+        T time steps of B sequences. Any strides, as long as the last axis is contiguous.
+    w_ih, w_hh : ndarray (G*H, I), (G*H, H)
+        Weights in torch's layout and gate order, of the dtype of x.
+    b_ih, b_hh : ndarray (G*H,), optional
+        Biases; zero when left out.
+    state : {state}, optional
+        Before the first step; zero when left out.
+    reverse : bool
+        Run from the last step to the first; y keeps the order of x.
+
+    Returns
+    -------
+    y : ndarray (T, B, H)
+    state : as the argument, after the last step
+
+    Raises
+    ------
+    TypeError
+        For another kind or dtype; dtypes are never mixed or cast.
+    ValueError
+        For another shape.
+    OverflowError
+        If the arrays would exceed the address space.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class CellGradients:
+    """Gradients of one layer in one direction; None where not wanted or where there is no such argument."""
+
+    x: Array | None
+    state: State
+    w_ih: Array | None
+    w_hh: Array | None
+    b_ih: Array | None
+    b_hh: Array | None
+
+
+class Cell:
+    """A recurrent cell run over a whole sequence; the instances are documented one by one."""
+
+    def __init__(self, name: str, gates: int) -> None:
+        self.name, self.gates = name, gates
+        self.has_c = name == "lstm"
+        self.__name__ = name
+        state = "pair of ndarray (B, H): h and c" if self.has_c else "ndarray (B, H)"
+        title = name.split("_", 1)[0].upper()
+        self.__doc__ = _DOC.format(title=title, equations=_EQUATIONS[name], gates=gates, state=state)
+
+    def __repr__(self) -> str:
+        return f"<fastrnn.{self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _cell, (self.name,)
+
+    def __call__(
+        self,
+        x: Array,
+        w_ih: Array,
+        w_hh: Array,
+        b_ih: Array | None = None,
+        b_hh: Array | None = None,
+        state: State = None,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Array, State]:
+        """Inference; see the class."""
+        y, final, _ = self._run(x, w_ih, w_hh, b_ih, b_hh, state, reverse, training=False)
+        return y, final
+
+    def forward(
+        self,
+        x: Array,
+        w_ih: Array,
+        w_hh: Array,
+        b_ih: Array | None = None,
+        b_hh: Array | None = None,
+        state: State = None,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Array, State, CellTape]:
+        """Training: as the call, and a tape for ``backward``.
+
+        The tape refers to x, state and y, which must not change before ``backward``; y is read-only for that reason.
+        """
+        y, final, tape = self._run(x, w_ih, w_hh, b_ih, b_hh, state, reverse, training=True)
+        assert tape is not None
+        y.flags.writeable = False
+        return y, final, tape
+
+    def backward(
+        self,
+        tape: CellTape,
+        dy: Array | None = None,
+        dstate: State = None,
+        *,
+        wanted: Collection[str] = ("x", "state", "w_ih", "w_hh", "b_ih", "b_hh"),
+        into: WeightGradients | None = None,
+    ) -> CellGradients:
+        """Gradients of ``sum(dy * y) + sum(dstate * state)``.
+
+        Parameters
+        ----------
+        tape : CellTape
+            From ``forward`` of the same cell; may be used any number of times.
+        dy : ndarray (T, B, H), optional
+            Zero when left out.
+        dstate : as the state, optional
+            For the LSTM a pair, either member of which may be None. Zero when left out.
+        wanted : collection of str
+            The gradients to compute, out of x, state, w_ih, w_hh, b_ih, b_hh.
+        into : WeightGradients, optional
+            Arrays that the parameter gradients are added to; new ones otherwise.
+
+        Returns
+        -------
+        CellGradients
+
+        Raises
+        ------
+        TypeError, ValueError
+            For arguments of another kind, dtype or shape, and for another cell's tape.
+        """
+        self._check_tape(tape)
+        T, B, I, H = tape.sizes
+        if unknown := set(wanted) - set(CellGradients.__annotations__):
+            raise ValueError(f"wanted: expected names out of {list(CellGradients.__annotations__)}, got {unknown}")
+        if dy is not None:
+            dy = _check.array("dy", dy, tape.dtype)
+            _check.shape("dy", dy, "(T, B, H)", (T, B, H))
+        d_final = self._states("dstate", dstate, tape.dtype, B, H)
+        gradients = self._gradient_arrays(tape, wanted, into)
+        dx = np.empty((T, B, I), tape.dtype) if "x" in wanted else None
+        d_initial = self._new_states(tape.dtype, B, H) if "state" in wanted else States(None)
+        run_backward(tape, dy, d_final, dx, d_initial, gradients)
+        return CellGradients(dx, self._public(d_initial), *gradients)
+
+    def _run(
+        self, x: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, state: State, reverse: Any, *, training: bool
+    ) -> tuple[Array, State, CellTape | None]:
+        reverse = _check.boolean("reverse", reverse)
+        dtype = _check.real_dtype("x", getattr(x, "dtype", None) or np.asarray(x).dtype)
+        x = _check.array("x", x, dtype)
+        _check.shape("x", x, "(T, B, I)", (None, None, None))
+        w_hh = _check.array("w_hh", w_hh, dtype)
+        _check.shape("w_hh", w_hh, "(G*H, H)", (None, None))
+        (T, B, I), H, G = x.shape, w_hh.shape[1], self.gates
+        _check.shape("w_hh", w_hh, f"({G}*H, H)", (G * H, H))
+        weights = _check_weights(dtype, w_ih, w_hh, b_ih, b_hh, G, I, H)
+        initial = self._states("state", state, dtype, B, H)
+        y, final = np.empty((T, B, H), dtype), self._new_states(dtype, B, H)
+        tape = run_forward(self.name, x, weights, initial, y, final, reverse=reverse, training=training)
+        return y, self._public(final), tape
+
+    def _states(self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int) -> States:
+        if state is None:
+            return States(None)
+        names = (f"{name}[0]", f"{name}[1]") if self.has_c else (name,)
+        members = _check.pair(name, state) if self.has_c else (state,)
+        found: list[Array | None] = []
+        for label, member in zip(names, members, strict=True):
+            if member is not None:
+                member = _check.array(label, member, dtype)
+                _check.shape(label, member, "(B, H)", (B, H))
+            found.append(member)
+        return States(*found)
+
+    def _new_states(self, dtype: np.dtype[Any], B: int, H: int) -> States:
+        return States(np.empty((B, H), dtype), np.empty((B, H), dtype) if self.has_c else None)
+
+    def _public(self, states: States) -> State:
+        if states.h is None:
+            return None
+        return tuple(states) if self.has_c else states.h
+
+    def _check_tape(self, tape: Any) -> None:
+        if not isinstance(tape, CellTape):
+            raise TypeError(f"tape: expected a CellTape, got {type(tape).__name__}")
+        if tape.cell != self.name:
+            raise ValueError(f"tape: expected one of {self.name}, got one of {tape.cell}")
+
+    def _gradient_arrays(
+        self, tape: CellTape, wanted: Collection[str], into: WeightGradients | None
+    ) -> WeightGradients:
+        _, _, I, H = tape.sizes
+        rows = self.gates * H
+        shapes = {"w_ih": (rows, I), "w_hh": (rows, H), "b_ih": (rows,), "b_hh": (rows,)}
+        absent = {name for name, has in zip(("b_ih", "b_hh"), tape.has_bias, strict=True) if not has}
+        arrays: list[Array | None] = []
+        for name, given in zip(shapes, into or WeightGradients(), strict=True):
+            if name not in wanted or name in absent:
+                arrays.append(None)
+            elif given is None:
+                arrays.append(np.zeros(shapes[name], tape.dtype))
+            else:
+                arrays.append(_accumulator(f"into.{name}", given, tape.dtype, shapes[name]))
+        return WeightGradients(*arrays)
+
+
+def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[int, ...]) -> Array:
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"{name}: expected an array, got {type(given).__name__}")
+    if given.dtype != dtype:
+        raise TypeError(f"{name}: expected dtype {dtype}, got {given.dtype}")
+    _check.shape(name, given, "(G*H, n)" if len(expected) == 2 else "(G*H)", expected)
+    if not (given.flags.c_contiguous and given.flags.writeable and given.flags.aligned):
+        raise ValueError(f"{name}: expected a writeable C-contiguous array")
+    return given
+
+
+def _check_weights(
+    dtype: np.dtype[Any], w_ih: Any, w_hh: Array, b_ih: Any, b_hh: Any, G: int, I: int, H: int
+) -> Weights:
+    w_ih = _check.array("w_ih", w_ih, dtype)
+    _check.shape("w_ih", w_ih, f"({G}*H, I)", (G * H, I))
+    biases = []
+    for name, bias in (("b_ih", b_ih), ("b_hh", b_hh)):
+        if bias is not None:
+            bias = np.ascontiguousarray(_check.array(name, bias, dtype))
+            _check.shape(name, bias, f"({G}*H)", (G * H,))
+        biases.append(bias)
+    return Weights(np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh), *biases)
+
+
+CELLS = {name: Cell(name, gates) for name, gates in _core.cells().items()}
+
+
+def _cell(name: str) -> Cell:
+    return CELLS[name]
+
+
+lstm, gru, rnn_tanh, rnn_relu = (CELLS[name] for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))

@@ -1,0 +1,106 @@
+"""The backend and the number of threads: what was chosen, and by what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from . import _check, _core
+
+__version__ = version("fastrnn")
+
+
+def _named_backend(name: str) -> int:
+    backends = _core.backends()
+    for index, backend in enumerate(backends):
+        if backend.name == name and backend.runs_here:
+            return index
+    possible = ", ".join(b.name for b in backends if b.runs_here)
+    raise ValueError(f"FASTRNN_BACKEND: expected one of {possible}, got {name!r}")
+
+
+_backend: int = (
+    _named_backend(os.environ["FASTRNN_BACKEND"]) if os.environ.get("FASTRNN_BACKEND") else _core.best_backend()
+)
+_threads: int | None = None
+
+
+def backend_index() -> int:
+    """The backend that calls use, as an index into _core.backends()."""
+    return _backend
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Use another backend for a while, in all threads: for tests and benchmarks."""
+    global _backend
+    before, _backend = _backend, _named_backend(name)
+    try:
+        yield
+    finally:
+        _backend = before
+
+
+def set_num_threads(n: int) -> None:
+    """Let later calls use at most `n` threads.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. A call uses fewer when its work does not pay for more, and one in the child of a fork.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is not an integer of at least 1.
+    """
+    global _threads
+    _threads = min(_check.integer("n", n, 1), 2**31 - 1)
+
+
+def get_num_threads() -> int:
+    """The most threads that a call may use: as set, else OpenMP's own number (``OMP_NUM_THREADS``)."""
+    available = _core.max_threads()
+    if _threads is None or _core.is_forked() or _core.openmp_version() == "none":
+        return available
+    return _threads
+
+
+def _gather() -> dict[str, Any]:
+    openmp = _core.openmp_version()
+    return {
+        "version": __version__,
+        "backend": _core.backends()[_backend].name,
+        "backends": [b.name for b in _core.backends() if b.runs_here],
+        "openmp": "none (single-threaded build)" if openmp == "none" else openmp,
+        "threads": get_num_threads(),
+        "forked": "yes (one thread)" if _core.is_forked() else "no",
+    }
+
+
+def show_config(mode: str = "stdout") -> dict[str, Any] | None:
+    """Show how fastrnn was built and what it chose on this machine.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}
+        Print, or return a dictionary.
+
+    Returns
+    -------
+    dict or None
+        With ``mode="dicts"``: version, backend in use, backends that run here, OpenMP version or "none
+        (single-threaded build)", threads, and whether this process is a fork (which runs on one thread, since an
+        OpenMP pool does not survive a fork).
+    """
+    if mode not in ("stdout", "dicts"):
+        raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")
+    config = _gather()
+    if mode == "dicts":
+        return config
+    for key, value in config.items():
+        print(f"{key:9} {', '.join(value) if isinstance(value, list) else value}")
+    return None

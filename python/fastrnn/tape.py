@@ -1,0 +1,44 @@
+"""Tapes: what forward keeps for backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from ._check import Array
+
+
+@dataclass(frozen=True, eq=False)
+class CellTape:
+    """One layer in one direction. It refers to x, the initial state and y, which must not change before backward.
+
+    The weights are kept as they were, packed for backward: later updates in place do not reach the tape.
+    """
+
+    cell: str
+    problem: _core.Problem
+    packed: NDArray[np.uint8]
+    x: Array
+    h0: Array | None
+    c0: Array | None
+    y: Array
+    reserve: NDArray[np.uint8] | None
+    sizes: tuple[int, int, int, int]  # T, B, I, H
+    dtype: np.dtype[np.floating]
+    has_bias: tuple[bool, bool]
+    reverse: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTape:
+    """A stack: the tapes of its layers and directions, in the order of torch's parameters, and its dropout masks."""
+
+    owner: object
+    cells: list[CellTape]
+    masks: list[Array | None]  # applied to the input of each layer but the first
+    y_shape: tuple[int, ...]  # as the user saw it
+    shape: tuple[int, int]  # T, B
+    unbatched: bool = field(default=False)

@@ -1,0 +1,108 @@
+"""Parameters of a stack: names, shapes, initial values, files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _check
+from ._check import Array
+from ._kernel import Weights
+
+FORMAT = "fastrnn-1"
+
+
+def suffixes(num_layers: int, bidirectional: bool) -> list[str]:
+    """Endings of parameter names, in torch's order: l0, l0_reverse, l1, …"""
+    directions = ("", "_reverse") if bidirectional else ("",)
+    return [f"l{layer}{direction}" for layer in range(num_layers) for direction in directions]
+
+
+def shapes_of(
+    gates: int, input_size: int, hidden_size: int, num_layers: int, bias: bool, bidirectional: bool
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Map name -> (how the shape is written, the shape)."""
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    G, H = gates, hidden_size
+    letter = f"{G}*H" if G > 1 else "H"
+    for number, suffix in enumerate(suffixes(num_layers, bidirectional)):
+        first = number < 1 + bidirectional
+        width = input_size if first else H * (1 + bidirectional)
+        width_letter = "input_size" if first else "H*directions"
+        shapes[f"weight_ih_{suffix}"] = (f"({letter}, {width_letter})", (G * H, width))
+        shapes[f"weight_hh_{suffix}"] = (f"({letter}, H)", (G * H, H))
+        if bias:
+            shapes[f"bias_ih_{suffix}"] = (f"({letter})", (G * H,))
+            shapes[f"bias_hh_{suffix}"] = (f"({letter})", (G * H,))
+    return shapes
+
+
+def initial_parameters(
+    shapes: dict[str, tuple[str, tuple[int, ...]]], hidden_size: int, dtype: np.dtype[Any], rng: np.random.Generator
+) -> dict[str, Array]:
+    """Uniform in ±1/sqrt(H), as torch initialises them."""
+    bound = 1 / np.sqrt(hidden_size)
+    return {name: rng.uniform(-bound, bound, shape).astype(dtype) for name, (_, shape) in shapes.items()}
+
+
+def checked_parameters(
+    parameters: dict[str, Any], shapes: dict[str, tuple[str, tuple[int, ...]]], dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """The user's parameters, as the kernels take them."""
+    if parameters.keys() != shapes.keys():
+        missing, extra = sorted(shapes.keys() - parameters.keys()), sorted(parameters.keys() - shapes.keys())
+        raise ValueError(f"parameters: expected exactly {list(shapes)}; missing {missing}, unknown {extra}")
+    checked = {}
+    for name, (letters, shape) in shapes.items():
+        value = _check.array(name, parameters[name], dtype)
+        _check.shape(name, value, letters, shape)
+        checked[name] = np.ascontiguousarray(value)
+    return checked
+
+
+def weights_of(parameters: dict[str, Array], suffix: str) -> Weights:
+    return Weights(
+        parameters[f"weight_ih_{suffix}"],
+        parameters[f"weight_hh_{suffix}"],
+        parameters.get(f"bias_ih_{suffix}"),
+        parameters.get(f"bias_hh_{suffix}"),
+    )
+
+
+def save_file(path: str | os.PathLike[str], configuration: dict[str, Any], parameters: dict[str, Array]) -> None:
+    """Written beside the target and moved into place, so that a failure leaves an old file whole."""
+    target = Path(path)
+    if target.suffix != ".npz":
+        target = target.with_name(target.name + ".npz")
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    header = np.array(json.dumps({"format": FORMAT, **configuration}))
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, fastrnn=header, **parameters)  # type: ignore[arg-type, unused-ignore]
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The configuration and the parameters; ValueError for a file that `save_file` did not write."""
+    name = os.fspath(path)
+    content = Path(path).read_bytes()
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds for foreign and damaged files
+        raise ValueError(f"path: expected a file written by save, got {name!r} ({error})") from error
+    try:
+        configuration = json.loads(str(arrays.pop("fastrnn")))
+        known = configuration.pop("format")
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"path: expected a file written by save, got {name!r} (no configuration in it)") from error
+    if known != FORMAT:
+        raise ValueError(f"path: expected format {FORMAT!r}, got {known!r}")
+    return configuration, arrays

@@ -1,0 +1,97 @@
+"""The core's loops over explicit schedules: what they visit is data, and nothing else is touched."""
+
+import numpy as np
+import pytest
+from core_call import CoreCall, assert_same_bits, same_bits
+from fastrnn import _core
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import make, problems
+
+
+def arrays(*lists):
+    return tuple(np.array(values, np.int64) for values in lists)
+
+
+def dense(T, B):
+    return arrays([B] * T, range(T * B), range(B), range(B))
+
+
+def ragged(lengths, B):
+    """Sequences longest first; ties keep the order of the batch."""
+    order = sorted((b for b in range(B) if lengths[b]), key=lambda b: -lengths[b])
+    active = [sum(lengths[b] > t for b in order) for t in range(max(lengths, default=0))]
+    rows = [t * B + b for t, n in enumerate(active) for b in order[:n]]
+    return arrays(active, rows, order, order)
+
+
+@given(p=problems(), threads=st.sampled_from([1, 3]))
+def test_explicit_dense_schedule_has_the_bits_of_the_implicit_one(backend, p, threads):
+    assert_same_bits(CoreCall(p, threads, dense(p.T, p.B)).outputs, CoreCall(p).outputs)
+
+
+@given(p=problems())
+def test_reversed_schedule_has_the_bits_of_reversed_arrays(backend, p):
+    active, rows, first, last = dense(p.T, p.B)
+    backwards = (active, np.ascontiguousarray(rows.reshape(p.T, p.B)[::-1].reshape(-1)), first, last)
+    found = CoreCall(p, schedule=backwards).outputs
+    p.arrays["x"], p.arrays["dy"] = p.x[::-1].copy(), p.dy[::-1].copy()
+    expected = CoreCall(p).outputs
+    for name in expected:
+        assert same_bits(found[name][::-1] if name in ("y", "dx") else found[name], expected[name]), name
+
+
+@given(p=problems(steps=st.sampled_from([3, 7])), data=st.data(), threads=st.sampled_from([1, 2, 4]))
+def test_ragged_sequences_have_the_bits_of_each_alone_and_padding_is_left_alone(backend, p, data, threads):
+    lengths = data.draw(st.lists(st.integers(0, p.T), min_size=p.B, max_size=p.B))
+    found = CoreCall(p, threads, ragged(lengths, p.B)).outputs
+    untouched = np.full(1, -1, np.int64).view(p.x.dtype)[0]
+    for b, n in enumerate(lengths):
+        for name in ("y", "dx"):
+            padding = np.ascontiguousarray(found[name][n:, b])
+            assert same_bits(padding, np.full_like(padding, untouched)), name
+        if n == 0:
+            continue
+        one = make(p.cell, n, 1, p.I, p.H, p.x.dtype, 0)
+        for name in ("w_ih", "w_hh", "b_ih", "b_hh"):
+            one.arrays[name] = p.arrays[name]
+        for name in ("x", "dy"):
+            one.arrays[name] = np.ascontiguousarray(p.arrays[name][:n, b : b + 1])
+        for name in ("h0", "c0", "dh_n", "dc_n"):
+            one.arrays[name] = p.arrays[name][b : b + 1]
+        alone = CoreCall(one).outputs
+        for name in (k for k in ("y", "dx", "h_n", "c_n", "dh0", "dc0") if k in alone):
+            of_b = found[name][:n, b : b + 1] if name in ("y", "dx") else found[name][b : b + 1]
+            assert same_bits(alone[name], of_b), name
+
+
+@given(p=problems(), threads=st.sampled_from([1, 2]))
+def test_a_sequence_without_first_or_last_row_starts_from_zero_and_ends_nowhere(backend, p, threads):
+    active, rows, first, last = dense(p.T, p.B)
+    found = CoreCall(p, threads, (active, rows, np.full_like(first, -1), np.full_like(last, -1))).outputs
+    for name in ("h0", "c0", "dh_n", "dc_n"):
+        p.arrays[name] = np.zeros_like(p.arrays[name])
+    expected = CoreCall(p).outputs
+    assert_same_bits(found, expected, ("y", "dx", "dw_ih", "dw_hh", "db_ih", "db_hh"))
+    for name in ("h_n", "dh0"):
+        assert same_bits(found[name], np.full(found[name].size * found[name].itemsize, 0xFF, np.uint8)
+                         .view(found[name].dtype).reshape(found[name].shape))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ([1, 2], [0, 1, 2], [0], [0]),  # grows
+        ([2, 1], [0, 1, 6], [0, 1], [0, 1]),  # row beyond T*B
+        ([2, 1], [0, -1, 2], [0, 1], [0, 1]),
+        ([2, 1], [0, 1, 2], [0, 2], [0, 1]),  # first beyond B
+        ([2, 1], [0, 1, 2], [0, 1], [-2, 1]),
+        ([2, 1], [0, 1], [0, 1], [0, 1]),  # too few rows
+        ([2, 1], [0, 1, 2], [0], [0, 1]),
+        ([7], [0] * 7, [0] * 7, [0] * 7),  # more rows than the grid has
+        ([-1], [], [], []),
+    ],
+)
+def test_malformed_schedules_are_refused(backend, schedule):
+    with pytest.raises(ValueError, match="schedule"):
+        _core.Problem("lstm", "float32", 0, 1, 3, 2, 4, 4, arrays(*schedule))
