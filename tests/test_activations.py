@@ -35,16 +35,19 @@ def ulps(found, expected):
 
 
 def dense_sample(dtype):
-    """Every exponent with many mantissas, both signs, and a fine comb where the functions bend."""
+    """Every exponent with many mantissas, both signs, a fine comb where the functions bend, and both sides of each
+    point where the reduction turns to the next multiple of ln 2."""
     info = np.finfo(dtype)
     rng = np.random.default_rng(0)
     exponents = np.arange(info.minexp - info.nmant, info.maxexp)
-    mantissas = np.concatenate([[1.0, 2 - info.eps], rng.uniform(1, 2, 300)])
+    mantissas = np.concatenate([[1.0, 2 - info.eps], rng.uniform(1, 2, 2000 if dtype == "float32" else 300)])
     with np.errstate(under="ignore"):
         grid = np.ldexp(mantissas[None, :].astype(dtype), exponents[:, None]).ravel()
-    comb = rng.uniform(0, -info.minexp * 0.75, 200_000).astype(dtype)
+    comb = rng.uniform(0, (info.nmant - info.minexp) * 0.71, 200_000).astype(dtype)
     near = rng.uniform(0, 20, 200_000).astype(dtype)
-    positive = np.concatenate([grid, comb, near])
+    turns = (np.arange(1, 4 * (info.nmant - info.minexp)) * np.log(2) / 4).astype(dtype)
+    turns = (turns[:, None] * (1 + np.arange(-20, 21, dtype=dtype) * info.eps)).ravel()
+    positive = np.concatenate([grid, comb, near, turns])
     return np.concatenate([positive, -positive])
 
 
@@ -92,6 +95,34 @@ def test_sigmoid_is_graded_down_to_the_subnormals(backend, dtype):
     sigmoid = activate("sigmoid", x)
     assert (sigmoid > 0).all()
     assert (sigmoid[1:] < info.tiny).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_deep_saturation_is_exact(backend, dtype):
+    info = np.finfo(dtype)
+    far = [info.max, np.inf]
+    above = np.append(np.geomspace((info.nmant + 3) * np.log(2), info.max / 2, 10_000), far).astype(dtype)
+    below = -np.append(np.geomspace((info.nmant - info.minexp + 1.2) * np.log(2), info.max / 2, 10_000), far).astype(
+        dtype
+    )
+    assert (activate("tanh", above) == 1).all()
+    assert (activate("sigmoid", above) == 1).all()
+    assert same_bits(activate("sigmoid", below), np.zeros_like(below))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_nan_stays_a_nan(backend, dtype):
+    """Quiet and signalling, of either sign, in every lane of a vector of good numbers."""
+    unsigned, exponent = {"float32": (np.uint32, 0x7F800000), "float64": (np.uint64, 0x7FF0000000000000)}[dtype]
+    quiet = 1 << (np.finfo(dtype).nmant - 1)
+    sign = 1 << (np.dtype(dtype).itemsize * 8 - 1)
+    for payload in (1, quiet - 1, quiet, 2 * quiet - 1, quiet | 0x55):
+        for bits in (exponent | payload, sign | exponent | payload):
+            for lane in range(17):
+                x = np.ones(17, dtype)
+                x.view(unsigned)[lane] = bits
+                for name in FUNCTIONS:
+                    assert np.flatnonzero(np.isnan(activate(name, x))).tolist() == [lane]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

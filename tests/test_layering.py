@@ -1,0 +1,110 @@
+"""Layers are strict: a file includes or imports only from layers below its own. Reads the lines that say so."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Top to bottom. A file that is not listed has no place yet, and fails.
+C_LAYERS = [
+    {"api.c"},
+    {"dispatch.c", "cpu.c"},
+    {"dispatch.h"},
+    {"instance.c"},
+    {"sequence_forward.h", "sequence_backward.h"},
+    {"products.h"},
+    {"step.h"},
+    {"gemm.h", "rows.h", "cells.h"},
+    {"pack.h", "lstm.h", "gru.h", "rnn.h"},
+    {"cell.h", "tile.h", "activations.h"},
+    {"simd.h", "backend.h", "schedule.h"},
+    {"layout.h", "team.h", "cpu.h"},
+    {"fastrnn.h"},
+    {"cells.def", "backends.def"},
+]
+PYTHON_LAYERS = [
+    {"__init__"},
+    {"layers"},
+    {"cells", "weights"},
+    {"_kernel"},
+    {"tape", "config"},
+    {"_check"},
+    {"_core"},
+]
+SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h"))
+MODULES = sorted((ROOT / "python" / "fastrnn").glob("*.py"))
+named = pytest.mark.parametrize
+
+
+def name_of(path):
+    return path.name
+
+
+def layer_of(name, layers):
+    (level,) = [level for level, names in enumerate(layers) if name in names]
+    return level
+
+
+def included(path):
+    return [Path(name).name for name in re.findall(r'^\s*#\s*include "(.+)"', path.read_text(), re.MULTILINE)]
+
+
+def imported(path):
+    """Top-level names of absolute imports, and names of modules imported from the package itself."""
+    absolute, relative = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            absolute |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            absolute.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            relative |= {node.module} if node.module else {alias.name for alias in node.names}
+    return absolute, relative
+
+
+def test_the_tree_is_here():
+    assert len(SOURCES) > 10
+    assert len(MODULES) > 5
+
+
+@named("path", SOURCES, ids=name_of)
+def test_a_source_file_includes_only_from_layers_below(path):
+    level = layer_of(path.name, C_LAYERS)
+    for name in included(path):
+        assert layer_of(name, C_LAYERS) > level, f"{path.name} includes {name}"
+
+
+@named("path", MODULES, ids=name_of)
+def test_a_module_imports_only_from_layers_below(path):
+    level = layer_of(path.stem, PYTHON_LAYERS)
+    absolute, relative = imported(path)
+    for name in relative:
+        assert layer_of(name, PYTHON_LAYERS) > level, f"{path.name} imports {name}"
+    assert absolute <= {"numpy", *sys.stdlib_module_names}
+
+
+@named("path", SOURCES, ids=name_of)
+def test_openmp_and_cpuid_each_have_one_place(path):
+    text = path.read_text()
+    if path.name not in ("api.c", "team.h"):
+        assert not re.search(r"\bomp_|<omp\.h>|#\s*pragma omp", text)
+    if path.name != "cpu.c":
+        assert not re.search(r"cpuid\.h|\b__get_cpuid|\bxgetbv\b|__builtin_cpu_supports", text)
+
+
+@named("path", SOURCES, ids=name_of)
+def test_a_cell_knows_arithmetic_alone_and_loops_know_no_cell(path):
+    if path.parent.name == "cells":
+        assert set(included(path)) <= {"cell.h", "activations.h"}
+        assert not re.search(r"\bfor\b|\bwhile\b", re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL))
+    elif path.name != "cells.h":
+        assert not {"lstm.h", "gru.h", "rnn.h"} & set(included(path))
+
+
+@named("path", SOURCES, ids=name_of)
+def test_kernels_print_abort_and_allocate_nothing(path):
+    assert not re.search(r"\b(printf|abort|exit|malloc|calloc|realloc|alloca|free)\s*\(", path.read_text())

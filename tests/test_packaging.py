@@ -1,0 +1,162 @@
+"""What is installed: version, type stubs, the choice of a backend at import, show_config, the OpenMP runtime."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import fastrnn
+import pytest
+from fastrnn import _core
+
+ROOT = Path(__file__).resolve().parents[1]
+INSTALLED = Path(fastrnn.__file__).parent
+BACKENDS = _core.backends()
+RUNNABLE = [b.name for b in BACKENDS if b.runs_here]
+
+SHOW = "import fastrnn; print(fastrnn.show_config(mode='dicts')['backend'])"
+
+
+def run_python(code, **environment):
+    environment = {**os.environ, **environment}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_version_is_the_one_of_pyproject():
+    (declared,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert fastrnn.__version__ == metadata.version("fastrnn") == declared
+
+
+def test_public_names_exist_once_and_have_docstrings():
+    assert len(set(fastrnn.__all__)) == len(fastrnn.__all__)
+    for name in fastrnn.__all__:
+        value = getattr(fastrnn, name)
+        assert isinstance(value, str) or value.__doc__, name
+
+
+def test_only_numpy_is_needed_at_run_time():
+    code = "import sys, fastrnn; print(*sorted({name.split('.')[0] for name in sys.modules} - sys.stdlib_module_names))"
+    loaded = set(run_python(code).stdout.split())
+    for dependency in ("torch", "matplotlib", "rich", "scipy", "Cython"):
+        assert dependency not in loaded
+    required = [r for r in metadata.requires("fastrnn") if "extra ==" not in r]
+    assert [re.match(r"\w+", r)[0] for r in required] == ["numpy"]
+
+
+# ---- types ----
+
+
+def stub_of_core():
+    return ast.parse((INSTALLED / "_core.pyi").read_text()).body
+
+
+def test_package_is_typed():
+    assert (INSTALLED / "py.typed").exists()
+
+
+def test_stubs_name_what_the_core_has():
+    stubbed = {node.name for node in stub_of_core() if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    public = {name for name, value in vars(_core).items() if not name.startswith("_") and is_of_core(value)}
+    assert stubbed == public
+
+
+def is_of_core(value):
+    return getattr(value, "__module__", None) == _core.__name__
+
+
+def test_stubs_have_the_parameters_of_the_core():
+    for node in stub_of_core():
+        if isinstance(node, ast.FunctionDef):
+            expected = list(inspect.signature(getattr(_core, node.name)).parameters)
+            assert [a.arg for a in node.args.args] == expected, node.name
+
+
+# ---- backends ----
+
+
+def test_backends_are_unique_best_first_and_end_with_one_that_always_runs():
+    names = [b.name for b in BACKENDS]
+    assert len(set(names)) == len(names)
+    assert names[_core.best_backend()] == RUNNABLE[0]
+    assert names[-1] == "generic"
+    assert BACKENDS[-1].runs_here
+    widths = [b.vector_length["float32"] for b in BACKENDS]
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_vectors_of_float32_have_twice_the_length():
+    for backend in BACKENDS:
+        assert backend.vector_length["float32"] == 2 * backend.vector_length["float64"]
+
+
+def test_best_backend_is_used_unless_one_is_forced():
+    assert run_python(SHOW, FASTRNN_BACKEND="").stdout.strip() == RUNNABLE[0]
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_environment_forces_a_backend(name):
+    assert run_python(SHOW, FASTRNN_BACKEND=name).stdout.strip() == name
+
+
+@pytest.mark.parametrize("name", ["avx1024", "AVX2", *(b.name for b in BACKENDS if not b.runs_here)])
+def test_a_backend_that_cannot_run_is_refused_at_import_with_those_that_can(name):
+    result = run_python(SHOW, FASTRNN_BACKEND=name)
+    assert result.returncode != 0
+    assert f"FASTRNN_BACKEND: expected one of {', '.join(RUNNABLE)}, got {name!r}" in result.stderr
+
+
+# ---- configuration ----
+
+
+def test_show_config_tells_what_was_built_and_chosen():
+    config = fastrnn.show_config(mode="dicts")
+    assert config["version"] == fastrnn.__version__
+    assert config["backends"] == RUNNABLE
+    assert config["backend"] in RUNNABLE
+    assert config["threads"] == fastrnn.get_num_threads() >= 1
+    single = _core.openmp_version() == "none"
+    assert config["openmp"] == ("none (single-threaded build)" if single else _core.openmp_version())
+
+
+def test_show_config_prints_every_entry(capsys):
+    assert fastrnn.show_config() is None
+    printed = capsys.readouterr().out
+    for key, value in fastrnn.show_config(mode="dicts").items():
+        assert key in printed
+        assert (value[0] if isinstance(value, list) else str(value)) in printed
+
+
+def test_show_config_refuses_other_modes():
+    with pytest.raises(ValueError, match=re.escape("mode: expected 'stdout' or 'dicts', got 'html'")):
+        fastrnn.show_config(mode="html")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_the_child_of_a_fork_says_so_and_still_computes():
+    code = """if True:
+        import os, numpy as np, fastrnn
+        layer, x = fastrnn.LSTM(64, 64, seed=0), np.ones((20, 64, 64), np.float32)
+        y, _ = layer(x)
+        child = os.fork()
+        if child == 0:
+            config = fastrnn.show_config(mode="dicts")
+            same = np.array_equal(layer(x)[0], y)
+            os._exit(0 if same and config["threads"] == 1 and config["forked"] != "no" else 3)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(status, fastrnn.show_config(mode="dicts")["forked"])
+    """
+    threaded = _core.openmp_version() != "none"
+    result = run_python(code)
+    assert result.stdout.strip() == ("0 no" if threaded else "3 no"), result.stderr
+
+
+def test_extension_needs_the_openmp_runtime_under_its_plain_name():
+    """Then the loader takes the copy that is in the process already; two would spin on the same cores."""
+    library = Path(_core.__file__).read_bytes()
+    assert not re.search(rb"libgomp-\w+\.so", library)
+    if b"libgomp" in library:
+        assert b"libgomp.so.1\0" in library
