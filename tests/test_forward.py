@@ -1,20 +1,13 @@
 """Values against the forward-only reference."""
 
+import bounds
 import fastrnn
 import numpy as np
 import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import problems
-
-
-def bound(eps, I, H, T):
-    """A pre-activation of K = I + H + 2 terms of order one carries about eps*sqrt(K) of rounding, an activation and the
-    cell some 8 eps; the weights are scaled so that a step hands on an error about as large as it received, and errors
-    of T steps add up. Both sides round, hence twice.
-    """
-    return 2 * eps * (np.sqrt(I + H + 2) + 8) * T
+from strategies import make, problems
 
 
 def double(array):
@@ -27,11 +20,10 @@ def test_outputs_and_final_state_equal_the_reference(backend, p, reverse):
     y, state = cell(p.x, *p.weights, p.state, reverse=reverse)
     expected = reference.layer(p.cell, *map(double, (p.x, *p.weights, p.h0, p.c0)), reverse=reverse)
     found = (y, *state) if p.has_c else (y, state)
-    limit = bound(np.finfo(p.x.dtype).eps, p.I, p.H, p.T)
+    limit = bounds.of_values(p.x.dtype, p.I, p.H, p.T)
     for a, b in zip(found, expected, strict=False):
         assert a.dtype == p.x.dtype
-        scale = max(1.0, float(np.abs(b).max(initial=0)))
-        assert float(np.abs(a - b).max(initial=0)) <= limit * scale
+        bounds.assert_within(a, b, limit)
 
 
 @given(p=problems())
@@ -57,9 +49,7 @@ def test_absent_biases_and_state_are_zeros(backend, p):
 @pytest.mark.parametrize(("T", "B", "I"), [(0, 3, 5), (4, 0, 5), (4, 3, 0), (0, 0, 0)])
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
 def test_empty_sequences_and_batches_pass_the_state_through(backend, name, T, B, I):
-    import strategies
-
-    p = strategies.make(name, T, B, I, 6, "float32", 0)
+    p = make(name, T, B, I, 6, "float32", 0)
     cell = getattr(fastrnn, name)
     y, state, tape = cell.forward(p.x, *p.weights, p.state)
     assert y.shape == (T, B, 6)

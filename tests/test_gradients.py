@@ -1,5 +1,6 @@
 """Gradients against the complex-step derivative of the reference: f'(p) v = Im f(p + 1e-30 i v) / 1e-30."""
 
+import bounds
 import fastrnn
 import numpy as np
 import reference
@@ -24,11 +25,6 @@ def derivative(p, name, direction, reverse, with_dy):
     return loss(p, arrays, reverse, with_dy).imag / STEP
 
 
-def bound(eps, p):
-    """As for values, once for each of the two passes; a parameter's gradient adds T*B products on top."""
-    return 4 * eps * (np.sqrt(p.I + 5 * p.H + 2) + 8) * p.T * np.sqrt(p.T * p.B)
-
-
 def by_name(p, gradients):
     states = gradients.state if p.has_c else (gradients.state,)
     found = {name: getattr(gradients, name) for name in ("x", "w_ih", "w_hh", "b_ih", "b_hh")}
@@ -47,7 +43,7 @@ def test_gradients_are_the_derivative_of_the_reference(backend, p, reverse, with
         assert found.shape == p.arrays[name].shape
         found = found.astype(float)
         size = max(1.0, np.abs(found).max())
-        limit = bound(np.finfo(p.x.dtype).eps, p)
+        limit = bounds.of_gradients(p.x.dtype, p.I, p.H, p.T, p.B)
         direction = rng.standard_normal(found.shape)
         expected = derivative(p, name, direction, reverse, with_dy)
         norm = np.sqrt((direction**2).sum())

@@ -79,7 +79,7 @@ def test_stack_equals_the_reference(backend, drawn):
 
 @given(drawn=stacks(), dropout=st.sampled_from([0.0, 0.5]))
 def test_gradients_of_a_stack_are_the_derivative_of_the_reference(backend, drawn, dropout):
-    """One random direction through every input and parameter at once would hide errors that cancel: each has its own."""
+    """Each input and parameter has a random direction of its own: through all at once, errors could cancel."""
     cell, layer, a = drawn
     layer.dropout = dropout
     _, _, tape = layer.forward(a["x"], pair(cell, a["h0"], a["c0"]))
@@ -246,7 +246,7 @@ def test_inference_drops_nothing(backend):
 
 @given(drawn=stacks(), dropout=st.sampled_from([0.0, 0.25]))
 def test_a_saved_layer_comes_back_with_its_bits(drawn, dropout, tmp_path_factory):
-    cell, layer, a = drawn
+    _, layer, a = drawn
     layer.dropout = dropout
     layer.forward(a["x"])
     path = tmp_path_factory.mktemp("saved") / "layer.npz"

@@ -282,9 +282,8 @@ class _Layers:
     # ---- shapes: inside, sequences are (T, B, n) and states (num_layers*D, B, H) ----
 
     def _sequence_like(self, T: int, B: int, n: int) -> Array:
-        if self.batch_first:
-            return np.empty((B, T, n), self.dtype).transpose(1, 0, 2)
-        return np.empty((T, B, n), self.dtype)
+        laid_out: Array = np.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
+        return np.swapaxes(laid_out, 0, 1) if self.batch_first else laid_out
 
     def _half(self, y: Array, direction: int) -> Array:
         half: Array = y[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]
@@ -297,7 +296,7 @@ class _Layers:
         if unbatched:
             alone: Array = sequence[:, 0]
             return alone
-        return sequence.transpose(1, 0, 2) if self.batch_first else sequence
+        return np.swapaxes(sequence, 0, 1) if self.batch_first else sequence
 
     def _new_states(self, B: int) -> States:
         shape = (self.num_layers * self._directions, B, self.hidden_size)

@@ -1,0 +1,45 @@
+"""Checkpoints: one ``.npz`` file with a JSON header and groups of named arrays."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "char_lm-1"
+Groups = dict[str, dict[str, NDArray[Any]]]
+
+
+def write_checkpoint(path: str, header: dict[str, Any], groups: Groups) -> None:
+    """Written beside the target and moved into place, so that a failure leaves an old checkpoint whole."""
+    arrays = {f"{group}/{name}": array for group, members in groups.items() for name, array in members.items()}
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            np.savez(file, header=np.array(json.dumps({"format": FORMAT, **header})), **arrays)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: str) -> tuple[dict[str, Any], Groups]:
+    """The header and the groups; ValueError for a file that `write_checkpoint` did not write."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        header = json.loads(str(arrays.pop("header")))
+        if header.pop("format") != FORMAT:
+            raise ValueError("another format")
+    except OSError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise a dozen kinds for foreign and damaged files
+        raise ValueError(f"expected a checkpoint, got {path!r} ({error})") from error
+    groups: Groups = {}
+    for key, array in arrays.items():
+        group, name = key.split("/", 1)
+        groups.setdefault(group, {})[name] = array
+    return header, groups
