@@ -182,8 +182,7 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
     return FASTRNN_OK;
 }
 
-static enum fastrnn_status check_problem(const struct fastrnn_problem *const p,
-                                         const struct backend **const backend) {
+static enum fastrnn_status check_problem(const struct fastrnn_problem *const p, const struct backend **const backend) {
     if (!p) {
         return FASTRNN_NULL_POINTER;
     }

@@ -14,10 +14,8 @@ struct backend {
     enum fastrnn_status (*query)(const struct fastrnn_problem *, struct fastrnn_sizes *);
     void (*pack_forward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed);
     void (*pack_backward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed);
-    void (*forward)(const struct fastrnn_problem *, const struct fastrnn_forward_args *,
-                    const struct team_member *);
-    void (*backward)(const struct fastrnn_problem *, const struct fastrnn_backward_args *,
-                     const struct team_member *);
+    void (*forward)(const struct fastrnn_problem *, const struct fastrnn_forward_args *, const struct team_member *);
+    void (*backward)(const struct fastrnn_problem *, const struct fastrnn_backward_args *, const struct team_member *);
     void (*activate)(enum fastrnn_activation, int64_t n, const void *x, void *y);
 };
 

@@ -110,14 +110,12 @@ struct fastrnn_backward_args {
 };
 
 enum fastrnn_status fastrnn_query(const struct fastrnn_problem *problem, struct fastrnn_sizes *sizes);
-enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *problem,
-                                         const struct fastrnn_weights *weights, void *packed);
-enum fastrnn_status fastrnn_pack_backward(const struct fastrnn_problem *problem,
-                                          const struct fastrnn_weights *weights, void *packed);
-enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *problem,
-                                    const struct fastrnn_forward_args *args);
-enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *problem,
-                                     const struct fastrnn_backward_args *args);
+enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *problem, const struct fastrnn_weights *weights,
+                                         void *packed);
+enum fastrnn_status fastrnn_pack_backward(const struct fastrnn_problem *problem, const struct fastrnn_weights *weights,
+                                          void *packed);
+enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *problem, const struct fastrnn_forward_args *args);
+enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *problem, const struct fastrnn_backward_args *args);
 
 const char *fastrnn_status_message(enum fastrnn_status status);
 

@@ -1,4 +1,4 @@
-"""The training loop: windows of parallel streams, validation after each epoch, checkpoints that continue bit for bit."""
+"""The training loop: windows of parallel streams, validation after each epoch, checkpoints that continue exactly."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ static const real tanh_c[] = {-0x1.554fecp-2f, 0x1.0c80d8p-3f}; /* error 5.6e-8 
 enum { MANTISSA_BITS = 52, EXPONENT_BIAS = 1023, LIFT = 56 };
 static const real tanh_c[] = {-0x1.55555555554bcp-2, 0x1.11111110e0990p-3,  -0x1.ba1ba116baf5ep-5,
                               0x1.664ec9cd695edp-6,  -0x1.223c707eda880p-7, 0x1.c38306822c310p-9}; /* error 4.2e-18 */
-#define LN2_HIGH 0x1.62e42feep-1                                                                   /* 32 bits */
+#define LN2_HIGH 0x1.62e42feep-1 /* 32 bits */
 #define LN2_LOW 0x1.a39ef35793c76p-33
 #define TANH_MAX 20.0
 #define SIGMOID_MIN (-746.0)

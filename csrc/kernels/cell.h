@@ -39,8 +39,8 @@ struct cell_backward_out {
 
 struct cell {
     int gates;
-    int apart;  /* the gate whose two halves meet only in the step, or NO_GATE */
-    int saved;  /* vectors in reserve for each vector of units */
+    int apart;   /* the gate whose two halves meet only in the step, or NO_GATE */
+    int saved;   /* vectors in reserve for each vector of units */
     int saved_c; /* which of them is c, or NO_GATE: has_c */
     int slots, input_slot, hidden_slot;
     int slot_gate[SLOTS_MAX]; /* the gate that a slot is the gradient of */

@@ -16,9 +16,8 @@
 typedef void tile_body(struct tile_shape shape, const void *job, int64_t row, int64_t block);
 
 /* Blocks [begin, end) in strips of Q: a strip's panels are reused from cache by all its row tiles. */
-ALWAYS_INLINE int64_t tile_strips(const int Q, const int G, tile_body *const body,
-                                  const void *const job, const struct team_range rows, int64_t block,
-                                  const int64_t end) {
+ALWAYS_INLINE int64_t tile_strips(const int Q, const int G, tile_body *const body, const void *const job,
+                                  const struct team_range rows, int64_t block, const int64_t end) {
     const struct tile_cut cut = tile_cut_rows(rows.end - rows.begin, TILE_ROWS(G));
     for (; block + Q <= end; block += Q) {
         int64_t row = rows.begin;
@@ -65,9 +64,8 @@ ALWAYS_INLINE int64_t tile_strips(const int Q, const int G, tile_body *const bod
     return block;
 }
 
-ALWAYS_INLINE int64_t tile_strips_one_row(const int Q, const int G,
-                                          tile_body *const body, const void *const job, const int64_t row,
-                                          int64_t block, const int64_t end) {
+ALWAYS_INLINE int64_t tile_strips_one_row(const int Q, const int G, tile_body *const body, const void *const job,
+                                          const int64_t row, int64_t block, const int64_t end) {
     for (; block + Q <= end; block += Q) {
         body((struct tile_shape){1, Q, G}, job, row, block);
     }
@@ -75,8 +73,8 @@ ALWAYS_INLINE int64_t tile_strips_one_row(const int Q, const int G,
 }
 
 /* All tiles of rows x blocks, where a block has G panels. */
-ALWAYS_INLINE void tile_each(const int G, tile_body *const body, const void *const job,
-                             const struct team_range rows, const struct team_range blocks) {
+ALWAYS_INLINE void tile_each(const int G, tile_body *const body, const void *const job, const struct team_range rows,
+                             const struct team_range blocks) {
     int64_t block = blocks.begin;
     if (rows.end - rows.begin == 1) {
         block = tile_strips_one_row(TILE_BLOCKS_ONE_ROW(G), G, body, job, rows.begin, block, blocks.end);

@@ -86,7 +86,6 @@ static void activate(const enum fastrnn_activation activation, const int64_t n, 
     }
 }
 
-
 const struct backend FASTRNN_BACKEND_SYMBOL = {
     .needs = CPU_FEATURES_OF_THIS_BUILD,
     .vector_length = VL,

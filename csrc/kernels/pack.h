@@ -45,8 +45,8 @@ static void pack_transpose(const struct cell *const cell, const int first_slot, 
 }
 
 /* to[block][g][VL] = b_ih + b_hh, leaving b_hh of the gate that stays apart to `apart` [block][VL]. */
-static void pack_biases(const struct cell *const cell, const int64_t H, const real *const b_ih,
-                        const real *const b_hh, real *const to, real *const apart) {
+static void pack_biases(const struct cell *const cell, const int64_t H, const real *const b_ih, const real *const b_hh,
+                        real *const to, real *const apart) {
     const vreal zero = {0};
     for (int64_t block = 0; block < layout_blocks(H, VL); block++) {
         const int lanes = lanes_of_block(block, H);

@@ -119,8 +119,8 @@ static void bias_gradients(const struct backward_pass *const pass, const int fir
     for (int64_t block = units.begin; block < units.end; block++) {
         for (int slot = 0; slot < d.gates; slot++) {
             const int64_t gate = pass->cell->slot_gate[first_slot + slot];
-            bias_gradient(d.data + block * d.block + slot * VL, pass->gradient_row, rows,
-                          db + gate * H + block * VL, lanes_of_block(block, H));
+            bias_gradient(d.data + block * d.block + slot * VL, pass->gradient_row, rows, db + gate * H + block * VL,
+                          lanes_of_block(block, H));
         }
     }
 }

@@ -59,8 +59,7 @@ static void gather_panels(const struct fastrnn_const_view from, const struct lay
     for (int64_t row = rows.begin; row < rows.end; row++) {
         const real *const source = row_of(from, place[row]);
         for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
-            vstore(to + (block * chunk_rows + row) * VL,
-                   load_n_or_zero(source, block * VL, lanes_of_block(block, n)));
+            vstore(to + (block * chunk_rows + row) * VL, load_n_or_zero(source, block * VL, lanes_of_block(block, n)));
         }
     }
 }

@@ -63,18 +63,24 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
     }
 }
 
+ALWAYS_INLINE void step_forward_rows(const struct cell *const cell, const struct step_forward_job *const p,
+                                     const struct tile_shape shape, const vreal *const acc, const int64_t row,
+                                     const int64_t block) {
+    for (int r = 0; r < shape.R; r++) {
+        for (int q = 0; q < shape.Q; q++) {
+            step_forward_row(cell, acc + (r * shape.Q + q) * cell->gates, p, row + r, block + q);
+        }
+    }
+}
+
 /* The cell on a finished tile, whose accumulators pass through a buffer in the first-level cache: unrolled over the
- * tile they would stay in registers, at ten times the code (docs/decisions/0001). */
+ * tile they would stay in registers, at four times the code (docs/decisions/0001). */
 static void finish_forward_rows(const struct step_forward_job *const p, const struct tile_shape shape,
                                 const vreal *const acc, const int64_t row, const int64_t block) {
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates)                                                                                      \
-    case FASTRNN_CELL_##name:                                                                                          \
-        for (int r = 0; r < shape.R; r++) {                                                                            \
-            for (int q = 0; q < shape.Q; q++) {                                                                        \
-                step_forward_row(&cell_##name, acc + (r * shape.Q + q) * gates, p, row + r, block + q);                \
-            }                                                                                                          \
-        }                                                                                                              \
+#define FASTRNN_CELL(name, gates) \
+    case FASTRNN_CELL_##name: \
+        step_forward_rows(&cell_##name, p, shape, acc, row, block); \
         break;
 #include "../cells.def"
 #undef FASTRNN_CELL
@@ -94,7 +100,7 @@ ALWAYS_INLINE void step_forward_tile(const struct tile_shape shape, const void *
 #pragma GCC unroll 16
         for (int panel = 0; panel < Q * G; panel++) {
             tile.acc[r][panel] = panel % G == p->apart ? vload(p->b_apart + (block + panel / G) * VL)
-                                                          : vload(gates + r * p->gates_row + panel * VL);
+                                                       : vload(gates + r * p->gates_row + panel * VL);
         }
     }
     tile_multiply(&tile, shape, p->H, (struct tile_rows){p->h_prev + row * p->state_row, p->state_row, 1},
@@ -150,8 +156,7 @@ ALWAYS_INLINE struct layout_place initial_place(const struct step_backward_job *
 
 /* The cell on the finished accumulator of one row and one block. */
 ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal acc,
-                                     const struct step_backward_job *const p, const int64_t row,
-                                     const int64_t block) {
+                                     const struct step_backward_job *const p, const int64_t row, const int64_t block) {
     const struct layout_place place = p->place[row];
     const struct layout_place prev = p->place_prev ? p->place_prev[row] : initial_place(p, row);
     const bool from_nothing = prev.b < 0;
@@ -174,8 +179,7 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
         in.h = vload_n(row_of(p->y, place) + u, lanes);
     }
     if (cell->reads_h_prev) {
-        in.h_prev = from_nothing ? vsplat(0)
-                                 : load_n_or_zero(row_of(p->place_prev ? p->y : p->h0, prev), u, lanes);
+        in.h_prev = from_nothing ? vsplat(0) : load_n_or_zero(row_of(p->place_prev ? p->y : p->h0, prev), u, lanes);
     }
     cell->backward(&in, &out);
     real *const slots = p->slots + block * p->later.block + row * cell->slots * VL;
@@ -191,16 +195,22 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
     }
 }
 
+ALWAYS_INLINE void step_backward_rows(const struct cell *const cell, const struct step_backward_job *const p,
+                                      const struct tile_shape shape, const vreal *const acc, const int64_t row,
+                                      const int64_t block) {
+    for (int r = 0; r < shape.R; r++) {
+        for (int q = 0; q < shape.Q; q++) {
+            step_backward_row(cell, acc[r * shape.Q + q], p, row + r, block + q);
+        }
+    }
+}
+
 static void finish_backward_rows(const struct step_backward_job *const p, const struct tile_shape shape,
                                  const vreal *const acc, const int64_t row, const int64_t block) {
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates)                                                                                      \
-    case FASTRNN_CELL_##name:                                                                                          \
-        for (int r = 0; r < shape.R; r++) {                                                                            \
-            for (int q = 0; q < shape.Q; q++) {                                                                        \
-                step_backward_row(&cell_##name, acc[r * shape.Q + q], p, row + r, block + q);                          \
-            }                                                                                                          \
-        }                                                                                                              \
+#define FASTRNN_CELL(name, gates) \
+    case FASTRNN_CELL_##name: \
+        step_backward_rows(&cell_##name, p, shape, acc, row, block); \
         break;
 #include "../cells.def"
 #undef FASTRNN_CELL

@@ -20,17 +20,17 @@
 enum {
     /* 32 registers hold 24 accumulators, four panel vectors and a broadcast; 16 registers hold 12. */
     TILE_ACCUMULATORS = VECTOR_REGISTERS == 32 ? 24 : 12,
-    TILE_PANELS = 4,          /* panels of a tile with several rows; three gates leave room for three */
-    TILE_PANELS_ONE_ROW = 8,  /* one row needs the panels as independent chains: latency 4 x 2 units */
+    TILE_PANELS = 4,         /* panels of a tile with several rows; three gates leave room for three */
+    TILE_PANELS_ONE_ROW = 8, /* one row needs the panels as independent chains: latency 4 x 2 units */
     TILE_ROWS_MAX = 8,
     TILE_PANELS_MAX = 9,
-    TILE_PREFETCH_K = 16,     /* how far ahead panels are fetched: past L2's latency at 12 cycles a k */
+    TILE_PREFETCH_K = 16,    /* how far ahead panels are fetched: past L2's latency at 12 cycles a k */
     WEIGHT_GRADIENT_K = 256, /* rows of a weight gradient's pass: four panels of x stay in the first-level cache */
 };
 
 /* The most rows of a tile with `gates` panels in a block. */
 #define TILE_BLOCKS(gates) ((gates) >= TILE_PANELS - 1 ? 1 : TILE_PANELS / (gates))
-#define TILE_BLOCKS_ONE_ROW(gates) (((gates) - 1 + TILE_PANELS_ONE_ROW) / (gates))
+#define TILE_BLOCKS_ONE_ROW(gates) (((gates)-1 + TILE_PANELS_ONE_ROW) / (gates))
 #define TILE_ROWS(gates) (TILE_ACCUMULATORS / (TILE_BLOCKS(gates) * (gates)))
 
 struct tile_shape {

@@ -276,8 +276,9 @@ class _Layers:
         )
 
     def _mask(self, shape: tuple[int, ...]) -> Array:
-        kept = self._rng.random(shape) >= self.dropout
-        return kept.astype(self.dtype) * self.dtype.type(1 / (1 - self.dropout))
+        mask: Array = (self._rng.random(shape) >= self.dropout).astype(self.dtype)
+        mask *= self.dtype.type(1 / (1 - self.dropout))
+        return mask
 
     # ---- shapes: inside, sequences are (T, B, n) and states (num_layers*D, B, H) ----
 
