@@ -40,10 +40,10 @@ def spacing(expected: NDArray, dtype: str) -> NDArray:
 
 
 def float32_chunks(stride: int) -> Iterator[tuple[float, NDArray]]:
-    """(share done, inputs): every stride-th chunk of all 2^32 bit patterns."""
+    """(share done, inputs): every stride-th of all 2^32 bit patterns."""
     for begin in range(0, 1 << 32, stride * CHUNK):
-        bits = np.arange(begin, begin + CHUNK, dtype=np.uint64).astype(np.uint32)
-        yield (begin + stride * CHUNK) / (1 << 32), bits.view(np.float32)
+        bits = np.arange(begin, min(begin + stride * CHUNK, 1 << 32), stride, dtype=np.uint64).astype(np.uint32)
+        yield min((begin + stride * CHUNK) / (1 << 32), 1.0), bits.view(np.float32)
 
 
 def float64_chunks(stride: int) -> Iterator[tuple[float, NDArray]]:
@@ -102,10 +102,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", action="append", choices=runnable, help="default: all that run here")
     parser.add_argument("--dtype", choices=list(REFERENCE), help="default: both")
-    parser.add_argument("--stride", type=int, default=1, help="take every N-th chunk only (default: 1, all)")
+    parser.add_argument("--stride", type=int, default=1, help="take every N-th number only, N odd (default: 1, all)")
     args = parser.parse_args()
-    if args.stride < 1:
-        parser.error("--stride: expected at least 1")
+    if args.stride < 1 or args.stride % 2 == 0:
+        parser.error("--stride: expected an odd number, which meets every low bit of the mantissa")
     with np.errstate(all="ignore"):
         good = [
             sweep(dtype, args.backend or runnable, args.stride) for dtype in ([args.dtype] if args.dtype else REFERENCE)

@@ -9,9 +9,8 @@
 #include <pthread.h>
 #endif
 
-#include "backend.h"
-#include "dispatch.h"
-#include "schedule.h"
+#include "check.h"
+#include "crowding.h"
 
 /* ---- names ---- */
 
@@ -39,17 +38,16 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
 
 static const struct {
     const char *name;
-    int gates;
+    int gates, states;
 } cells[] = {
-#define FASTRNN_CELL(name, gates) [FASTRNN_CELL_##name] = {#name, gates},
+#define FASTRNN_CELL(name, gates, states) [FASTRNN_CELL_##name] = {#name, gates, states},
 #include "cells.def"
 #undef FASTRNN_CELL
 };
 
-static int is_cell(const enum fastrnn_cell cell) { return (int)cell >= 0 && cell < FASTRNN_CELL_COUNT; }
-
 const char *fastrnn_cell_name(const enum fastrnn_cell cell) { return is_cell(cell) ? cells[cell].name : NULL; }
 int fastrnn_cell_gates(const enum fastrnn_cell cell) { return is_cell(cell) ? cells[cell].gates : 0; }
+int fastrnn_cell_states(const enum fastrnn_cell cell) { return is_cell(cell) ? cells[cell].states : 0; }
 
 /* ---- threads ---- */
 
@@ -86,24 +84,6 @@ int fastrnn_max_threads(void) {
 #endif
 }
 
-/* Multiply-adds below which a second thread costs more than it brings: a region and its barriers are worth about
- * a microsecond, 50 000 multiply-adds. */
-enum { WORK_PER_THREAD = 100000, STEP_WORK_PER_MEMBER = 30000 };
-
-/* The threads that the work can feed. */
-static int worthwhile_threads(const struct fastrnn_problem *const p, const int64_t rows) {
-    const int64_t sequences = schedule_sequences(p);
-    const double per_row = (double)cells[p->cell].gates * (double)p->H * (double)(p->I + p->H);
-    const double step_work = (double)cells[p->cell].gates * (double)p->H * (double)p->H * (double)sequences;
-    double threads = per_row * (double)rows / WORK_PER_THREAD;
-    if (sequences < 2 * TEAM_ROWS) {
-        const double members = step_work / STEP_WORK_PER_MEMBER;
-        threads = threads < members ? threads : members;
-    }
-    const int most = p->threads < TEAM_THREADS_MAX ? p->threads : TEAM_THREADS_MAX;
-    return fastrnn_is_forked() || threads < 2 ? 1 : threads < most ? (int)threads : most;
-}
-
 /* A call of either direction, so that one parallel region serves both. */
 struct team_call {
     const struct backend *backend;
@@ -120,96 +100,90 @@ static void run_member(const struct team_call *const call, const struct team_mem
     }
 }
 
-static void run_team(const struct team_call *const call, const int64_t rows) {
-    struct team_barrier barriers[TEAM_THREADS_MAX + 1];
-    const int threads = worthwhile_threads(call->problem, rows);
-    if (threads == 1) {
-        run_member(call, &(struct team_member){0, 1, 0, 1, NULL, NULL});
+static void run_alone(const struct team_call *const call) {
+    run_member(call, &(struct team_member){.groups = 1, .members = 1});
+}
+
+#if defined(_OPENMP)
+/* Multiply-adds that a thread of the whole call, and a member at each step, must at least have: starting a team and a
+ * barrier cost as much as some 50 000 and 15 000 of them, and a second thread has to win that back. */
+enum { WORK_PER_THREAD = 100000, STEP_WORK_PER_MEMBER = 30000 };
+
+/* The threads that the work can feed. */
+static int worthwhile_threads(const struct fastrnn_problem *const p, const int64_t rows) {
+    const int64_t sequences = schedule_sequences(p);
+    const double per_row = (double)cells[p->cell].gates * (double)p->H * (double)(p->I + p->H);
+    const double step_work = (double)cells[p->cell].gates * (double)p->H * (double)p->H * (double)sequences;
+    double threads = per_row * (double)rows / WORK_PER_THREAD;
+    if (sequences < 2 * TEAM_ROWS) {
+        const double members = step_work / STEP_WORK_PER_MEMBER;
+        threads = threads < members ? threads : members;
+    }
+    const int most = team_threads(p->threads);
+    return threads < 2 ? 1 : threads < most ? (int)threads : most;
+}
+
+static struct crowding crowding;
+
+/* What the threads of a call share beside its arguments. */
+struct team_state {
+    struct team_barrier groups[TEAM_THREADS_MAX], all;
+    atomic_int_least64_t least_busy; /* nanoseconds, of the thread that worked least */
+    int size;                        /* threads that had work */
+};
+
+static void note_busy(struct team_state *const team, const int64_t busy) {
+    int_least64_t least = atomic_load_explicit(&team->least_busy, memory_order_relaxed);
+    while (busy < least && !atomic_compare_exchange_weak(&team->least_busy, &least, busy)) {
+    }
+}
+
+/* One thread of the region: finds its place, works, and notes how long. */
+static void join_team(const struct team_call *const call, struct team_state *const team) {
+    const struct team_split split = team_split(omp_get_num_threads(), schedule_sequences(call->problem));
+    const int rank = omp_get_thread_num(), group = rank / split.members;
+    if (group >= split.groups) {
         return;
     }
-    for (int j = 0; j <= threads; j++) {
-        atomic_init(&barriers[j].arrived, 0);
-        atomic_init(&barriers[j].generation, 0);
+    if (rank == 0) {
+        team->size = split.groups * split.members;
     }
-#if defined(_OPENMP)
+    int64_t waited = 0;
+    const int64_t begin = team_clock();
+    run_member(call, &(struct team_member){.group = group,
+                                           .groups = split.groups,
+                                           .member = rank % split.members,
+                                           .members = split.members,
+                                           .group_barrier = &team->groups[group],
+                                           .team_barrier = &team->all,
+                                           .waited = &waited});
+    note_busy(team, team_clock() - begin - waited);
+}
+
+static void run_team(const struct team_call *const call, const int64_t rows) {
+    const int threads = fastrnn_is_forked() ? 1 : worthwhile_threads(call->problem, rows);
+    const int64_t begin = threads > 1 ? team_clock() : 0;
+    if (threads == 1 || !crowding_allows_team(&crowding, begin)) {
+        run_alone(call);
+        return;
+    }
+    struct team_state team;
+    for (int j = 0; j < threads; j++) {
+        barrier_init(&team.groups[j]);
+    }
+    barrier_init(&team.all);
+    atomic_init(&team.least_busy, INT64_MAX / 4 / TEAM_THREADS_MAX);
 #pragma omp parallel num_threads(threads)
-    {
-        const struct team_split split = team_split(omp_get_num_threads(), schedule_sequences(call->problem));
-        const int rank = omp_get_thread_num(), group = rank / split.members;
-        if (group < split.groups) {
-            run_member(call, &(struct team_member){.group = group,
-                                                   .groups = split.groups,
-                                                   .member = rank % split.members,
-                                                   .members = split.members,
-                                                   .group_barrier = &barriers[group],
-                                                   .team_barrier = &barriers[threads]});
-        }
-    }
+    join_team(call, &team);
+    const int64_t end = team_clock();
+    crowding_judge(&crowding, end, team.size, end - begin, atomic_load(&team.least_busy));
+}
+#else
+static void run_team(const struct team_call *const call, const int64_t rows) {
+    (void)rows;
+    run_alone(call);
+}
 #endif
-}
-
-/* ---- checks ---- */
-
-static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p) {
-    const struct fastrnn_schedule *const s = p->schedule;
-    if (!s) {
-        return FASTRNN_OK;
-    }
-    if (s->steps < 0 || (s->steps > 0 && (!s->active || !s->row || !s->first || !s->last))) {
-        return FASTRNN_BAD_SCHEDULE;
-    }
-    int64_t cells_of_grid, rows = 0;
-    if (__builtin_mul_overflow(p->T, p->B, &cells_of_grid)) {
-        return FASTRNN_TOO_LARGE;
-    }
-    for (int64_t step = 0; step < s->steps; step++) {
-        const int64_t n = s->active[step];
-        if (n < 0 || (step > 0 && n > s->active[step - 1]) || n > cells_of_grid - rows) {
-            return FASTRNN_BAD_SCHEDULE;
-        }
-        rows += n;
-    }
-    for (int64_t j = 0; j < rows; j++) {
-        if (s->row[j] < 0 || s->row[j] >= cells_of_grid) {
-            return FASTRNN_BAD_SCHEDULE;
-        }
-    }
-    for (int64_t i = 0; s->steps > 0 && i < s->active[0]; i++) {
-        if (s->first[i] < -1 || s->first[i] >= p->B || s->last[i] < -1 || s->last[i] >= p->B) {
-            return FASTRNN_BAD_SCHEDULE;
-        }
-    }
-    return FASTRNN_OK;
-}
-
-static enum fastrnn_status check_problem(const struct fastrnn_problem *const p, const struct backend **const backend) {
-    if (!p) {
-        return FASTRNN_NULL_POINTER;
-    }
-    if (!is_cell(p->cell)) {
-        return FASTRNN_BAD_CELL;
-    }
-    if (p->dtype != FASTRNN_F32 && p->dtype != FASTRNN_F64) {
-        return FASTRNN_BAD_DTYPE;
-    }
-    if (p->T < 0 || p->B < 0 || p->I < 0 || p->H < 0 || p->threads < 1) {
-        return FASTRNN_BAD_SIZE;
-    }
-    if (p->backend < 0 || p->backend >= fastrnn_backend_count() || !fastrnn_backend_runs_here(p->backend)) {
-        return FASTRNN_BAD_BACKEND;
-    }
-    *backend = dispatch_backend(p->backend, p->dtype);
-    const enum fastrnn_status status = check_schedule(p);
-    int64_t rows;
-    return status != FASTRNN_OK ? status : schedule_rows(p, &rows) ? FASTRNN_OK : FASTRNN_TOO_LARGE;
-}
-
-static enum fastrnn_status check_weights(const struct fastrnn_problem *const p,
-                                         const struct fastrnn_weights *const weights, const void *const packed) {
-    const int w_ih_missing = p->I > 0 && p->H > 0 && weights && !weights->w_ih;
-    const int w_hh_missing = p->H > 0 && weights && !weights->w_hh;
-    return !weights || !packed || w_ih_missing || w_hh_missing ? FASTRNN_NULL_POINTER : FASTRNN_OK;
-}
 
 /* ---- calls ---- */
 
@@ -217,14 +191,6 @@ enum fastrnn_status fastrnn_query(const struct fastrnn_problem *const problem, s
     const struct backend *backend;
     const enum fastrnn_status status = check_problem(problem, &backend);
     return status != FASTRNN_OK ? status : !sizes ? FASTRNN_NULL_POINTER : backend->query(problem, sizes);
-}
-
-/* A problem whose sizes are sound; the calls below check it before they touch memory. */
-static enum fastrnn_status check_sizes(const struct fastrnn_problem *const problem,
-                                       const struct backend **const backend) {
-    struct fastrnn_sizes sizes;
-    const enum fastrnn_status status = check_problem(problem, backend);
-    return status != FASTRNN_OK ? status : (*backend)->query(problem, &sizes);
 }
 
 enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *const problem,

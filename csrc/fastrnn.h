@@ -29,7 +29,7 @@ enum fastrnn_status {
 };
 
 enum fastrnn_cell {
-#define FASTRNN_CELL(name, gates) FASTRNN_CELL_##name,
+#define FASTRNN_CELL(name, gates, states) FASTRNN_CELL_##name,
 #include "cells.def"
 #undef FASTRNN_CELL
     FASTRNN_CELL_COUNT
@@ -39,7 +39,8 @@ enum fastrnn_dtype { FASTRNN_F32, FASTRNN_F64, FASTRNN_DTYPE_COUNT };
 
 /* The order in which (t, b) rows are visited (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
  * row t*B + b of the sequence tensors belongs to sequence i at step s where row[offset(s) + i] = t*B + b and
- * offset(s) = active[0] + … + active[s-1]. No row may be visited twice. */
+ * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and entries of first and of last that are not
+ * -1 must differ from each other: the caller sees to it, since checking would need memory. */
 struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
@@ -57,7 +58,8 @@ struct fastrnn_problem {
     const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
 };
 
-/* Bytes that the caller provides. No alignment is required of any buffer. */
+/* Bytes that the caller provides. No alignment is required of any buffer, but packed weights and reserve, once filled,
+ * must not be moved to an address that differs modulo 64. */
 struct fastrnn_sizes {
     size_t packed_forward, packed_backward; /* do not depend on T, B, schedule and threads */
     size_t reserve;                         /* does not depend on threads */
@@ -119,9 +121,10 @@ enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *problem, cons
 
 const char *fastrnn_status_message(enum fastrnn_status status);
 
-/* Cells: their names ("lstm", …) and numbers of gates. */
+/* Cells: their names ("lstm", …), numbers of gates, and states (1: h; 2: h and c). */
 const char *fastrnn_cell_name(enum fastrnn_cell cell);
 int fastrnn_cell_gates(enum fastrnn_cell cell);
+int fastrnn_cell_states(enum fastrnn_cell cell);
 
 /* Backends, best first. One that this CPU cannot run is listed all the same. */
 int fastrnn_backend_count(void);

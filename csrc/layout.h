@@ -122,6 +122,10 @@ struct layout_place {
     int64_t t, b;
 };
 
+static inline int64_t layout_place_reals(const struct layout_shape *const s) {
+    return (int64_t)sizeof(struct layout_place) / s->real_bytes;
+}
+
 /* Forward's scratch. State rows are sequences; x, gates and places are rows of the current chunk, of which group g of
  * the team owns those from  first sequence + g * chunk_rows  on. */
 struct layout_forward_scratch {
@@ -132,7 +136,7 @@ struct layout_forward_scratch {
 };
 
 static inline struct layout_forward_scratch layout_forward_scratch(const struct layout_shape *const s,
-                                                                   const int threads) {
+                                                                   const int groups) {
     struct layout_forward_scratch l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
@@ -145,14 +149,14 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
                                                      : fitting;
     l.chunk_rows = l.chunk_rows < s->rows ? l.chunk_rows : s->rows;
     int64_t rows;
-    cursor.overflowed |= __builtin_mul_overflow(l.chunk_rows, (int64_t)threads, &rows);
+    cursor.overflowed |= __builtin_mul_overflow(l.chunk_rows, (int64_t)groups, &rows);
     cursor.overflowed |= __builtin_add_overflow(rows, s->sequences, &rows);
     l.h[0] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.h[1] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.c = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.x = layout_take(&cursor, line, rows, l.x_row, 1, 1);
     l.gates = layout_take(&cursor, line, rows, l.gates_row, 1, 1);
-    l.places = layout_take(&cursor, line, rows, sizeof(struct layout_place) / 4, 1, 1);
+    l.places = layout_take(&cursor, line, rows, layout_place_reals(s), 1, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;
@@ -181,7 +185,7 @@ static inline struct layout_backward_scratch layout_backward_scratch(const struc
     l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.gradient_rows, s->slots, s->vl);
     l.x = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.chunk_rows, s->vl, 1);
     l.h_prev = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.chunk_rows, s->vl, 1);
-    l.places = layout_take(&cursor, line, l.gradient_rows, sizeof(struct layout_place) / 4, 1, 1);
+    l.places = layout_take(&cursor, line, l.gradient_rows, layout_place_reals(s), 1, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <time.h>
 
 #if defined(_WIN32)
 #include <windows.h>
@@ -28,20 +29,31 @@ struct team_member {
     int member, members;
     struct team_barrier *group_barrier; /* this group's */
     struct team_barrier *team_barrier;  /* all groups' */
+    int64_t *waited;                    /* nanoseconds that this thread has yielded at barriers */
 };
+
+static inline int64_t team_clock(void) {
+    struct timespec t;
+#if defined(_WIN32)
+    timespec_get(&t, TIME_UTC);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &t);
+#endif
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 static inline int team_rank(const struct team_member *const m) { return m->group * m->members + m->member; }
 static inline int team_size(const struct team_member *const m) { return m->groups * m->members; }
 
-static inline void team_pause(const int spins) {
-    if (spins >= TEAM_SPINS) {
+static inline void team_yield(void) {
 #if defined(_WIN32)
-        SwitchToThread();
+    SwitchToThread();
 #else
-        sched_yield();
+    sched_yield();
 #endif
-        return;
-    }
+}
+
+static inline void team_pause(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -49,8 +61,17 @@ static inline void team_pause(const int spins) {
 #endif
 }
 
+static inline void barrier_init(struct team_barrier *const barrier) {
+    atomic_init(&barrier->arrived, 0);
+    atomic_init(&barrier->generation, 0);
+}
+
+static inline int barrier_is_closed(struct team_barrier *const barrier, const unsigned generation) {
+    return atomic_load_explicit(&barrier->generation, memory_order_acquire) == generation;
+}
+
 /* Spins for about as long as a step takes, then yields the core at every look. */
-static inline void barrier_wait(struct team_barrier *const barrier, const int members) {
+static inline void barrier_wait(struct team_barrier *const barrier, const int members, int64_t *const waited) {
     if (members == 1) {
         return;
     }
@@ -60,20 +81,33 @@ static inline void barrier_wait(struct team_barrier *const barrier, const int me
         atomic_store_explicit(&barrier->generation, generation + 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&barrier->generation, memory_order_acquire) == generation;) {
-        team_pause(spins);
-        spins += spins < TEAM_SPINS;
+    for (int spins = 0; spins < TEAM_SPINS; spins++) {
+        if (!barrier_is_closed(barrier, generation)) {
+            return;
+        }
+        team_pause();
     }
+    const int64_t begin = team_clock();
+    while (barrier_is_closed(barrier, generation)) {
+        team_yield();
+    }
+    *waited += team_clock() - begin;
 }
 
-static inline void group_wait(const struct team_member *const m) { barrier_wait(m->group_barrier, m->members); }
-static inline void team_wait(const struct team_member *const m) { barrier_wait(m->team_barrier, team_size(m)); }
+static inline void group_wait(const struct team_member *const m) {
+    barrier_wait(m->group_barrier, m->members, m->waited);
+}
+static inline void team_wait(const struct team_member *const m) {
+    barrier_wait(m->team_barrier, team_size(m), m->waited);
+}
 
 /* How many groups and members a team of `threads` is cut into: TEAM_ROWS sequences keep a thread busy by rows alone;
  * with fewer, members of a group share the units. Threads beyond groups*members have nothing to do. */
 struct team_split {
     int groups, members;
 };
+
+static inline int team_threads(const int wanted) { return wanted < TEAM_THREADS_MAX ? wanted : TEAM_THREADS_MAX; }
 
 static inline struct team_split team_split(const int threads, const int64_t sequences) {
     const int64_t groups = sequences / TEAM_ROWS < 1 ? 1 : sequences / TEAM_ROWS;

@@ -14,6 +14,13 @@
 
 enum { GATES_MAX = 4, SAVED_MAX = 5, SLOTS_MAX = 4, NO_GATE = -1 };
 
+/* GATES_lstm = 4, … */
+enum {
+#define FASTRNN_CELL(name, gates, states) GATES_##name = gates,
+#include "../cells.def"
+#undef FASTRNN_CELL
+};
+
 struct cell_forward_in {
     vreal a[GATES_MAX]; /* pre-activations; for the gate that stays apart, the recurrent half alone */
     vreal x_apart;      /* … and its input half */
@@ -41,7 +48,7 @@ struct cell {
     int gates;
     int apart;   /* the gate whose two halves meet only in the step, or NO_GATE */
     int saved;   /* vectors in reserve for each vector of units */
-    int saved_c; /* which of them is c, or NO_GATE: has_c */
+    int saved_c; /* which of them is c, or NO_GATE */
     int slots, input_slot, hidden_slot;
     int slot_gate[SLOTS_MAX]; /* the gate that a slot is the gradient of */
     bool carries_dh;

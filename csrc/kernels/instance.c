@@ -27,9 +27,10 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem)
 
 static enum fastrnn_status query(const struct fastrnn_problem *const problem, struct fastrnn_sizes *const sizes) {
     const struct layout_shape shape = shape_of(problem);
+    const struct team_split most = team_split(team_threads(problem->threads), shape.sequences);
     const struct layout_packed_forward packed_forward = layout_packed_forward(&shape);
     const struct layout_packed_backward packed_backward = layout_packed_backward(&shape);
-    const struct layout_forward_scratch forward_scratch = layout_forward_scratch(&shape, problem->threads);
+    const struct layout_forward_scratch forward_scratch = layout_forward_scratch(&shape, most.groups);
     const struct layout_backward_scratch backward_scratch = layout_backward_scratch(&shape);
     bool overflowed;
     const size_t reserve = layout_reserve_bytes(&shape, &overflowed);

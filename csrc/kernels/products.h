@@ -60,9 +60,8 @@ static void gather_h_prev(const struct backward_pass *const pass, const struct b
         }
         for (int64_t i = mine.begin; s == 0 && i < mine.end; i++) {
             const int64_t first = schedule_first(problem, i);
-            const struct fastrnn_const_view h0 = first < 0 ? (struct fastrnn_const_view){0} : pass->args->h0;
-            const struct layout_place place = {0, first};
-            gather_panels(h0, &place - i, (struct team_range){i, i + 1}, problem->H, pass->layout.chunk_rows, to);
+            const real *const h0 = first < 0 ? NULL : row_of(pass->args->h0, (struct layout_place){0, first});
+            gather_panel_row(h0, problem->H, pass->layout.chunk_rows, to + i * VL);
         }
         row += active;
     }

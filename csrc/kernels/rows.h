@@ -53,14 +53,19 @@ static inline int64_t active_in_group(const struct fastrnn_problem *const proble
     return n < 0 ? 0 : n < owned ? n : owned;
 }
 
-/* Rows of a user's tensor as panels [block][chunk row][VL], for a share of the chunk's rows. */
+/* A row of a user's tensor into panels [block][chunk row][VL]; `to` points at its first vector. A null source is zero.
+ */
+static void gather_panel_row(const real *const source, const int64_t n, const int64_t chunk_rows, real *const to) {
+    for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
+        vstore(to + block * chunk_rows * VL, load_n_or_zero(source, block * VL, lanes_of_block(block, n)));
+    }
+}
+
+/* The same for a share of the chunk's rows; `to` points at row 0. */
 static void gather_panels(const struct fastrnn_const_view from, const struct layout_place *const place,
                           const struct team_range rows, const int64_t n, const int64_t chunk_rows, real *const to) {
     for (int64_t row = rows.begin; row < rows.end; row++) {
-        const real *const source = row_of(from, place[row]);
-        for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
-            vstore(to + (block * chunk_rows + row) * VL, load_n_or_zero(source, block * VL, lanes_of_block(block, n)));
-        }
+        gather_panel_row(row_of(from, place[row]), n, chunk_rows, to + row * VL);
     }
 }
 

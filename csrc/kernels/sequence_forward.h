@@ -89,7 +89,7 @@ static struct forward_pass begin_forward(const struct layout_shape *const shape,
         .me = me,
         .sequences = team_share(shape->sequences, me->group, me->groups),
         .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
-        .layout = layout_forward_scratch(shape, team_size(me)),
+        .layout = layout_forward_scratch(shape, me->groups),
         .packed_layout = layout_packed_forward(shape),
         .packed = aligned_const(args->packed),
     };

@@ -11,10 +11,13 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+/* The generic backend uses the compiler's vectors and nothing else. */
+#if !defined(FASTRNN_GENERIC)
+#if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__aarch64__) && defined(__ARM_NEON)
 #include <arm_neon.h>
+#endif
 #endif
 
 #if defined(__AVX512F__)

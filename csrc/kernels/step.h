@@ -3,8 +3,7 @@
  *     forward:   a = gates + h_prev w_hh'          h, c = cell(a, h_prev, c_prev)
  *     backward:  dh = dy + slots[s+1] w_hh         slots[s], dc_prev, dh_prev = cell'(dh, dc)
  *
- * Rows are the sequences of one group of the team. The accumulators never leave the registers between the product and
- * the cell.
+ * Rows are the sequences of one group of the team.
  */
 #ifndef FASTRNN_STEP_H
 #define FASTRNN_STEP_H
@@ -12,6 +11,12 @@
 #include "cells.h"
 #include "gemm.h"
 #include "rows.h"
+
+/* Tiles exist for these numbers of gates (step_forward, project_chunk, tile_each). */
+#define FASTRNN_CELL(name, gates, states) \
+    _Static_assert(gates == 1 || gates == 3 || gates == 4, "no tile for a cell with this number of gates");
+#include "../cells.def"
+#undef FASTRNN_CELL
 
 /* ---- forward ---- */
 
@@ -78,7 +83,7 @@ ALWAYS_INLINE void step_forward_rows(const struct cell *const cell, const struct
 static void finish_forward_rows(const struct step_forward_job *const p, const struct tile_shape shape,
                                 const vreal *const acc, const int64_t row, const int64_t block) {
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates) \
+#define FASTRNN_CELL(name, gates, states) \
     case FASTRNN_CELL_##name: \
         step_forward_rows(&cell_##name, p, shape, acc, row, block); \
         break;
@@ -124,7 +129,7 @@ static void step_forward(const struct step_forward_job *const job, const int gat
 
 /* ---- backward ---- */
 
-/* One step of one group. Rows are the group's sequences, of which those below `continuing` have a later step. */
+/* Some rows of one step of one group: its sequences that have a later step, or those that end here. */
 struct step_backward_job {
     enum fastrnn_cell cell;
     bool carries_dh;
@@ -208,7 +213,7 @@ ALWAYS_INLINE void step_backward_rows(const struct cell *const cell, const struc
 static void finish_backward_rows(const struct step_backward_job *const p, const struct tile_shape shape,
                                  const vreal *const acc, const int64_t row, const int64_t block) {
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates) \
+#define FASTRNN_CELL(name, gates, states) \
     case FASTRNN_CELL_##name: \
         step_backward_rows(&cell_##name, p, shape, acc, row, block); \
         break;

@@ -28,7 +28,7 @@ enum {
     WEIGHT_GRADIENT_K = 256, /* rows of a weight gradient's pass: four panels of x stay in the first-level cache */
 };
 
-/* The most rows of a tile with `gates` panels in a block. */
+/* Blocks side by side in a tile whose blocks have `gates` panels, and the most rows of such a tile. */
 #define TILE_BLOCKS(gates) ((gates) >= TILE_PANELS - 1 ? 1 : TILE_PANELS / (gates))
 #define TILE_BLOCKS_ONE_ROW(gates) (((gates)-1 + TILE_PANELS_ONE_ROW) / (gates))
 #define TILE_ROWS(gates) (TILE_ACCUMULATORS / (TILE_BLOCKS(gates) * (gates)))

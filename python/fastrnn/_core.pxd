@@ -87,6 +87,7 @@ cdef extern from "fastrnn.h" nogil:
     const char *fastrnn_status_message(int)
     const char *fastrnn_cell_name(int)
     int fastrnn_cell_gates(int)
+    int fastrnn_cell_states(int)
     int fastrnn_backend_count()
     const char *fastrnn_backend_name(int)
     int fastrnn_backend_runs_here(int)

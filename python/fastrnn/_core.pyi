@@ -13,6 +13,10 @@ class Backend(NamedTuple):
     has_fma: bool
     vector_length: dict[str, int]
 
+class Cell(NamedTuple):
+    gates: int
+    states: int
+
 class Problem:
     def __init__(
         self,
@@ -37,7 +41,7 @@ class Problem:
     @property
     def scratch_backward(self) -> int: ...
 
-def cells() -> dict[str, int]: ...
+def cells() -> dict[str, Cell]: ...
 def backends() -> list[Backend]: ...
 def best_backend() -> int: ...
 def openmp_version() -> str: ...

@@ -21,9 +21,19 @@ class Backend(NamedTuple):
     vector_length: dict
 
 
+class Cell(NamedTuple):
+    """A row of the registry."""
+
+    gates: int
+    states: int
+
+
 def cells():
-    """The registry: name -> number of gates."""
-    return {fastrnn_cell_name(j).decode(): fastrnn_cell_gates(j) for j in range(<int>FASTRNN_CELL_COUNT)}
+    """The registry: name -> number of gates, number of states (1: h; 2: h and c)."""
+    return {
+        fastrnn_cell_name(j).decode(): Cell(fastrnn_cell_gates(j), fastrnn_cell_states(j))
+        for j in range(<int>FASTRNN_CELL_COUNT)
+    }
 
 
 def backends():
@@ -166,7 +176,7 @@ cdef class Problem:
         self.c.backend, self.c.threads = backend, threads
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
         self.gates = fastrnn_cell_gates(self.c.cell)
-        self.has_c = cell == "lstm"
+        self.has_c = fastrnn_cell_states(self.c.cell) == 2
         self.c.schedule = NULL
         if schedule is not None:
             self._set_schedule(schedule)

@@ -91,9 +91,9 @@ class CellGradients:
 class Cell:
     """A recurrent cell run over a whole sequence; the instances are documented one by one."""
 
-    def __init__(self, name: str, gates: int) -> None:
+    def __init__(self, name: str, gates: int, states: int) -> None:
         self.name, self.gates = name, gates
-        self.has_c = name == "lstm"
+        self.has_c = states == 2
         self.__name__ = name
         state = "pair of ndarray (B, H): h and c" if self.has_c else "ndarray (B, H)"
         title = name.split("_", 1)[0].upper()
@@ -274,7 +274,7 @@ def _check_weights(
     return Weights(np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh), *biases)
 
 
-CELLS = {name: Cell(name, gates) for name, gates in _core.cells().items()}
+CELLS = {name: Cell(name, *row) for name, row in _core.cells().items()}
 
 
 def _cell(name: str) -> Cell:

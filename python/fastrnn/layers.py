@@ -357,7 +357,7 @@ class _Layers:
 
 
 class LSTM(_Layers):
-    _gates, _has_c = CELLS["lstm"].gates, True
+    _gates, _has_c = CELLS["lstm"].gates, CELLS["lstm"].has_c
 
     @property
     def _cell(self) -> str:

@@ -41,7 +41,7 @@ ALWAYS_INLINE void gru_backward(const struct cell_backward_in *const in, struct 
 }
 
 static const struct cell cell_gru = {
-    .gates = 3,
+    .gates = GATES_gru,
     .apart = 2,
     .saved = 4,
     .saved_c = NO_GATE,

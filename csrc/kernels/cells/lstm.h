@@ -43,7 +43,7 @@ ALWAYS_INLINE void lstm_backward(const struct cell_backward_in *const in, struct
 }
 
 static const struct cell cell_lstm = {
-    .gates = 4,
+    .gates = GATES_lstm,
     .apart = NO_GATE,
     .saved = 5,
     .saved_c = 4,

@@ -25,7 +25,7 @@ ALWAYS_INLINE void rnn_relu_backward(const struct cell_backward_in *const in, st
 }
 
 static const struct cell cell_rnn_tanh = {
-    .gates = 1,
+    .gates = GATES_rnn_tanh,
     .apart = NO_GATE,
     .saved = 0,
     .saved_c = NO_GATE,
@@ -36,7 +36,7 @@ static const struct cell cell_rnn_tanh = {
 };
 
 static const struct cell cell_rnn_relu = {
-    .gates = 1,
+    .gates = GATES_rnn_relu,
     .apart = NO_GATE,
     .saved = 0,
     .saved_c = NO_GATE,

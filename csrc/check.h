@@ -1,0 +1,79 @@
+/* What a problem and its arguments must satisfy before any work is done. */
+#ifndef FASTRNN_CHECK_H
+#define FASTRNN_CHECK_H
+
+#include "dispatch.h"
+#include "schedule.h"
+
+static int is_cell(const enum fastrnn_cell cell) { return (int)cell >= 0 && cell < FASTRNN_CELL_COUNT; }
+
+static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p) {
+    const struct fastrnn_schedule *const s = p->schedule;
+    if (!s) {
+        return FASTRNN_OK;
+    }
+    if (s->steps < 0 || (s->steps > 0 && (!s->active || !s->row || !s->first || !s->last))) {
+        return FASTRNN_BAD_SCHEDULE;
+    }
+    int64_t cells_of_grid, rows = 0;
+    if (__builtin_mul_overflow(p->T, p->B, &cells_of_grid)) {
+        return FASTRNN_TOO_LARGE;
+    }
+    for (int64_t step = 0; step < s->steps; step++) {
+        const int64_t n = s->active[step];
+        if (n < 0 || (step > 0 && n > s->active[step - 1]) || n > cells_of_grid - rows) {
+            return FASTRNN_BAD_SCHEDULE;
+        }
+        rows += n;
+    }
+    for (int64_t j = 0; j < rows; j++) {
+        if (s->row[j] < 0 || s->row[j] >= cells_of_grid) {
+            return FASTRNN_BAD_SCHEDULE;
+        }
+    }
+    for (int64_t i = 0; s->steps > 0 && i < s->active[0]; i++) {
+        if (s->first[i] < -1 || s->first[i] >= p->B || s->last[i] < -1 || s->last[i] >= p->B) {
+            return FASTRNN_BAD_SCHEDULE;
+        }
+    }
+    return FASTRNN_OK;
+}
+
+static enum fastrnn_status check_problem(const struct fastrnn_problem *const p, const struct backend **const backend) {
+    if (!p) {
+        return FASTRNN_NULL_POINTER;
+    }
+    if (!is_cell(p->cell)) {
+        return FASTRNN_BAD_CELL;
+    }
+    if (p->dtype != FASTRNN_F32 && p->dtype != FASTRNN_F64) {
+        return FASTRNN_BAD_DTYPE;
+    }
+    if (p->T < 0 || p->B < 0 || p->I < 0 || p->H < 0 || p->threads < 1) {
+        return FASTRNN_BAD_SIZE;
+    }
+    if (p->backend < 0 || p->backend >= fastrnn_backend_count() || !fastrnn_backend_runs_here(p->backend)) {
+        return FASTRNN_BAD_BACKEND;
+    }
+    *backend = dispatch_backend(p->backend, p->dtype);
+    const enum fastrnn_status status = check_schedule(p);
+    int64_t rows;
+    return status != FASTRNN_OK ? status : schedule_rows(p, &rows) ? FASTRNN_OK : FASTRNN_TOO_LARGE;
+}
+
+static enum fastrnn_status check_weights(const struct fastrnn_problem *const p,
+                                         const struct fastrnn_weights *const weights, const void *const packed) {
+    const int w_ih_missing = p->I > 0 && p->H > 0 && weights && !weights->w_ih;
+    const int w_hh_missing = p->H > 0 && weights && !weights->w_hh;
+    return !weights || !packed || w_ih_missing || w_hh_missing ? FASTRNN_NULL_POINTER : FASTRNN_OK;
+}
+
+/* A problem whose sizes are sound; the calls below check it before they touch memory. */
+static enum fastrnn_status check_sizes(const struct fastrnn_problem *const problem,
+                                       const struct backend **const backend) {
+    struct fastrnn_sizes sizes;
+    const enum fastrnn_status status = check_problem(problem, backend);
+    return status != FASTRNN_OK ? status : (*backend)->query(problem, &sizes);
+}
+
+#endif
