@@ -1,7 +1,7 @@
 """Threads beside busy neighbours: what two threads cost when other processes use the same cores.
 
-Calls on one thread and on several take turns while 0, 1, … busy processes run. Several threads must never cost much more
-than one, on the mean, which the rare call that waits for a scheduler's slice decides.
+Calls on one thread and on several take turns while 0, 1, … busy processes run. Several threads must never cost much
+more than one, on the mean, which the rare call that waits for a slice of the scheduler decides.
 
     python benchmarks/neighbours.py [--seconds S] [--threads N] [--check]
 """

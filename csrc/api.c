@@ -120,7 +120,7 @@ static int worthwhile_threads(const struct fastrnn_problem *const p, const int64
         threads = threads < members ? threads : members;
     }
     const int most = team_threads(p->threads);
-    return threads < 2 ? 1 : threads < most ? (int)threads : most;
+    return p->team == FASTRNN_TEAM_ALL ? most : threads < 2 ? 1 : threads < most ? (int)threads : most;
 }
 
 static struct crowding crowding;
@@ -163,7 +163,8 @@ static void join_team(const struct team_call *const call, struct team_state *con
 static void run_team(const struct team_call *const call, const int64_t rows) {
     const int threads = fastrnn_is_forked() ? 1 : worthwhile_threads(call->problem, rows);
     const int64_t begin = threads > 1 ? team_clock() : 0;
-    if (threads == 1 || !crowding_allows_team(&crowding, begin)) {
+    const bool judged = call->problem->team == FASTRNN_TEAM_PAYING;
+    if (threads == 1 || (judged && !crowding_allows_team(&crowding, begin))) {
         run_alone(call);
         return;
     }
@@ -176,7 +177,9 @@ static void run_team(const struct team_call *const call, const int64_t rows) {
 #pragma omp parallel num_threads(threads)
     join_team(call, &team);
     const int64_t end = team_clock();
-    crowding_judge(&crowding, end, team.size, end - begin, atomic_load(&team.least_busy));
+    if (judged) {
+        crowding_judge(&crowding, end, team.size, end - begin, atomic_load(&team.least_busy));
+    }
 }
 #else
 static void run_team(const struct team_call *const call, const int64_t rows) {

@@ -49,7 +49,8 @@ static enum fastrnn_status check_problem(const struct fastrnn_problem *const p, 
     if (p->dtype != FASTRNN_F32 && p->dtype != FASTRNN_F64) {
         return FASTRNN_BAD_DTYPE;
     }
-    if (p->T < 0 || p->B < 0 || p->I < 0 || p->H < 0 || p->threads < 1) {
+    if (p->T < 0 || p->B < 0 || p->I < 0 || p->H < 0 || p->threads < 1 || (int)p->team < 0 ||
+        p->team >= FASTRNN_TEAM_COUNT) {
         return FASTRNN_BAD_SIZE;
     }
     if (p->backend < 0 || p->backend >= fastrnn_backend_count() || !fastrnn_backend_runs_here(p->backend)) {

@@ -22,7 +22,7 @@ enum fastrnn_status {
     FASTRNN_BAD_CELL,     /* cell is not a fastrnn_cell */
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
     FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it */
-    FASTRNN_BAD_SIZE,     /* a negative size or thread count */
+    FASTRNN_BAD_SIZE,     /* a negative size or thread count, or team is not a fastrnn_team */
     FASTRNN_BAD_SCHEDULE, /* active grows, or a row, first or last entry is out of range */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
@@ -49,11 +49,19 @@ struct fastrnn_schedule {
     const int64_t *last;   /* [active[0]]: row of h_n that the sequence's last state goes to; -1: nowhere */
 };
 
+/* How many of the threads a call takes. */
+enum fastrnn_team {
+    FASTRNN_TEAM_PAYING, /* as many as pay for this work, and one after calls in which they did not */
+    FASTRNN_TEAM_ALL,    /* all: for tests */
+    FASTRNN_TEAM_COUNT
+};
+
 struct fastrnn_problem {
     enum fastrnn_cell cell;
     enum fastrnn_dtype dtype;
     int backend; /* an index below fastrnn_backend_count() */
     int threads; /* at most this many threads; at least 1 */
+    enum fastrnn_team team;
     int64_t T, B, I, H;
     const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
 };

@@ -28,7 +28,7 @@ class CoreCall:
         d, dtype = drawn, drawn.x.dtype
         index = config.backend_index() if backend is None else [b.name for b in _core.backends()].index(backend)
         self.guarded = {}
-        p = _core.Problem(d.cell, dtype, index, threads, d.T, d.B, d.I, d.H, schedule)
+        p = _core.Problem(d.cell, dtype, index, threads, d.T, d.B, d.I, d.H, schedule, all_threads=True)
         memory = {
             name: self._new(name, (getattr(p, name),), np.uint8, poison)
             for name in ("packed_forward", "packed_backward", "reserve", "scratch_forward", "scratch_backward")

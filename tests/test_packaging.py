@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fastrnn
 import pytest
+import reference
 from fastrnn import _core
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,6 +77,10 @@ def test_stubs_have_the_parameters_of_the_core():
 
 
 # ---- backends ----
+
+
+def test_registry_and_reference_have_the_same_cells():
+    assert {name: row.gates for name, row in _core.cells().items()} == reference.GATES
 
 
 def test_backends_are_unique_best_first_and_end_with_one_that_always_runs():

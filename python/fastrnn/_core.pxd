@@ -22,6 +22,10 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_F64
 
     enum:
+        FASTRNN_TEAM_PAYING
+        FASTRNN_TEAM_ALL
+
+    enum:
         FASTRNN_TANH
         FASTRNN_SIGMOID
 
@@ -37,6 +41,7 @@ cdef extern from "fastrnn.h" nogil:
         int dtype
         int backend
         int threads
+        int team
         int64_t T, B, I, H
         const fastrnn_schedule_t *schedule
 

@@ -29,6 +29,7 @@ class Problem:
         I: int,
         H: int,
         schedule: Sequence[NDArray[np.int64]] | None = None,
+        all_threads: bool = False,
     ) -> None: ...
     @property
     def packed_forward(self) -> int: ...

@@ -155,7 +155,8 @@ cdef void *_memory(object array, str name, size_t size, bint writeable) except? 
 cdef class Problem:
     """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
 
-    `schedule` is None (dense) or a tuple (active, row, first, last) of int64 arrays, see csrc/fastrnn.h.
+    `schedule` is None (dense) or a tuple (active, row, first, last) of int64 arrays, see csrc/fastrnn.h. A call takes as
+    many threads as pay for the work, or all of them with `all_threads` (for tests).
     """
 
     cdef fastrnn_problem_t c
@@ -167,13 +168,14 @@ cdef class Problem:
     cdef tuple x_shape, y_shape, state_shape, w_ih_shape, w_hh_shape, b_shape
 
     def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
-                  schedule=None):
+                  schedule=None, bint all_threads=False):
         if cell not in _CELL_INDEX:
             raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
         self.type_number = _type_number(dtype)
         self.c.cell = _CELL_INDEX[cell]
         self.c.dtype = FASTRNN_F32 if self.type_number == cnp.NPY_FLOAT32 else FASTRNN_F64
         self.c.backend, self.c.threads = backend, threads
+        self.c.team = FASTRNN_TEAM_ALL if all_threads else FASTRNN_TEAM_PAYING
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
         self.gates = fastrnn_cell_gates(self.c.cell)
         self.has_c = fastrnn_cell_states(self.c.cell) == 2
