@@ -142,7 +142,7 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     const int line = layout_line(s);
     l.state_row = layout_row(s->H, s);
     l.x_row = layout_row(s->I, s);
-    l.gates_row = (layout_blocks(s->H, s->vl) * s->gates * s->vl / line | 1) * line + line;
+    l.gates_row = layout_row(layout_blocks(s->H, s->vl) * s->gates * s->vl, s);
     const int64_t fitting = LAYOUT_GATES_BYTES / s->real_bytes / l.gates_row;
     l.chunk_rows = fitting < LAYOUT_GATES_ROWS_MIN   ? LAYOUT_GATES_ROWS_MIN
                    : fitting > LAYOUT_GATES_ROWS_MAX ? LAYOUT_GATES_ROWS_MAX
