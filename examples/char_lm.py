@@ -12,11 +12,15 @@ batch size is how many sequences share each weight that is loaded, time steps is
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+# NumPy's own products are small here, and the threads of its BLAS would spin on the cores that the layers use.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import fastrnn
 import numpy as np

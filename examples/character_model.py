@@ -67,7 +67,7 @@ class CharacterModel:
         # logits = y w_out' + b_out
         rows = d_logits.reshape(ids.size, -1)
         d_out = {"w_out": rows.T @ y.reshape(ids.size, -1), "b_out": rows.sum(axis=0)}
-        d_layers = self.layers.backward(tape, d_logits @ self.parameters["w_out"])
+        d_layers = self.layers.backward(tape, (rows @ self.parameters["w_out"]).reshape(y.shape))
         # x = embedding[ids], which is a product with rows of the identity
         chosen = np.eye(len(self.parameters["embedding"]), dtype=x.dtype)[ids.ravel()]
         d_embedding = chosen.T @ d_layers.x.reshape(ids.size, -1)
@@ -84,9 +84,10 @@ class CharacterModel:
         return ids[1:]
 
     def _project(self, y: Array) -> Array:
-        logits: Array = y @ self.parameters["w_out"].T
+        # One product over all rows: of three axes, NumPy would make one for each time step.
+        logits: Array = y.reshape(-1, y.shape[-1]) @ self.parameters["w_out"].T
         logits += self.parameters["b_out"]
-        return logits
+        return logits.reshape(*y.shape[:2], -1)
 
 
 def cross_entropy(logits: Array, targets: NDArray[np.int64]) -> tuple[float, Array]:
