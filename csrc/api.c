@@ -128,28 +128,19 @@ static struct crowding crowding;
 /* What the threads of a call share beside its arguments. */
 struct team_state {
     struct team_barrier groups[TEAM_THREADS_MAX], all;
-    atomic_int_least64_t least_busy; /* nanoseconds, of the thread that worked least */
-    int size;                        /* threads that had work */
+    atomic_int_least64_t busy; /* nanoseconds that all threads worked, in sum */
 };
-
-static void note_busy(struct team_state *const team, const int64_t busy) {
-    int_least64_t least = atomic_load_explicit(&team->least_busy, memory_order_relaxed);
-    while (busy < least && !atomic_compare_exchange_weak(&team->least_busy, &least, busy)) {
-    }
-}
 
 /* One thread of the region: finds its place, works, and notes how long. */
 static void join_team(const struct team_call *const call, struct team_state *const team) {
-    const struct team_split split = team_split(omp_get_num_threads(), schedule_sequences(call->problem));
+    const int64_t blocks = layout_blocks(call->problem->H, call->backend->vector_length);
+    const struct team_split split = team_split(omp_get_num_threads(), schedule_sequences(call->problem), blocks);
     const int rank = omp_get_thread_num(), group = rank / split.members;
     if (group >= split.groups) {
         return;
     }
-    if (rank == 0) {
-        team->size = split.groups * split.members;
-    }
     int64_t waited = 0;
-    const int64_t begin = team_clock();
+    const int64_t begin = team_processor_clock();
     run_member(call, &(struct team_member){.group = group,
                                            .groups = split.groups,
                                            .member = rank % split.members,
@@ -157,7 +148,8 @@ static void join_team(const struct team_call *const call, struct team_state *con
                                            .group_barrier = &team->groups[group],
                                            .team_barrier = &team->all,
                                            .waited = &waited});
-    note_busy(team, team_clock() - begin - waited);
+    const int64_t busy = team_processor_clock() - begin - waited;
+    atomic_fetch_add_explicit(&team->busy, busy > 0 ? busy : 0, memory_order_relaxed);
 }
 
 static void run_team(const struct team_call *const call, const int64_t rows) {
@@ -173,12 +165,12 @@ static void run_team(const struct team_call *const call, const int64_t rows) {
         barrier_init(&team.groups[j]);
     }
     barrier_init(&team.all);
-    atomic_init(&team.least_busy, INT64_MAX / 4 / TEAM_THREADS_MAX);
+    atomic_init(&team.busy, 0);
 #pragma omp parallel num_threads(threads)
     join_team(call, &team);
     const int64_t end = team_clock();
     if (judged) {
-        crowding_judge(&crowding, end, team.size, end - begin, atomic_load(&team.least_busy));
+        crowding_judge(&crowding, end, end - begin, atomic_load(&team.busy));
     }
 }
 #else
@@ -221,7 +213,8 @@ enum fastrnn_status fastrnn_pack_backward(const struct fastrnn_problem *const pr
 enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *const problem,
                                     const struct fastrnn_forward_args *const args) {
     const struct backend *backend;
-    const enum fastrnn_status status = check_sizes(problem, &backend);
+    enum fastrnn_status status = check_sizes(problem, &backend);
+    status = status != FASTRNN_OK ? status : check_starts(problem);
     if (status != FASTRNN_OK) {
         return status;
     }

@@ -32,7 +32,19 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
         }
     }
     for (int64_t i = 0; s->steps > 0 && i < s->active[0]; i++) {
-        if (s->first[i] < -1 || s->first[i] >= p->B || s->last[i] < -1 || s->last[i] >= p->B) {
+        const int64_t most = p->B > INT64_MAX - cells_of_grid ? INT64_MAX : p->B + cells_of_grid;
+        if (s->first[i] < -1 || s->first[i] >= most || s->last[i] < -1 || s->last[i] >= p->B ||
+            (s->loss && s->loss[i] < 0)) {
+            return FASTRNN_BAD_SCHEDULE;
+        }
+    }
+    return FASTRNN_OK;
+}
+
+/* Forward has no states to start from but those of h0. */
+static enum fastrnn_status check_starts(const struct fastrnn_problem *const p) {
+    for (int64_t i = 0; p->schedule && i < schedule_sequences(p); i++) {
+        if (p->schedule->first[i] >= p->B) {
             return FASTRNN_BAD_SCHEDULE;
         }
     }
@@ -52,6 +64,9 @@ static enum fastrnn_status check_problem(const struct fastrnn_problem *const p, 
     if (p->T < 0 || p->B < 0 || p->I < 0 || p->H < 0 || p->threads < 1 || (int)p->team < 0 ||
         p->team >= FASTRNN_TEAM_COUNT) {
         return FASTRNN_BAD_SIZE;
+    }
+    if ((p->I | p->H) >> LAYOUT_SIZE_BITS) {
+        return FASTRNN_TOO_LARGE;
     }
     if (p->backend < 0 || p->backend >= fastrnn_backend_count() || !fastrnn_backend_runs_here(p->backend)) {
         return FASTRNN_BAD_BACKEND;

@@ -1,7 +1,7 @@
 /* cpuid lives here and nowhere else. A feature counts only if the operating system saves its registers (XCR0). */
 #include "cpu.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 
 static uint32_t saved_registers(void) {
@@ -12,12 +12,15 @@ static uint32_t saved_registers(void) {
 
 cpu_features cpu_features_of_this_machine(void) {
     enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xE6 };
-    enum { ECX_FMA = 1 << 12, ECX_OSXSAVE = 1 << 27, ECX_AVX = 1 << 28 };
+    enum { EDX_SSE2 = 1 << 26, ECX_FMA = 1 << 12, ECX_OSXSAVE = 1 << 27, ECX_AVX = 1 << 28 };
     enum { EBX_AVX2 = 1 << 5, EBX_AVX512F = 1 << 16, EBX_AVX512DQ = 1 << 17, EBX_AVX512BW = 1 << 30 };
     const uint32_t EBX_AVX512VL = 1u << 31;
-    cpu_features has = CPU_SSE2;
     uint32_t a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & ECX_OSXSAVE) || !(c & ECX_AVX)) {
+    if (!__get_cpuid(1, &a, &b, &c, &d)) {
+        return 0;
+    }
+    cpu_features has = d & EDX_SSE2 ? CPU_SSE2 : 0;
+    if (!(c & ECX_OSXSAVE) || !(c & ECX_AVX)) {
         return has;
     }
     const uint32_t saved = saved_registers();

@@ -1,8 +1,8 @@
 /* Whether several threads pay just now. On cores that a neighbour uses as well, a thread that has lost its core keeps
  * its team waiting for a slice of the scheduler: a call then takes up to fifty times as long as on one thread, however
- * its barriers wait. So every call of a team is judged by the clock. If it took twice as long as one thread would have
- * taken, calls run on one thread for a while, longer after each attempt that fails; a call that goes well shortens the
- * next pause. Results have the same bits either way.
+ * its barriers wait. So every call of a team is judged by the clock. If it took clearly longer than one thread would
+ * have taken, calls run on one thread for a while, longer after each attempt that fails; a call that goes well shortens
+ * the next pause. Results have the same bits either way.
  *
  * Times are nanoseconds. Races between callers do no harm: each field is valid by itself.
  */
@@ -14,8 +14,9 @@
 #include <stdint.h>
 
 enum {
-    CROWDING_LOSS = 2,            /* a team's call may take this many times the work of all its threads */
-    CROWDING_PAUSE_CALLS = 20,    /* a pause is at least this many times the call that was lost: 5 % at most are */
+    CROWDING_LOSS_PERCENT = 125, /* a team's call may take this much of the time that one thread would have taken … */
+    CROWDING_LOSS_NS = 10000,    /* … and this much more: starting a team is not free */
+    CROWDING_PAUSE_CALLS = 20,   /* a pause is at least this many times the call that was lost: 5 % at most are */
     CROWDING_PAUSE_MAX = 1 << 30, /* about a second */
 };
 
@@ -28,12 +29,11 @@ static inline bool crowding_allows_team(struct crowding *const c, const int64_t 
     return now >= atomic_load_explicit(&c->until, memory_order_relaxed);
 }
 
-/* A team of `threads` took `wall` in all; the thread that worked least was busy for `least`. Work is shared evenly, so
- * that one thread would have taken about threads * least. */
-static inline void crowding_judge(struct crowding *const c, const int64_t now, const int threads, const int64_t wall,
-                                  const int64_t least) {
+/* A team took `wall` in all; its threads worked for `busy` in sum, which is what one thread would have taken. Without a
+ * neighbour wall is below busy, however unevenly the work was shared. */
+static inline void crowding_judge(struct crowding *const c, const int64_t now, const int64_t wall, const int64_t busy) {
     const int64_t before = atomic_load_explicit(&c->pause, memory_order_relaxed);
-    if (wall <= CROWDING_LOSS * threads * least) {
+    if (wall <= busy / 100 * CROWDING_LOSS_PERCENT + CROWDING_LOSS_NS) {
         if (before) {
             atomic_store_explicit(&c->pause, before / 2, memory_order_relaxed);
         }

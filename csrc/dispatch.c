@@ -1,5 +1,6 @@
 #include "dispatch.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 
 /* backends.def is written by CMake from its list of instruction sets: FASTRNN_BACKEND(name), best first. */
@@ -27,11 +28,13 @@ int fastrnn_backend_count(void) { return (int)(sizeof backends / sizeof *backend
 const char *fastrnn_backend_name(const int backend) { return is_backend(backend) ? backends[backend].name : NULL; }
 
 int fastrnn_backend_runs_here(const int backend) {
-    static cpu_features machine; /* cpuid traps in a virtual machine: ask once (a race stores the same value) */
-    static int asked;
-    if (!asked) {
-        machine = cpu_features_of_this_machine();
-        asked = 1;
+    /* cpuid traps in a virtual machine: ask once. */
+    static atomic_uint known;
+    const unsigned asked = 1u << 31;
+    unsigned machine = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!(machine & asked)) {
+        machine = cpu_features_of_this_machine() | asked;
+        atomic_store_explicit(&known, machine, memory_order_relaxed);
     }
     return is_backend(backend) && !(dispatch_backend(backend, FASTRNN_F32)->needs & ~machine);
 }

@@ -45,8 +45,10 @@ struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
     const int64_t *row;    /* [sum of active], each in 0 … T*B - 1 */
-    const int64_t *first;  /* [active[0]]: row of h0 that the sequence starts from; -1: the zero state */
+    const int64_t *first;  /* [active[0]]: what the sequence starts from. In 0 … B - 1: this row of h0 (and c0);
+                              -1: the zero state; B + r, in backward alone: the state after row r of y, a constant */
     const int64_t *last;   /* [active[0]]: row of h_n that the sequence's last state goes to; -1: nowhere */
+    const int64_t *loss;   /* [active[0]]: the first of the sequence's steps whose dy counts; null: 0 for all */
 };
 
 /* How many of the threads a call takes. */
@@ -96,12 +98,14 @@ struct fastrnn_const_view {
     ptrdiff_t stride_t, stride_b;
 };
 
-/* Outputs must not overlap each other or any input. States are (B, H); c0 and c_n belong to the LSTM alone. */
+/* Outputs must not overlap each other or any input. States are (B, H); c0 and c_n belong to the LSTM alone. Rows of y
+ * and dx that the schedule does not visit, of h_n and c_n that no `last` names, and of dh0 and dc0 that no `first`
+ * names are left alone. */
 struct fastrnn_forward_args {
     const void *packed;               /* from fastrnn_pack_forward */
     struct fastrnn_const_view x;      /* (T, B, I) */
     struct fastrnn_const_view h0, c0; /* data null: zero */
-    struct fastrnn_view y;            /* (T, B, H); rows that the schedule does not visit are left alone */
+    struct fastrnn_view y;            /* (T, B, H) */
     struct fastrnn_view h_n, c_n;     /* data null: not wanted */
     void *reserve;                    /* null: inference; else filled for fastrnn_backward */
     void *scratch;

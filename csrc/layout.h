@@ -12,6 +12,7 @@
 
 enum {
     LAYOUT_LINE_BYTES = 64,
+    LAYOUT_SIZE_BITS = 52, /* I and H lie below 2^52, so that rounding up and doubling cannot overflow */
     /* Forward projects a chunk of steps at a time: as many as keep the projected gates near this size, so that they
      * leave room for the weights in the second-level cache. */
     LAYOUT_GATES_BYTES = 512 << 10,
@@ -163,7 +164,7 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
 }
 
 /* Backward's scratch. Gate gradients are [NB][gradient_rows][slots][VL]: the first `sequences` rows hold the step that
- * the chunk before ended with. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
+ * the chunk before ended with, each sequence at its own number. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
 struct layout_backward_scratch {
     int64_t state_row;
     int64_t chunk_rows, gradient_rows;

@@ -3,6 +3,7 @@
 #define FASTRNN_SCHEDULE_H
 
 #include "layout.h"
+#include "team.h"
 
 static inline int64_t schedule_steps(const struct fastrnn_problem *const p) {
     return p->schedule ? p->schedule->steps : p->T;
@@ -28,12 +29,71 @@ static inline struct layout_place schedule_place(const struct fastrnn_problem *c
     return (struct layout_place){row / p->B, row % p->B};
 }
 
-/* The rows of h0 and h_n that sequence i starts from and ends in; -1: none. */
+/* Where a sequence's state comes from. */
+struct schedule_origin {
+    enum { ORIGIN_ZERO, ORIGIN_STATE, ORIGIN_ROW } kind; /* nothing, a row of h0, a row of y */
+    struct layout_place place;                           /* of a state: b alone */
+};
+
+static inline struct schedule_origin schedule_origin(const struct fastrnn_problem *const p, const int64_t i) {
+    const int64_t first = p->schedule ? p->schedule->first[i] : i;
+    if (first < 0) {
+        return (struct schedule_origin){.kind = ORIGIN_ZERO};
+    }
+    if (first < p->B) {
+        return (struct schedule_origin){ORIGIN_STATE, {0, first}};
+    }
+    return (struct schedule_origin){ORIGIN_ROW, {(first - p->B) / p->B, (first - p->B) % p->B}};
+}
+
+/* The row of h0 that sequence i starts from, the one of h_n that it ends in; -1: none. */
 static inline int64_t schedule_first(const struct fastrnn_problem *const p, const int64_t i) {
-    return p->schedule ? p->schedule->first[i] : i;
+    const struct schedule_origin origin = schedule_origin(p, i);
+    return origin.kind == ORIGIN_STATE ? origin.place.b : -1;
 }
 static inline int64_t schedule_last(const struct fastrnn_problem *const p, const int64_t i) {
     return p->schedule ? p->schedule->last[i] : i;
+}
+
+/* The first of sequence i's steps whose dy counts. */
+static inline int64_t schedule_loss(const struct fastrnn_problem *const p, const int64_t i) {
+    return p->schedule && p->schedule->loss ? p->schedule->loss[i] : 0;
+}
+
+/* The rows of the sequences before i. */
+static inline int64_t schedule_rows_before(const struct fastrnn_problem *const p, const int64_t i) {
+    int64_t rows = 0;
+    for (int64_t s = 0; s < p->schedule->steps; s++) {
+        rows += i < p->schedule->active[s] ? i : p->schedule->active[s];
+    }
+    return rows;
+}
+
+/* The first sequence that has at least part/parts of all rows before it. */
+static inline int64_t schedule_cut(const struct fastrnn_problem *const p, const int64_t rows, const int part,
+                                   const int parts) {
+    const int64_t wanted = rows / parts * part + rows % parts * part / parts;
+    int64_t low = 0, high = schedule_sequences(p);
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (schedule_rows_before(p, middle) < wanted) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* The sequences of part `part` of `parts`, with about as many of all rows as any other part. */
+static inline struct team_range schedule_share(const struct fastrnn_problem *const p, const int64_t rows,
+                                               const int part, const int parts) {
+    const int64_t sequences = schedule_sequences(p);
+    const bool same_length = sequences == 0 || schedule_active(p, schedule_steps(p) - 1) == sequences;
+    if (parts == 1 || !p->schedule || same_length) {
+        return team_share(sequences, part, parts);
+    }
+    return (struct team_range){schedule_cut(p, rows, part, parts), schedule_cut(p, rows, part + 1, parts)};
 }
 
 /* The sum of n[s]; false where it overflows. */

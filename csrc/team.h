@@ -45,6 +45,17 @@ static inline int64_t team_clock(void) {
 static inline int team_rank(const struct team_member *const m) { return m->group * m->members + m->member; }
 static inline int team_size(const struct team_member *const m) { return m->groups * m->members; }
 
+/* The processor time that this thread has used. */
+static inline int64_t team_processor_clock(void) {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+#else
+    return team_clock();
+#endif
+}
+
 static inline void team_yield(void) {
 #if defined(_WIN32)
     SwitchToThread();
@@ -102,17 +113,19 @@ static inline void team_wait(const struct team_member *const m) {
 }
 
 /* How many groups and members a team of `threads` is cut into: TEAM_ROWS sequences keep a thread busy by rows alone;
- * with fewer, members of a group share the units. Threads beyond groups*members have nothing to do. */
+ * with fewer, members of a group share the units, of which each takes a block at least. Threads beyond groups*members
+ * have nothing to do. */
 struct team_split {
     int groups, members;
 };
 
 static inline int team_threads(const int wanted) { return wanted < TEAM_THREADS_MAX ? wanted : TEAM_THREADS_MAX; }
 
-static inline struct team_split team_split(const int threads, const int64_t sequences) {
+static inline struct team_split team_split(const int threads, const int64_t sequences, const int64_t blocks) {
     const int64_t groups = sequences / TEAM_ROWS < 1 ? 1 : sequences / TEAM_ROWS;
     const int g = groups < threads ? (int)groups : threads;
-    return (struct team_split){g, threads / g};
+    const int members = threads / g;
+    return (struct team_split){g, members <= blocks ? members : blocks < 1 ? 1 : (int)blocks};
 }
 
 /* The share [begin, end) of n items that falls to part `part` of `parts`, as even as can be, in order. */

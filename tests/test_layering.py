@@ -33,6 +33,7 @@ PYTHON_LAYERS = [
     {"cells", "weights"},
     {"_kernel"},
     {"tape", "config"},
+    {"schedule"},
     {"_check"},
     {"_core"},
 ]

@@ -84,7 +84,9 @@ def test_a_sequence_without_first_or_last_row_starts_from_zero_and_ends_nowhere(
         ([1, 2], [0, 1, 2], [0], [0]),  # grows
         ([2, 1], [0, 1, 6], [0, 1], [0, 1]),  # row beyond T*B
         ([2, 1], [0, -1, 2], [0, 1], [0, 1]),
-        ([2, 1], [0, 1, 2], [0, 2], [0, 1]),  # first beyond B
+        ([2, 1], [0, 1, 2], [0, 8], [0, 1]),  # first beyond B and the rows of y
+        ([2, 1], [0, 1, 2], [0, 1], [0, 1], [0, -1]),  # loss negative
+        ([2, 1], [0, 1, 2], [0, 1], [0, 1], [0]),
         ([2, 1], [0, 1, 2], [0, 1], [-2, 1]),
         ([2, 1], [0, 1], [0, 1], [0, 1]),  # too few rows
         ([2, 1], [0, 1, 2], [0], [0, 1]),
@@ -95,3 +97,37 @@ def test_a_sequence_without_first_or_last_row_starts_from_zero_and_ends_nowhere(
 def test_malformed_schedules_are_refused(backend, schedule):
     with pytest.raises(ValueError, match="schedule"):
         _core.Problem("lstm", "float32", 0, 1, 3, 2, 4, 4, arrays(*schedule))
+
+
+def test_forward_starts_from_no_row_of_y(backend):
+    p = make("lstm", 3, 2, 4, 4, "float32", 0)
+    with pytest.raises(ValueError, match="schedule"):
+        CoreCall(p, schedule=arrays([2, 1], [0, 1, 2], [0, 2], [0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("T", "B", "H"), [(20, 600, 24), (100, 64, 40), (200, 13, 70)], ids=["many sequences", "many chunks", "long"]
+)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_groups_of_a_ragged_batch_keep_to_their_own_rows(backend, cell, T, B, H):
+    """More rows than a chunk has, and active sequences that change within it: with one thread nothing can race."""
+    p = make(cell, T, B, 5, H, "float32", 1)
+    schedule = ragged(np.random.default_rng(0).integers(1, T + 1, B).tolist(), B)
+    one = CoreCall(p, 1, schedule).outputs
+    for threads in (2, 3, 4):
+        for _ in range(2):
+            assert_same_bits(CoreCall(p, threads, schedule).outputs, one)
+
+
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_the_core_refuses_buffers_that_are_not_of_one_axis(shape):
+    a = np.zeros(1, np.int64)
+    with pytest.raises(ValueError, match=r"schedule\.active"):
+        _core.Problem("lstm", "float32", 0, 1, 1, 1, 1, 1, (np.ones(shape, np.int64), a, a, a))
+    p = make("lstm", 1, 1, 1, 1, "float32", 0)
+    problem = _core.Problem("lstm", "float32", 0, 1, 1, 1, 1, 1)
+    with pytest.raises(ValueError, match="packed"):
+        _core.pack_forward(problem, *p.weights, np.zeros(shape, np.uint8))
+    if shape == ():
+        with pytest.raises(ValueError, match="array"):
+            _core.activate(0, "tanh", np.array(1, np.float32))

@@ -51,7 +51,7 @@ ALWAYS_INLINE vreal vtanh_reduced(const vreal r, const real s2) {
         power *= s2;
     }
     vreal q = vsplat(tanh_c[TANH_TERMS - 1] * power);
-#pragma GCC unroll 8
+    UNROLL
     for (int j = TANH_TERMS - 2; j >= 0; j--) {
         power /= s2;
         q = vfma(q, r2, vsplat(tanh_c[j] * power));

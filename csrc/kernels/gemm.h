@@ -108,18 +108,18 @@ ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const
     const struct project_job *const p = job;
     const int P = shape.Q * shape.G;
     struct tile tile;
-#pragma GCC unroll 16
+    UNROLL
     for (int r = 0; r < shape.R; r++) {
-#pragma GCC unroll 16
+        UNROLL
         for (int panel = 0; panel < P; panel++) {
             tile.acc[r][panel] = vload(p->b + (block * shape.G + panel) * VL);
         }
     }
     tile_multiply(&tile, shape, p->I, (struct tile_rows){p->x + row * p->x_row, p->x_row, 1},
                   (struct tile_panels){p->w + block * p->I * shape.G * VL, p->I * shape.G * VL});
-#pragma GCC unroll 16
+    UNROLL
     for (int r = 0; r < shape.R; r++) {
-#pragma GCC unroll 16
+        UNROLL
         for (int panel = 0; panel < P; panel++) {
             vstore(p->gates + (row + r) * p->gates_row + (block * shape.G + panel) * VL, tile.acc[r][panel]);
         }
@@ -168,11 +168,11 @@ ALWAYS_INLINE void input_gradient_tile(const struct tile_shape shape, const void
     struct tile tile;
     tile_clear(&tile, shape);
     tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->d.gates * p->d.H * VL);
-#pragma GCC unroll 16
+    UNROLL
     for (int r = 0; r < shape.R; r++) {
         const struct layout_place place = p->place[row + r];
         real *const dx = (real *)p->dx.data + place.t * p->dx.stride_t + place.b * p->dx.stride_b;
-#pragma GCC unroll 16
+        UNROLL
         for (int q = 0; q < shape.Q; q++) {
             vstore_n(dx + (block + q) * VL, tile.acc[r][q], lanes_of_block(block + q, p->I));
         }
@@ -200,11 +200,11 @@ ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const voi
     const struct weight_gradient_job *const p = job;
     struct tile tile;
     tile_clear(&tile, shape);
-#pragma GCC unroll 16
+    UNROLL
     for (int r = 0; r < shape.R; r++) {
         const real *const dw = weight_gradient_row(p, row + r);
         if (dw) {
-#pragma GCC unroll 16
+            UNROLL
             for (int q = 0; q < shape.Q; q++) {
                 tile.acc[r][q] = vload_n(dw + (block + q) * VL, lanes_of_block(block + q, p->N));
             }
@@ -212,11 +212,11 @@ ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const voi
     }
     tile_multiply(&tile, shape, p->K, (struct tile_rows){p->d + row, 1, p->d_row},
                   (struct tile_panels){p->x + block * p->x_block, p->x_block});
-#pragma GCC unroll 16
+    UNROLL
     for (int r = 0; r < shape.R; r++) {
         real *const dw = weight_gradient_row(p, row + r);
         if (dw) {
-#pragma GCC unroll 16
+            UNROLL
             for (int q = 0; q < shape.Q; q++) {
                 vstore_n(dw + (block + q) * VL, tile.acc[r][q], lanes_of_block(block + q, p->N));
             }

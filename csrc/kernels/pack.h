@@ -13,7 +13,7 @@ static inline int lanes_of_block(const int64_t block, const int64_t n) {
 
 /* to[block][k][g][VL] from w[(g*H + u)*K + k]: a transpose, VL by VL elements at a time. */
 static void pack_units(const int G, const int64_t H, const int64_t K, const real *const w, real *const to) {
-    for (int64_t block = 0; block < layout_blocks(H, VL); block++) {
+    for (int64_t block = 0; K > 0 && block < layout_blocks(H, VL); block++) {
         const int lanes = lanes_of_block(block, H);
         for (int g = 0; g < G; g++) {
             const real *const from = w + (g * H + block * VL) * K;
@@ -32,7 +32,7 @@ static void pack_units(const int G, const int64_t H, const int64_t K, const real
 /* to[block][slot][u][VL] from w[(gate*H + u)*N + n]: a copy, block by block. */
 static void pack_transpose(const struct cell *const cell, const int first_slot, const int64_t H, const int64_t N,
                            const real *const w, real *const to) {
-    for (int64_t block = 0; block < layout_blocks(N, VL); block++) {
+    for (int64_t block = 0; H > 0 && block < layout_blocks(N, VL); block++) {
         const int lanes = lanes_of_block(block, N);
         for (int slot = 0; slot < cell->gates; slot++) {
             const real *const from = w + cell->slot_gate[first_slot + slot] * H * N + block * VL;

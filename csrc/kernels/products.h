@@ -11,8 +11,8 @@
 #include "step.h"
 
 /* Everything that one member's backward pass keeps. Chunk row 0 is row `sequences` of the gradient buffer; the rows
- * before it hold the step that the chunk before ended with. Places count from chunk row 0 and reach one step further
- * back than the chunk. */
+ * before it hold the step that the chunk before ended with, each sequence at its own number. Places count from chunk
+ * row 0 and reach one step further back than the chunk. */
 struct backward_pass {
     const struct cell *cell;
     const struct fastrnn_problem *problem;
@@ -47,7 +47,7 @@ static struct gradient_slots slots_from(const struct backward_pass *const pass, 
     };
 }
 
-/* h_prev of the chunk's rows: y one step earlier, or h0 at the first step. */
+/* h_prev of the chunk's rows: y one step earlier; at the first step, what the sequence starts from. */
 static void gather_h_prev(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct fastrnn_problem *const problem = pass->problem;
     int64_t row = 0;
@@ -59,9 +59,9 @@ static void gather_h_prev(const struct backward_pass *const pass, const struct b
             gather_panels(pass->args->y, pass->place + row + active, mine, problem->H, pass->layout.chunk_rows, to);
         }
         for (int64_t i = mine.begin; s == 0 && i < mine.end; i++) {
-            const int64_t first = schedule_first(problem, i);
-            const real *const h0 = first < 0 ? NULL : row_of(pass->args->h0, (struct layout_place){0, first});
-            gather_panel_row(h0, problem->H, pass->layout.chunk_rows, to + i * VL);
+            const struct schedule_origin origin = schedule_origin(problem, i);
+            const real *const from = row_of_origin(&origin, pass->args->h0, pass->args->y);
+            gather_panel_row(from, problem->H, pass->layout.chunk_rows, to + i * VL);
         }
         row += active;
     }

@@ -10,6 +10,14 @@ ALWAYS_INLINE const real *row_of(const struct fastrnn_const_view view, const str
     return view.data ? (const real *)view.data + place.t * view.stride_t + place.b * view.stride_b : NULL;
 }
 
+/* The row that a sequence starts from, out of states or of a sequence tensor; null for zero. */
+ALWAYS_INLINE const real *row_of_origin(const struct schedule_origin *const origin,
+                                        const struct fastrnn_const_view states,
+                                        const struct fastrnn_const_view sequences) {
+    return origin->kind == ORIGIN_ZERO ? NULL
+                                       : row_of(origin->kind == ORIGIN_STATE ? states : sequences, origin->place);
+}
+
 ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
     return p ? vload_n(p + u, n) : vsplat(0);
 }

@@ -51,17 +51,17 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
         .carries_dh = pass->cell->carries_dh,
         .H = problem->H,
         .NB = layout_blocks(problem->H, VL),
-        .B = problem->B,
         .w = pass->packed + pass->packed_layout.w_hh,
         .later = slots_from(pass, pass->cell->hidden_slot, 0),
-        .later_row = N + row - schedule_active(problem, s + 1) + begin,
+        .later_row = row == 0 ? begin : N + row - schedule_active(problem, s + 1) + begin,
         .slots = pass->gradients + (N + row + begin) * pass->gradient_row,
         .dh = pass->dh,
         .dc = pass->dc,
         .state_row = pass->layout.state_row,
         .place = pass->place + row + begin,
         .place_prev = s > 0 ? pass->place + row + active + begin : NULL,
-        .first = problem->schedule ? problem->schedule->first : NULL,
+        .problem = problem,
+        .step = s,
         .first_sequence = begin,
         .dy = pass->args->dy,
         .y = pass->args->y,
@@ -84,16 +84,28 @@ static void recur_chunk(const struct backward_pass *const pass, const struct bac
         row += schedule_active(pass->problem, s);
         group_wait(pass->me);
     }
-    /* The chunk's last step moves to where the next chunk looks for the step after its own. */
+    /* The chunk's last step moves to where the next chunk looks for the step after its own: to rows that belong to this
+     * group whatever the number of active sequences, since another group may still be reading its own. */
     const int64_t active = active_in_group(pass->problem, chunk->begin, pass->sequences);
     const int64_t from = pass->all_sequences + row - schedule_active(pass->problem, chunk->begin);
-    const int64_t to = pass->all_sequences - schedule_active(pass->problem, chunk->begin);
     for (int64_t block = pass->blocks.begin; block < pass->blocks.end; block++) {
         real *const gradients = pass->gradients + block * pass->gradient_block;
-        memmove(gradients + (to + pass->sequences.begin) * pass->gradient_row,
+        memmove(gradients + pass->sequences.begin * pass->gradient_row,
                 gradients + (from + pass->sequences.begin) * pass->gradient_row,
                 (size_t)(active * pass->gradient_row) * sizeof(real));
     }
+}
+
+/* The group's sequences from the first to the last that start from a row of h0: of many windows, a few. */
+static struct team_range starting_from_states(const struct backward_pass *const pass, const int64_t owned) {
+    struct team_range rows = {0, owned};
+    while (rows.begin < rows.end && schedule_first(pass->problem, pass->sequences.begin + rows.begin) < 0) {
+        rows.begin++;
+    }
+    while (rows.begin < rows.end && schedule_first(pass->problem, pass->sequences.begin + rows.end - 1) < 0) {
+        rows.end--;
+    }
+    return rows;
 }
 
 /* What reaches the initial states: dc is there already, dh takes one more product. */
@@ -101,10 +113,8 @@ static void finish_states(const struct backward_pass *const pass, const int64_t 
     const int64_t owned = pass->sequences.end - pass->sequences.begin;
     if (steps > 0 && pass->args->dh0.data) {
         struct step_backward_job job = step_job(pass, 0, 0);
-        job.later_row = pass->sequences.begin; /* where recur_chunk left the first step */
-        const struct team_range rows = {0, owned};
         job.initial = true;
-        step_backward(&job, rows, pass->blocks);
+        step_backward(&job, starting_from_states(pass, owned), pass->blocks);
     }
     for (int64_t i = 0; i < owned; i++) {
         const int64_t first = schedule_first(pass->problem, pass->sequences.begin + i);
@@ -124,7 +134,7 @@ static struct backward_pass begin_backward(const struct cell *const cell, const 
         .args = args,
         .me = me,
         .all_sequences = shape->sequences,
-        .sequences = team_share(shape->sequences, me->group, me->groups),
+        .sequences = schedule_share(problem, shape->rows, me->group, me->groups),
         .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
         .layout = layout_backward_scratch(shape),
         .packed_layout = layout_packed_backward(shape),

@@ -51,6 +51,13 @@ enum { VECTOR_REGISTERS = 16 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop whose bounds are constant after inlining: its arrays become registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* All lanes s. (s - 0 keeps the sign of -0, which s + 0 would not.) */
 ALWAYS_INLINE vreal vsplat(const real s) { return s - (vreal){0}; }
 

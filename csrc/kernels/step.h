@@ -42,7 +42,7 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
     const real *const gates = p->gates + row * p->gates_row + block * cell->gates * VL;
     struct cell_forward_in in = {.h_prev = vload(p->h_prev + state)};
     struct cell_forward_out out;
-#pragma GCC unroll 4
+    UNROLL
     for (int g = 0; g < cell->gates; g++) {
         in.a[g] = acc[g];
     }
@@ -61,7 +61,7 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
     }
     if (cell->saved && p->reserve) {
         real *const saved = p->reserve + ((place.t * p->B + place.b) * p->NB + block) * cell->saved * VL;
-#pragma GCC unroll 8
+        UNROLL
         for (int j = 0; j < cell->saved; j++) {
             vstore(saved + j * VL, out.saved[j]);
         }
@@ -100,9 +100,9 @@ ALWAYS_INLINE void step_forward_tile(const struct tile_shape shape, const void *
     const int Q = shape.Q, G = shape.G;
     struct tile tile;
     const real *const gates = p->gates + row * p->gates_row + block * G * VL;
-#pragma GCC unroll 16
+    UNROLL
     for (int r = 0; r < shape.R; r++) {
-#pragma GCC unroll 16
+        UNROLL
         for (int panel = 0; panel < Q * G; panel++) {
             tile.acc[r][panel] = panel % G == p->apart ? vload(p->b_apart + (block + panel / G) * VL)
                                                        : vload(gates + r * p->gates_row + panel * VL);
@@ -134,7 +134,7 @@ struct step_backward_job {
     enum fastrnn_cell cell;
     bool carries_dh;
     bool initial; /* no step: what reaches the initial state goes to dh */
-    int64_t H, NB, B;
+    int64_t H, NB;
     const real *w;
     struct gradient_slots later; /* of the step after, hidden side */
     int64_t later_row;           /* of the group's first sequence there */
@@ -142,53 +142,65 @@ struct step_backward_job {
     real *dh, *dc;
     ptrdiff_t state_row;
     bool starts; /* these rows end their sequences: dh is the final state's gradient, there is no later step */
-    const struct layout_place *place, *place_prev; /* place_prev null: the first step, h0 and c0 come before */
-    const int64_t *first;                          /* the rows of h0 and c0; null: the sequence's own number */
-    int64_t first_sequence;
+    const struct layout_place *place, *place_prev; /* place_prev null: the first step */
+    const struct fastrnn_problem *problem;
+    int64_t step, first_sequence;
     struct fastrnn_const_view dy, y, h0, c0;
     const real *reserve;
 };
 
 ALWAYS_INLINE const real *saved_block(const struct step_backward_job *const p, const struct cell *const cell,
                                       const struct layout_place place, const int64_t block) {
-    return p->reserve + ((place.t * p->B + place.b) * p->NB + block) * cell->saved * VL;
+    return p->reserve + ((place.t * p->problem->B + place.b) * p->NB + block) * cell->saved * VL;
 }
 
-ALWAYS_INLINE struct layout_place initial_place(const struct step_backward_job *const p, const int64_t row) {
-    const int64_t sequence = p->first_sequence + row;
-    return (struct layout_place){0, p->first ? p->first[sequence] : sequence};
+/* Where the state before a row's step is: the step before, or what the sequence starts from. */
+ALWAYS_INLINE struct schedule_origin origin_of(const struct step_backward_job *const p, const int64_t row) {
+    return p->place_prev ? (struct schedule_origin){ORIGIN_ROW, p->place_prev[row]}
+                         : schedule_origin(p->problem, p->first_sequence + row);
+}
+
+ALWAYS_INLINE vreal c_before(const struct step_backward_job *const p, const struct cell *const cell,
+                             const struct schedule_origin *const origin, const int64_t block, const int lanes) {
+    switch (origin->kind) {
+    case ORIGIN_ROW:
+        return vload(saved_block(p, cell, origin->place, block) + cell->saved_c * VL);
+    case ORIGIN_STATE:
+        return load_n_or_zero(row_of(p->c0, origin->place), block * VL, lanes);
+    case ORIGIN_ZERO:
+        break;
+    }
+    return vsplat(0);
 }
 
 /* The cell on the finished accumulator of one row and one block. */
 ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal acc,
                                      const struct step_backward_job *const p, const int64_t row, const int64_t block) {
     const struct layout_place place = p->place[row];
-    const struct layout_place prev = p->place_prev ? p->place_prev[row] : initial_place(p, row);
-    const bool from_nothing = prev.b < 0;
+    const struct schedule_origin origin = origin_of(p, row);
+    const bool has_loss = p->step >= schedule_loss(p->problem, p->first_sequence + row);
     const int64_t u = block * VL;
     const ptrdiff_t state = row * p->state_row + u;
     const int lanes = lanes_of_block(block, p->H);
-    struct cell_backward_in in = {.dh = acc + load_n_or_zero(row_of(p->dy, place), u, lanes)};
+    struct cell_backward_in in = {.dh = acc + load_n_or_zero(has_loss ? row_of(p->dy, place) : NULL, u, lanes)};
     struct cell_backward_out out;
-#pragma GCC unroll 8
+    UNROLL
     for (int j = 0; j < cell->saved; j++) {
         in.saved[j] = vload(saved_block(p, cell, place, block) + j * VL);
     }
     if (cell->saved_c != NO_GATE) {
         in.dc = vload(p->dc + state);
-        in.c_prev = from_nothing    ? vsplat(0)
-                    : p->place_prev ? vload(saved_block(p, cell, prev, block) + cell->saved_c * VL)
-                                    : load_n_or_zero(row_of(p->c0, prev), u, lanes);
+        in.c_prev = c_before(p, cell, &origin, block, lanes);
     }
     if (cell->reads_h) {
         in.h = vload_n(row_of(p->y, place) + u, lanes);
     }
     if (cell->reads_h_prev) {
-        in.h_prev = from_nothing ? vsplat(0) : load_n_or_zero(row_of(p->place_prev ? p->y : p->h0, prev), u, lanes);
+        in.h_prev = load_n_or_zero(row_of_origin(&origin, p->h0, p->y), u, lanes);
     }
     cell->backward(&in, &out);
     real *const slots = p->slots + block * p->later.block + row * cell->slots * VL;
-#pragma GCC unroll 8
+    UNROLL
     for (int slot = 0; slot < cell->slots; slot++) {
         vstore(slots + slot * VL, out.slots[slot]);
     }
@@ -229,9 +241,9 @@ ALWAYS_INLINE void later_gradient(struct tile *const tile, const struct tile_sha
                                   const struct step_backward_job *const p, const int64_t row, const int64_t block) {
     tile_clear(tile, shape);
     if (p->starts || p->carries_dh) {
-#pragma GCC unroll 16
+        UNROLL
         for (int r = 0; r < shape.R; r++) {
-#pragma GCC unroll 16
+            UNROLL
             for (int q = 0; q < shape.Q; q++) {
                 tile->acc[r][q] = vload(p->dh + (row + r) * p->state_row + (block + q) * VL);
             }

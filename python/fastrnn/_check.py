@@ -93,6 +93,60 @@ def shape(name: str, value: Array, letters: str, expected: Sequence[int | None])
     raise ValueError(f"{name}: expected shape ({', '.join(names)}{tail}) = ({numbers}{tail}), got {value.shape}")
 
 
+def lengths(name: str, value: Any, T: int, B: int) -> NDArray[np.int64] | None:
+    """Lengths (B,) of sequences, 0 … T, as an array of our own; None if all are T."""
+    if value is None:
+        return None
+    given = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray) or (given.size > 0 and given.dtype.kind not in "iu"):
+        raise TypeError(f"{name}: expected integers, got {type(value).__name__} of {given.dtype}")
+    shape(name, given, "(B)", (B,))
+    if given.size and not 0 <= int(given.min()) <= int(given.max()) <= T:
+        raise ValueError(f"{name}: expected lengths from 0 to T = {T}, got {given.min()} to {given.max()}")
+    found = given.astype(np.int64)
+    return None if (found == T).all() else found
+
+
+def resets(name: str, value: Any, letters: str, expected: Sequence[int | None]) -> NDArray[np.bool_] | None:
+    """Booleans of this shape; None if none is True."""
+    if value is None:
+        return None
+    given = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray) or (given.size > 0 and given.dtype != np.bool_):
+        raise TypeError(f"{name}: expected booleans, got {type(value).__name__} of {given.dtype}")
+    shape(name, given, letters, expected)
+    return given.astype(np.bool_) if given.any() else None
+
+
+def truncation(name: str, value: Any) -> tuple[int, int] | None:
+    """None, k for (k, k), or (k1, k2) with k2 >= k1 >= 1."""
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list):
+        k = integer(name, value, 1)
+        return k, k
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected k or a pair (k1, k2), got {len(value)} members")
+    k1, k2 = integer(f"{name}[0]", value[0], 1), integer(f"{name}[1]", value[1], 1)
+    if k2 < k1:
+        raise ValueError(f"{name}: expected k2 >= k1, since losses would be dropped otherwise, got ({k1}, {k2})")
+    return k1, k2
+
+
+def names(name: str, value: Any, known: list[str]) -> list[str]:
+    """A collection of names out of `known`."""
+    try:
+        found = list(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a collection of names, got {type(value).__name__}") from None
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"{name}: expected names out of {known}, got {one!r}")
+        if one not in known:
+            raise ValueError(f"{name}: expected names out of {known}, got {one!r}")
+    return found
+
+
 def pair(name: str, value: Any) -> tuple[Any, Any]:
     """The two members of an LSTM's state."""
     if not isinstance(value, tuple | list):

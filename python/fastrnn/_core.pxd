@@ -35,6 +35,7 @@ cdef extern from "fastrnn.h" nogil:
         const int64_t *row
         const int64_t *first
         const int64_t *last
+        const int64_t *loss
 
     ctypedef struct fastrnn_problem_t "struct fastrnn_problem":
         int cell

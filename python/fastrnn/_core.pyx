@@ -96,7 +96,7 @@ cdef cnp.ndarray _array(object array, str name, int type_number, tuple shape, bi
     cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(a)
     if cnp.PyArray_TYPE(a) != type_number or not cnp.PyArray_ISNOTSWAPPED(a):
         raise TypeError(f"{name}: unexpected dtype {a.dtype}")
-    if cnp.PyArray_NDIM(a) != len(shape):
+    if cnp.PyArray_NDIM(a) != len(shape) or cnp.PyArray_NDIM(a) == 0:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     for axis in range(cnp.PyArray_NDIM(a)):
         if cnp.PyArray_DIM(a, axis) != shape[axis]:
@@ -155,8 +155,8 @@ cdef void *_memory(object array, str name, size_t size, bint writeable) except? 
 cdef class Problem:
     """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
 
-    `schedule` is None (dense) or a tuple (active, row, first, last) of int64 arrays, see csrc/fastrnn.h. A call takes as
-    many threads as pay for the work, or all of them with `all_threads` (for tests).
+    `schedule` is None (dense) or a tuple (active, row, first, last[, loss]) of int64 arrays, see csrc/fastrnn.h. A call
+    takes as many threads as pay for the work, or all of them with `all_threads` (for tests).
     """
 
     cdef fastrnn_problem_t c
@@ -191,25 +191,28 @@ cdef class Problem:
 
     cdef int _set_schedule(self, schedule) except -1:
         cdef cnp.ndarray a
-        names = ("active", "row", "first", "last")
+        names = ("active", "row", "first", "last", "loss")
         kept = tuple(schedule)
-        if len(kept) != 4:
-            raise ValueError(f"schedule: expected (active, row, first, last), got {len(kept)} arrays")
+        if len(kept) not in (4, 5):
+            raise ValueError(f"schedule: expected (active, row, first, last[, loss]), got {len(kept)} arrays")
         for name, array in zip(names, kept):
             shape = array.shape if isinstance(array, cnp.ndarray) else ()
             a = _array(array, f"schedule.{name}", cnp.NPY_INT64, shape, False)
             if cnp.PyArray_NDIM(a) != 1 or not cnp.PyArray_IS_C_CONTIGUOUS(a):
                 raise ValueError(f"schedule.{name}: expected a contiguous array of one axis")
-        active, row, first, last = (array.copy() for array in kept)
+        self.kept = tuple(array.copy() for array in kept)
+        active, row, first, last = self.kept[:4]
         sequences = int(active[0]) if active.size else 0
-        if row.size != int(active.sum()) or first.size != sequences or last.size != sequences:
-            raise ValueError("schedule: row needs sum(active) entries, first and last active[0]")
-        self.kept = (active, row, first, last)
+        if row.size != int(active.sum()) or any(array.size != sequences for array in self.kept[2:]):
+            raise ValueError("schedule: row needs sum(active) entries, first, last and loss active[0]")
         self.schedule_c.steps = active.size
         self.schedule_c.active = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>active)
         self.schedule_c.row = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>row)
         self.schedule_c.first = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>first)
         self.schedule_c.last = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>last)
+        self.schedule_c.loss = NULL
+        if len(self.kept) == 5:
+            self.schedule_c.loss = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.kept[4])
         self.c.schedule = &self.schedule_c
         return 0
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._check import Array
-from .config import backend_index, get_num_threads
+from .config import backend_index, get_num_threads, takes_all_threads
+from .schedule import Batch, Part
 from .tape import CellTape
 
 
@@ -53,49 +54,114 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _in_order(sequence: Array, reverse: bool) -> Array:
-    """The reverse direction is the same loop over a view that runs backwards."""
-    return sequence[::-1] if reverse else sequence
+def _in_order(sequence: Array, batch: Batch) -> Array:
+    return sequence[::-1] if batch.flipped else sequence
+
+
+def _problems(cell: str, x: Array, H: int, parts: list[Part] | None) -> list[_core.Problem]:
+    T, B, I = x.shape
+    schedules: list[Part] | list[None] = [None] if parts is None else parts
+    chosen = backend_index(), get_num_threads()
+    return [_core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, takes_all_threads()) for part in schedules]
+
+
+def pass_empty_through(batch: Batch, states: States, to: States) -> None:
+    """Sequences of no steps hand on their states (…, B, H), and the gradients of them."""
+    if batch.lengths is None or batch.lengths.all():
+        return
+    empty = batch.lengths == 0
+    for source, target in zip(states, to, strict=True):
+        if target is not None:
+            target[..., empty, :] = 0 if source is None else source[..., empty, :]
 
 
 def run_forward(
-    cell: str, x: Array, weights: Weights, initial: States, y: Array, final: States, *, reverse: bool, training: bool
+    cell: str, x: Array, weights: Weights, initial: States, y: Array, final: States, batch: Batch, *, training: bool
 ) -> CellTape | None:
-    """Fills y (T, B, H) and the final states; returns a tape when training."""
-    (T, B, I), H = x.shape, weights.w_hh.shape[1]
-    x, y = _in_order(x, reverse), _in_order(y, reverse)
-    problem = _core.Problem(cell, x.dtype, backend_index(), get_num_threads(), T, B, I, H)
-    packed = np.empty(problem.packed_forward, np.uint8)
-    reserve = np.empty(problem.reserve, np.uint8) if training and problem.reserve else None
-    _core.pack_forward(problem, *weights, packed)
-    scratch = _scratch.at_least(problem.scratch_forward)
-    _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
+    """Fills the final states and those rows of y (T, B, H) that the batch has; returns a tape when training."""
+    H = weights.w_hh.shape[1]
+    x, y = _in_order(x, batch), _in_order(y, batch)
+    (whole,) = _problems(cell, x, H, None)
+    packed = np.empty(whole.packed_forward, np.uint8)
+    _core.pack_forward(whole, *weights, packed)
+    reserve = np.empty(whole.reserve, np.uint8) if training and whole.reserve else None
+    pass_empty_through(batch, initial, final)
+    for problem in [whole] if batch.dense else _problems(cell, x, H, batch.forward_parts):
+        scratch = _scratch.at_least(problem.scratch_forward)
+        _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
     if not training:
         return None
-    packed_backward = np.empty(problem.packed_backward, np.uint8)
-    _core.pack_backward(problem, *weights, packed_backward)
+    packed_backward = np.empty(whole.packed_backward, np.uint8)
+    _core.pack_backward(whole, *weights, packed_backward)
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
-    return CellTape(cell, problem, packed_backward, x, *initial, y, reserve, (T, B, I, H), x.dtype, has_bias, reverse)
+    return CellTape(cell, whole, packed_backward, x, *initial, y, reserve, (*x.shape, H), x.dtype, has_bias, batch)
 
 
 def run_backward(
-    tape: CellTape, dy: Array | None, d_final: States, dx: Array | None, d_initial: States, into: WeightGradients
+    tape: CellTape,
+    dy: Array | None,
+    d_final: States,
+    dx: Array | None,
+    d_initial: States,
+    into: WeightGradients,
+    parts: list[Part] | None,
 ) -> None:
-    """Overwrites dx and d_initial, adds to `into`."""
-    dy = None if dy is None else _in_order(dy, tape.reverse)
-    dx = None if dx is None else _in_order(dx, tape.reverse)
-    _core.backward(
-        tape.problem,
-        tape.packed,
-        tape.x,
-        tape.h0,
-        tape.c0,
-        tape.y,
-        tape.reserve,
-        dy,
-        *d_final,
-        dx,
-        *d_initial,
-        *into,
-        _scratch.at_least(tape.problem.scratch_backward),
-    )
+    """One pass: overwrites dx and d_initial, adds to `into`. `parts` None: the whole of a dense batch.
+
+    What passes through sequences of no steps is the caller's to add (`pass_empty_through`): it is no pass's own.
+    """
+    dy = None if dy is None else _in_order(dy, tape.batch)
+    dx = None if dx is None else _in_order(dx, tape.batch)
+    if parts is not None:
+        for array in (dx, *d_initial):
+            if array is not None:
+                array[...] = 0
+    for problem in [tape.problem] if parts is None else _problems(tape.cell, tape.x, tape.sizes[3], parts):
+        _core.backward(
+            problem,
+            tape.packed,
+            tape.x,
+            tape.h0,
+            tape.c0,
+            tape.y,
+            tape.reserve,
+            dy,
+            *d_final,
+            dx,
+            *d_initial,
+            *into,
+            _scratch.at_least(problem.scratch_backward),
+        )
+
+
+def run_backward_passes(
+    tape: CellTape,
+    dy: Array | None,
+    d_final: States,
+    dx: Array | None,
+    d_initial: States,
+    into: WeightGradients,
+    passes: list[list[Part] | None],
+) -> None:
+    """All passes, summed; overwrites dx and d_initial, adds to `into`."""
+    run_backward(tape, dy, d_final, dx, d_initial, into, passes[0])
+    if len(passes) == 1:
+        return
+    more_dx, more_initial = _like(dx), States(*map(_like, d_initial))
+    for parts in passes[1:]:
+        run_backward(tape, dy, d_final, more_dx, more_initial, into, parts)
+        for total, more in zip((dx, *d_initial), (more_dx, *more_initial), strict=True):
+            if total is not None and more is not None:
+                total += more
+
+
+def _like(array: Array | None) -> Array | None:
+    return None if array is None else np.empty_like(array)
+
+
+def backward_passes(batch: Batch, truncation: tuple[int, int] | None) -> list[list[Part] | None]:
+    """The passes of a backward over `batch`; one that needs no schedule is None."""
+    longest = int(batch.all_lengths.max(initial=0))
+    if truncation is None or truncation[0] >= longest:
+        return [None] if batch.dense else [batch.forward_parts]
+    return [*batch.backward_passes(*truncation)]

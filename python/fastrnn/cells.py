@@ -10,7 +10,16 @@ import numpy as np
 
 from . import _check, _core
 from ._check import Array
-from ._kernel import States, WeightGradients, Weights, run_backward, run_forward
+from ._kernel import (
+    States,
+    WeightGradients,
+    Weights,
+    backward_passes,
+    pass_empty_through,
+    run_backward_passes,
+    run_forward,
+)
+from .schedule import Batch
 from .tape import CellTape
 
 State = Any  # an array (B, H); for the LSTM a pair of them
@@ -57,13 +66,19 @@ _DOC = """{title}: one layer in one direction, on plain arrays.
         Biases; zero when left out.
     state : {state}, optional
         Before the first step; zero when left out.
+    lengths : array of int (B,), optional
+        The steps that each sequence has, 0 … T in any order. What lies beyond is neither read nor computed.
+    resets : array of bool (T, B), optional
+        Where True, an episode starts: the state is zeroed before this step, and no gradient passes. In the reverse
+        direction too, no state passes between step t - 1 and a step t that is reset.
     reverse : bool
         Run from the last step to the first; y keeps the order of x.
 
     Returns
     -------
     y : ndarray (T, B, H)
-    state : as the argument, after the last step
+        Zero beyond a sequence's end.
+    state : as the argument, after each sequence's own last step
 
     Raises
     ------
@@ -114,10 +129,12 @@ class Cell:
         b_hh: Array | None = None,
         state: State = None,
         *,
+        lengths: Any = None,
+        resets: Any = None,
         reverse: bool = False,
     ) -> tuple[Array, State]:
         """Inference; see the class."""
-        y, final, _ = self._run(x, w_ih, w_hh, b_ih, b_hh, state, reverse, training=False)
+        y, final, _ = self._run(x, (w_ih, w_hh, b_ih, b_hh), state, (lengths, resets, reverse), training=False)
         return y, final
 
     def forward(
@@ -129,13 +146,15 @@ class Cell:
         b_hh: Array | None = None,
         state: State = None,
         *,
+        lengths: Any = None,
+        resets: Any = None,
         reverse: bool = False,
     ) -> tuple[Array, State, CellTape]:
         """Training: as the call, and a tape for ``backward``.
 
         The tape refers to x, state and y, which must not change before ``backward``; y is read-only for that reason.
         """
-        y, final, tape = self._run(x, w_ih, w_hh, b_ih, b_hh, state, reverse, training=True)
+        y, final, tape = self._run(x, (w_ih, w_hh, b_ih, b_hh), state, (lengths, resets, reverse), training=True)
         assert tape is not None
         y.flags.writeable = False
         return y, final, tape
@@ -146,6 +165,7 @@ class Cell:
         dy: Array | None = None,
         dstate: State = None,
         *,
+        truncation: Any = None,
         wanted: Collection[str] = ("x", "state", "w_ih", "w_hh", "b_ih", "b_hh"),
         into: WeightGradients | None = None,
     ) -> CellGradients:
@@ -159,6 +179,11 @@ class Cell:
             Zero when left out.
         dstate : as the state, optional
             For the LSTM a pair, either member of which may be None. Zero when left out.
+        truncation : int or pair of int (k1, k2), optional
+            Truncated backpropagation through time (Williams & Peng 1990). The steps of each sequence, in the order in
+            which they run, are cut into loss windows of k1 (the last may be shorter). The gradient of a window's part
+            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the
+            window's end; the state before that is a constant. k stands for (k, k), None for all steps.
         wanted : collection of str
             The gradients to compute, out of x, state, w_ih, w_hh, b_ih, b_hh.
         into : WeightGradients, optional
@@ -175,21 +200,24 @@ class Cell:
         """
         self._check_tape(tape)
         T, B, I, H = tape.sizes
-        if unknown := set(wanted) - set(CellGradients.__annotations__):
-            raise ValueError(f"wanted: expected names out of {list(CellGradients.__annotations__)}, got {unknown}")
+        wanted = _check.names("wanted", wanted, list(CellGradients.__annotations__))
         if dy is not None:
             dy = _check.array("dy", dy, tape.dtype)
             _check.shape("dy", dy, "(T, B, H)", (T, B, H))
         d_final = self._states("dstate", dstate, tape.dtype, B, H)
+        passes = backward_passes(tape.batch, _check.truncation("truncation", truncation))
         gradients = self._gradient_arrays(tape, wanted, into)
         dx = np.empty((T, B, I), tape.dtype) if "x" in wanted else None
         d_initial = self._new_states(tape.dtype, B, H) if "state" in wanted else States(None)
-        run_backward(tape, dy, d_final, dx, d_initial, gradients)
+        run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes)
+        pass_empty_through(tape.batch, d_final, d_initial)
         return CellGradients(dx, self._public(d_initial), *gradients)
 
     def _run(
-        self, x: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, state: State, reverse: Any, *, training: bool
+        self, x: Any, weights: tuple[Any, ...], state: State, order: tuple[Any, ...], *, training: bool
     ) -> tuple[Array, State, CellTape | None]:
+        w_ih, w_hh, b_ih, b_hh = weights
+        lengths, resets, reverse = order
         reverse = _check.boolean("reverse", reverse)
         dtype = _check.real_dtype("x", getattr(x, "dtype", None) or np.asarray(x).dtype)
         x = _check.array("x", x, dtype)
@@ -198,10 +226,13 @@ class Cell:
         _check.shape("w_hh", w_hh, "(G*H, H)", (None, None))
         (T, B, I), H, G = x.shape, w_hh.shape[1], self.gates
         _check.shape("w_hh", w_hh, f"({G}*H, H)", (G * H, H))
-        weights = _check_weights(dtype, w_ih, w_hh, b_ih, b_hh, G, I, H)
+        checked = _check_weights(dtype, w_ih, w_hh, b_ih, b_hh, G, I, H)
         initial = self._states("state", state, dtype, B, H)
-        y, final = np.empty((T, B, H), dtype), self._new_states(dtype, B, H)
-        tape = run_forward(self.name, x, weights, initial, y, final, reverse=reverse, training=training)
+        lengths = _check.lengths("lengths", lengths, T, B)
+        batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
+        y = (np.empty if lengths is None else np.zeros)((T, B, H), dtype)
+        final = self._new_states(dtype, B, H)
+        tape = run_forward(self.name, x, checked, initial, y, final, batch, training=training)
         return y, self._public(final), tape
 
     def _states(self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int) -> States:

@@ -26,6 +26,7 @@ _backend: int = (
     _named_backend(os.environ["FASTRNN_BACKEND"]) if os.environ.get("FASTRNN_BACKEND") else _core.best_backend()
 )
 _threads: int | None = None
+_all_threads = False
 
 
 def backend_index() -> int:
@@ -42,6 +43,22 @@ def use_backend(name: str) -> Iterator[None]:
         yield
     finally:
         _backend = before
+
+
+def takes_all_threads() -> bool:
+    """Whether calls take all threads, whether they pay or not."""
+    return _all_threads
+
+
+@contextmanager
+def use_all_threads() -> Iterator[None]:
+    """Take all threads for a while, however small the work: for tests."""
+    global _all_threads
+    before, _all_threads = _all_threads, True
+    try:
+        yield
+    finally:
+        _all_threads = before
 
 
 def set_num_threads(n: int) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import DTypeLike
 
 from . import _check
 from ._check import Array
-from ._kernel import States, WeightGradients, Weights, run_backward, run_forward
+from ._kernel import States, WeightGradients, backward_passes, pass_empty_through, run_backward_passes, run_forward
 from .cells import CELLS, State
+from .schedule import Batch, Part
 from .tape import CellTape, LayerTape
 from .weights import (
     checked_parameters,
@@ -100,7 +101,10 @@ class _Layers:
         size = sum(float(np.prod([float(n) for n in shape])) for _, shape in self._shapes.values())
         if size * self.dtype.itemsize > np.iinfo(np.intp).max:
             raise ValueError("input_size, hidden_size: the parameters would exceed the address space")
-        self._rng = np.random.default_rng(seed)
+        try:
+            self._rng = np.random.default_rng(seed)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"seed: {error}") from None
         self.parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     @property
@@ -118,7 +122,9 @@ class _Layers:
         names = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
         return {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
 
-    def __call__(self, x: Array, state: State = None) -> tuple[Array, State]:
+    def __call__(
+        self, x: Array, state: State = None, *, lengths: Any = None, resets: Any = None
+    ) -> tuple[Array, State]:
         """Inference.
 
         Parameters
@@ -127,13 +133,19 @@ class _Layers:
             Any strides; nothing is copied as long as the last axis is contiguous.
         state : ndarray (num_layers*D, B, H), for the LSTM a pair (h, c) of them; without B if x has none
             Before the first step (the last one for a reverse direction). Zero when left out.
+        lengths : array of int (B,), optional
+            The steps that each sequence has, 0 … T in any order. What lies beyond is neither read nor computed, and
+            time is spent on the sum of lengths only.
+        resets : array of bool (T, B), laid out as x, optional
+            Where True, an episode starts: every layer's state is zeroed before this step, and no gradient passes. In
+            the reverse direction too, no state passes between step t - 1 and a step t that is reset.
 
         Returns
         -------
         y : ndarray (T, B, D*H), laid out as x
-            The last layer's output at every step, both directions side by side.
+            The last layer's output at every step, both directions side by side. Zero beyond a sequence's end.
         state : as the argument
-            After the last step, ready to be passed with the sequence's next piece.
+            After each sequence's own last step, ready to be passed with the sequence's next piece.
 
         Raises
         ------
@@ -142,31 +154,41 @@ class _Layers:
         ValueError
             For another shape, of an argument or of a replaced parameter.
         """
-        y, final, _ = self._run(x, state, training=False)
+        y, final, _ = self._run(x, state, lengths, resets, training=False)
         return y, final
 
-    def forward(self, x: Array, state: State = None) -> tuple[Array, State, LayerTape]:
+    def forward(
+        self, x: Array, state: State = None, *, lengths: Any = None, resets: Any = None
+    ) -> tuple[Array, State, LayerTape]:
         """Training: as the call for inference, with dropout, and a tape for ``backward``.
 
         The tape refers to x, state and y: none of them may change before ``backward``, and y is read-only for that
         reason (copy it to change it). Parameters may change; the tape keeps them as they were.
         """
-        y, final, tape = self._run(x, state, training=True)
+        y, final, tape = self._run(x, state, lengths, resets, training=True)
         assert tape is not None
         y.flags.writeable = False
         return y, final, tape
 
-    def backward(self, tape: LayerTape, dy: Array | None = None, dstate: State = None) -> Gradients:
-        """Gradients of ``sum(dy * y) + sum(dstate * state)`` by backpropagation through all time steps of the tape.
+    def backward(
+        self, tape: LayerTape, dy: Array | None = None, dstate: State = None, *, truncation: Any = None
+    ) -> Gradients:
+        """Gradients of ``sum(dy * y) + sum(dstate * state)`` by backpropagation through the tape's time steps.
 
         Parameters
         ----------
         tape : LayerTape
             From ``forward`` of this layer. It may be used any number of times.
         dy : ndarray of the shape of y, optional
-            The loss's gradient with respect to y. Zero when left out.
+            The loss's gradient with respect to y. Zero when left out; ignored beyond a sequence's end.
         dstate : as the state, optional
             The loss's gradient with respect to the final state; either member of the LSTM's pair may be None.
+        truncation : int or pair of int (k1, k2), optional
+            Truncated backpropagation through time (Williams & Peng 1990). The steps of each sequence, in the order in
+            which they run, are cut into loss windows of k1 (the last may be shorter). The gradient of a window's part
+            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the
+            window's end; the state before that is a constant. k stands for (k, k), None for all steps. In a
+            bidirectional stack each layer and direction is truncated by itself: what reaches its output counts as loss.
 
         Returns
         -------
@@ -179,8 +201,33 @@ class _Layers:
             For arguments of another kind, dtype or shape, and for a tape of another layer.
         """
         dy, d_final = self._checked_gradients(tape, dy, dstate)
-        T, B = tape.shape
+        window = _check.truncation("truncation", truncation)
+        passes = [backward_passes(batch, window) for batch in tape.batches]
         gradients = {name: np.zeros(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
+        if self.bidirectional or self.num_layers == 1:
+            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, passes, passes)
+        else:
+            # Windows that overlap go down the stack one after the other; below the top, all that reaches one is loss.
+            below = [None if one is None else [part.with_loss_everywhere() for part in one] for one in passes[0]]
+            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, [passes[0][:1]], [below[:1]])
+            for top, others in zip(passes[0][1:], below[1:], strict=True):
+                more_dx, more = self._backward_once(tape, dy, d_final, gradients, [[top]], [[others]])
+                dx += more_dx
+                _add_states(d_initial, more)
+        pass_empty_through(tape.batches[0], d_final, d_initial)
+        return Gradients(self._as_user(dx, tape.unbatched), self._public(d_initial, tape.unbatched), gradients)
+
+    def _backward_once(
+        self,
+        tape: LayerTape,
+        dy: Array | None,
+        d_final: States,
+        gradients: dict[str, Array],
+        top: list[list[list[Part] | None]],
+        below: list[list[list[Part] | None]],
+    ) -> tuple[Array, States]:
+        """Down the stack; `top` and `below` are the passes of each direction, for the last layer and the others."""
+        T, B = tape.shape
         d_initial = self._new_states(B)
         names = suffixes(self.num_layers, self.bidirectional)
         for layer in reversed(range(self.num_layers)):
@@ -191,13 +238,14 @@ class _Layers:
                 half = None if dy is None else self._half(dy, direction)
                 part = self._sequence_like(T, B, cell.sizes[2])
                 into = WeightGradients(*weights_of(gradients, names[j]))
-                run_backward(cell, half, self._one(d_final, j), part, self._one(d_initial, j), into)
+                passes = (top if layer == self.num_layers - 1 else below)[direction]
+                run_backward_passes(cell, half, self._one(d_final, j), part, self._one(d_initial, j), into, passes)
                 dx = part if dx is None else np.add(dx, part, out=dx)
             mask = tape.masks[layer]
             assert dx is not None
             dy = dx if mask is None else np.multiply(dx, mask, out=dx)
         assert dy is not None
-        return Gradients(self._as_user(dy, tape.unbatched), self._public(d_initial, tape.unbatched), gradients)
+        return dy, d_initial
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, configuration and the generator's state to a ``.npz`` file, replacing it as a whole.
@@ -236,9 +284,12 @@ class _Layers:
 
     # ---- one pass ----
 
-    def _run(self, x: Any, state: State, *, training: bool) -> tuple[Array, State, LayerTape | None]:
+    def _run(
+        self, x: Any, state: State, lengths: Any, resets: Any, *, training: bool
+    ) -> tuple[Array, State, LayerTape | None]:
         x, unbatched = self._checked_input(x)
         T, B = x.shape[:2]
+        batches = self._checked_batches(T, B, lengths, resets, unbatched)
         initial = self._checked_states("state", state, B, unbatched)
         parameters = checked_parameters(self.parameters, self._shapes, self.dtype)
         final = self._new_states(B)
@@ -249,31 +300,19 @@ class _Layers:
                 masks[layer] = self._mask(x.shape)
                 x = x * masks[layer]
             y = self._sequence_like(T, B, self._directions * self.hidden_size)
-            for direction in range(self._directions):
+            if batches[0].lengths is not None:
+                y[...] = 0
+            for direction, batch in enumerate(batches):
                 j = layer * self._directions + direction
                 weights = weights_of(parameters, suffixes(self.num_layers, self.bidirectional)[j])
-                tape = self._run_one(x, weights, initial, y, final, j, training)
+                y_one, initial_one, final_one = self._half(y, direction), self._one(initial, j), self._one(final, j)
+                tape = run_forward(self._cell, x, weights, initial_one, y_one, final_one, batch, training=training)
                 if tape is not None:
                     tapes.append(tape)
             x = y
         y = self._as_user(x, unbatched)
-        tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), unbatched) if training else None
+        tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, unbatched) if training else None
         return y, self._public(final, unbatched), tape_of_all
-
-    def _run_one(
-        self, x: Array, weights: Weights, initial: States, y: Array, final: States, j: int, training: bool
-    ) -> CellTape | None:
-        direction = j % self._directions
-        return run_forward(
-            self._cell,
-            x,
-            weights,
-            self._one(initial, j),
-            self._half(y, direction),
-            self._one(final, j),
-            reverse=direction == 1,
-            training=training,
-        )
 
     def _mask(self, shape: tuple[int, ...]) -> Array:
         mask: Array = (self._rng.random(shape) >= self.dropout).astype(self.dtype)
@@ -320,6 +359,21 @@ class _Layers:
         _check.shape("x", x, self._sequence_letters("input_size"), (None, None, self.input_size))
         return (x.transpose(1, 0, 2) if self.batch_first else x), False
 
+    def _checked_batches(self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool) -> list[Batch]:
+        """One for each direction."""
+        if unbatched and lengths is not None:
+            raise ValueError("lengths: expected None for x without a batch axis")
+        lengths = _check.lengths("lengths", lengths, T, B)
+        if unbatched:
+            resets = _check.resets("resets", resets, "(T)", (T,))
+            resets = None if resets is None else resets[:, np.newaxis]
+        elif self.batch_first:
+            resets = _check.resets("resets", resets, "(B, T)", (B, T))
+            resets = None if resets is None else resets.T
+        else:
+            resets = _check.resets("resets", resets, "(T, B)", (T, B))
+        return [Batch(T, B, lengths, resets, reverse) for reverse in (False, True)[: self._directions]]
+
     def _checked_states(self, name: str, state: State, B: int, unbatched: bool) -> States:
         if state is None:
             return States(None)
@@ -354,6 +408,12 @@ class _Layers:
             elif self.batch_first:
                 dy = dy.transpose(1, 0, 2)
         return dy, self._checked_states("dstate", dstate, tape.shape[1], tape.unbatched)
+
+
+def _add_states(total: States, more: States) -> None:
+    for a, b in zip(total, more, strict=True):
+        if a is not None and b is not None:
+            a += b
 
 
 class LSTM(_Layers):

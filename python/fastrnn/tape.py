@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._check import Array
+from .schedule import Batch
 
 
 @dataclass(frozen=True, eq=False)
 class CellTape:
     """One layer in one direction. It refers to x, the initial state and y, which must not change before backward.
 
-    The weights are kept as they were, packed for backward: later updates in place do not reach the tape.
+    The weights are kept as they were, packed for backward: later updates in place do not reach the tape. A tape belongs
+    to its process and cannot be pickled.
     """
 
     cell: str
@@ -29,7 +31,7 @@ class CellTape:
     sizes: tuple[int, int, int, int]  # T, B, I, H
     dtype: np.dtype[np.floating]
     has_bias: tuple[bool, bool]
-    reverse: bool = False
+    batch: Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,4 +43,5 @@ class LayerTape:
     masks: list[Array | None]  # applied to the input of each layer but the first
     y_shape: tuple[int, ...]  # as the user saw it
     shape: tuple[int, int]  # T, B
+    batches: list[Batch]  # of each direction
     unbatched: bool = field(default=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ def checked_parameters(
     parameters: dict[str, Any], shapes: dict[str, tuple[str, tuple[int, ...]]], dtype: np.dtype[Any]
 ) -> dict[str, Array]:
     """The user's parameters, as the kernels take them."""
+    if not isinstance(parameters, dict):
+        raise TypeError(f"parameters: expected a dict, got {type(parameters).__name__}")
     if parameters.keys() != shapes.keys():
         missing, extra = sorted(shapes.keys() - parameters.keys()), sorted(parameters.keys() - shapes.keys())
         raise ValueError(f"parameters: expected exactly {list(shapes)}; missing {missing}, unknown {extra}")
@@ -76,10 +79,8 @@ def weights_of(parameters: dict[str, Array], suffix: str) -> Weights:
 
 def save_file(path: str | os.PathLike[str], configuration: dict[str, Any], parameters: dict[str, Array]) -> None:
     """Written beside the target and moved into place, so that a failure leaves an old file whole."""
-    target = Path(path)
-    if target.suffix != ".npz":
-        target = target.with_name(target.name + ".npz")
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    target = _with_ending(path)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     header = np.array(json.dumps({"format": FORMAT, **configuration}))
     try:
         with temporary.open("wb") as file:
@@ -89,10 +90,16 @@ def save_file(path: str | os.PathLike[str], configuration: dict[str, Any], param
         temporary.unlink(missing_ok=True)
 
 
+def _with_ending(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    return target if target.suffix == ".npz" else target.with_name(target.name + ".npz")
+
+
 def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
     """The configuration and the parameters; ValueError for a file that `save_file` did not write."""
     name = os.fspath(path)
-    content = Path(path).read_bytes()
+    found = Path(path)
+    content = (found if found.exists() else _with_ending(path)).read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}

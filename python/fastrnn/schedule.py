@@ -1,0 +1,161 @@
+"""Which rows the core visits, and in which order: lengths, resets, direction and truncation as data.
+
+Positions p = 0, 1, … count the steps of a sequence in the order in which they run: p = t, or length - 1 - t in the
+reverse direction. A *piece* is a range of positions of one sequence of the batch that runs as a sequence of its own.
+All pieces run side by side, longest first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+
+# Pieces that run side by side in one call: enough for any product, few enough for their states to stay in cache.
+PIECES_MAX = 512
+
+
+class Part(NamedTuple):
+    """A schedule of the core; see ``struct fastrnn_schedule`` in csrc/fastrnn.h."""
+
+    active: Integers
+    row: Integers
+    first: Integers
+    last: Integers
+    loss: Integers
+
+    def with_loss_everywhere(self) -> Part:
+        return self._replace(loss=np.zeros_like(self.loss))
+
+
+class _Pieces(NamedTuple):
+    """Positions begin … end - 1 of sequence b; what the piece starts from and ends in; its first step with a loss."""
+
+    b: Integers
+    begin: Integers
+    end: Integers
+    first: Integers
+    last: Integers
+    loss: Integers
+
+    def chosen(self, which: NDArray[Any]) -> _Pieces:
+        return _Pieces(*(array[which] for array in self))
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What is known of a batch of sequences in one direction. lengths (B,) and resets (T, B) may be None."""
+
+    T: int
+    B: int
+    lengths: Integers | None = None
+    resets: NDArray[np.bool_] | None = None
+    reverse: bool = False
+
+    @property
+    def dense(self) -> bool:
+        """Whether the core's implicit schedule serves."""
+        return self.lengths is None and self.resets is None
+
+    @property
+    def flipped(self) -> bool:
+        """A dense reverse direction needs no schedule: it is the same loop over views that run backwards."""
+        return self.reverse and self.dense
+
+    @cached_property
+    def all_lengths(self) -> Integers:
+        return np.full(self.B, self.T, np.int64) if self.lengths is None else self.lengths
+
+    @cached_property
+    def forward_parts(self) -> list[Part]:
+        """Schedules that together visit every valid row once."""
+        return self._parts(self._segments)
+
+    def backward_passes(self, k1: int, k2: int) -> list[list[Part]]:
+        """Truncated backward: loss windows of k1 steps, each reaching back k2 steps from its end.
+
+        Within a pass no row is visited twice; windows that overlap lie in different passes.
+        """
+        k1, k2 = min(k1, max(self.T, 1)), min(k2, max(self.T, 1))
+        windows, number = self._windows(k1, k2)
+        return [self._parts(windows.chosen(number == n)) for n in np.unique(number)]
+
+    @cached_property
+    def _segments(self) -> _Pieces:
+        """Sequences cut at their resets, ordered by b and then by position."""
+        lengths = self.all_lengths
+        cut_b, cut_p, from_zero = self._cuts()
+        present = np.flatnonzero(lengths)
+        b, p = np.concatenate([present, cut_b]), np.concatenate([np.zeros_like(present), cut_p])
+        order = np.lexsort((p, b))
+        b, p = b[order], p[order]
+        end = _next_start(b, p, lengths)
+        first = np.where((p == 0) & ~from_zero[b], b, -1)
+        return _Pieces(b, p, end, first, np.where(end == lengths[b], b, -1), np.zeros_like(b))
+
+    def _cuts(self) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+        """Where no state passes: (b, position) of each cut inside a sequence, and sequences that ignore their state.
+
+        A reset at t stands between t - 1 and t, in both directions.
+        """
+        lengths, from_zero = self.all_lengths, np.zeros(self.B, np.bool_)
+        if self.resets is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64), from_zero
+        t, b = np.nonzero(self.resets)
+        t, b = t[t < lengths[b]], b[t < lengths[b]]
+        inside = t > 0
+        if not self.reverse:
+            from_zero[b[~inside]] = True
+        t, b = t[inside], b[inside]
+        return b, lengths[b] - t if self.reverse else t, from_zero
+
+    def _windows(self, k1: int, k2: int) -> tuple[_Pieces, Integers]:
+        """Loss windows, cut at resets and reaching back; and the pass of each."""
+        lengths, segments = self.all_lengths, self._segments
+        counts = -(-lengths // k1)
+        b = np.repeat(np.arange(self.B), counts)
+        p = k1 * (np.arange(len(b)) - np.repeat(np.cumsum(counts) - counts, counts))
+        key = np.unique(np.concatenate([b * (self.T + 1) + p, segments.b * (self.T + 1) + segments.begin]))
+        b, start = key // (self.T + 1), key % (self.T + 1)
+        end, window = _next_start(b, start, lengths), start // k1
+        window_end = np.minimum((window + 1) * k1, lengths[b])
+        inside = np.searchsorted(segments.b * (self.T + 1) + segments.begin, key, side="right") - 1
+        begin = np.maximum(segments.begin[inside], window_end - k2)
+        from_row = begin > segments.begin[inside]
+        first = np.where(from_row, self.B + self._rows(b, begin - 1), segments.first[inside])
+        pieces = _Pieces(b, begin, end, first, np.where(end == lengths[b], b, -1), start - begin)
+        apart = -(-k2 // k1)  # windows this far from each other do not overlap, but for a short last one
+        overlaps = (window >= apart) & (window_end - k2 < (window - apart + 1) * k1)
+        return pieces, np.where(overlaps, apart, window % apart)
+
+    def _rows(self, b: Integers, p: Integers) -> Integers:
+        """Row t*B + b of the sequence tensors."""
+        t = self.all_lengths[b] - 1 - p if self.reverse and not self.flipped else p
+        rows: Integers = t * self.B + b
+        return rows
+
+    def _parts(self, pieces: _Pieces) -> list[Part]:
+        order = np.lexsort((pieces.b, pieces.begin, pieces.begin - pieces.end))
+        cuts = range(0, len(order), PIECES_MAX)
+        return [self._part(pieces.chosen(order[cut : cut + PIECES_MAX])) for cut in cuts]
+
+    def _part(self, pieces: _Pieces) -> Part:
+        lengths = pieces.end - pieces.begin
+        active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(lengths[0]), side="right")
+        step = np.repeat(np.arange(len(active)), active)
+        i = np.arange(len(step)) - np.repeat(np.cumsum(active) - active, active)
+        row = self._rows(pieces.b[i], pieces.begin[i] + step)
+        return Part(active, row, pieces.first, pieces.last, pieces.loss)
+
+
+def _next_start(b: Integers, p: Integers, lengths: Integers) -> Integers:
+    """The position where the piece that starts at each (b, p), in order, ends."""
+    end = lengths[b]
+    same = b[1:] == b[:-1]
+    end[:-1][same] = p[1:][same]
+    return end
