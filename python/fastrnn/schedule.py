@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 
-# Pieces that run side by side in one call: enough for any product, few enough for their states to stay in cache.
-PIECES_MAX = 512
+# Pieces that run side by side in one call: enough for any product, few enough for their states to stay in cache. LSTM
+# backward at T=200, B=64, H=128, truncation=20 takes 1.02 of the full one with 256, 1.06 with 128 or 512.
+PIECES_MAX = 256
 
 
 class Part(NamedTuple):
@@ -83,7 +84,7 @@ class Batch:
         """
         k1, k2 = min(k1, max(self.T, 1)), min(k2, max(self.T, 1))
         windows, number = self._windows(k1, k2)
-        return [self._parts(windows.chosen(number == n)) for n in np.unique(number)]
+        return [self._parts(windows.chosen(number == n)) for n in np.flatnonzero(np.bincount(number))]
 
     @cached_property
     def _segments(self) -> _Pieces:
@@ -120,11 +121,13 @@ class Batch:
         counts = -(-lengths // k1)
         b = np.repeat(np.arange(self.B), counts)
         p = k1 * (np.arange(len(b)) - np.repeat(np.cumsum(counts) - counts, counts))
-        key = np.unique(np.concatenate([b * (self.T + 1) + p, segments.b * (self.T + 1) + segments.begin]))
+        key, cuts = b * (self.T + 1) + p, segments.b * (self.T + 1) + segments.begin
+        if self.resets is not None:
+            key = np.unique(np.concatenate([key, cuts]))
         b, start = key // (self.T + 1), key % (self.T + 1)
         end, window = _next_start(b, start, lengths), start // k1
         window_end = np.minimum((window + 1) * k1, lengths[b])
-        inside = np.searchsorted(segments.b * (self.T + 1) + segments.begin, key, side="right") - 1
+        inside = np.searchsorted(cuts, key, side="right") - 1
         begin = np.maximum(segments.begin[inside], window_end - k2)
         from_row = begin > segments.begin[inside]
         first = np.where(from_row, self.B + self._rows(b, begin - 1), segments.first[inside])
