@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{len(training.train_ids):,} characters to train on, {len(training.validation_ids):,} to validate,"
         f" {len(training.vocabulary)} different; a trigram model takes {trigram:.3f} bits/char"
     )
-    print(f"{training.model.layers}\n{training.inputs.shape[0]:,} steps x {options.batch_size} streams an epoch")
+    print(f"{training.model.layers}\n{training.windows.steps:,} steps x {options.batch_size} streams an epoch")
 
     def interrupt(*_: object) -> None:
         """Stop after the current window, so that the checkpoint is whole; a second Ctrl-C stops at once."""

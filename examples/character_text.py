@@ -1,8 +1,7 @@
-"""Text as numbers: the vocabulary, parallel streams of it, and a trigram model to compare with."""
+"""Text as numbers, and a trigram model to compare with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,22 +23,6 @@ def encode(text: str, vocabulary: str) -> Ids:
     """Each character's index in the sorted vocabulary."""
     points = np.array(list(vocabulary), dtype="U1").view(np.uint32)
     return np.searchsorted(points, np.array(list(text), dtype="U1").view(np.uint32)).astype(np.int64)
-
-
-def streams(ids: Ids, batch_size: int) -> tuple[Ids, Ids]:
-    """Cut a text into `batch_size` parallel streams: inputs and targets, each (steps, batch_size).
-
-    Stream b is the b-th contiguous piece of the text; the target of a character is the one after it.
-    """
-    steps = (len(ids) - 1) // batch_size
-    cut = steps * batch_size
-    return ids[:cut].reshape(batch_size, steps).T, ids[1 : cut + 1].reshape(batch_size, steps).T
-
-
-def windows(steps: int, num_steps: int) -> Iterator[slice]:
-    """Consecutive windows of `num_steps` time steps, the last one shorter."""
-    for begin in range(0, steps, num_steps):
-        yield slice(begin, min(begin + num_steps, steps))
 
 
 def trigram_bits(train: Ids, validation: Ids, size: int) -> float:

@@ -6,14 +6,17 @@ import argparse
 import hashlib
 from typing import Any
 
+import fastrnn
 import numpy as np
 from character_checkpoint import write_checkpoint
 from character_model import Adam, CharacterModel, clip_gradients
-from character_text import encode, read_text, streams, windows
+from character_text import encode, read_text
+from numpy.typing import NDArray
 from progress_line import ProgressLine
 
 VALIDATION_SHARE = 0.1
 VALIDATION_STREAMS = 16
+VALIDATION_STEPS = 256
 
 
 class Training:
@@ -26,10 +29,10 @@ class Training:
         self.vocabulary = "".join(sorted(set(text)))
         ids = encode(text, self.vocabulary)
         self.train_ids, self.validation_ids = np.split(ids, [round(len(ids) * (1 - VALIDATION_SHARE))])
-        self.inputs, self.targets = streams(self.train_ids, options.batch_size)
-        shortest = min(len(self.inputs), len(streams(self.validation_ids, VALIDATION_STREAMS)[0]))
-        if shortest < 2:
-            raise ValueError(f"--text: expected more text for --batch-size {options.batch_size}, got {len(text)}")
+        if len(self.validation_ids) <= VALIDATION_STREAMS:
+            raise ValueError(f"--text: expected more text, got {len(text)} characters")
+        self.windows = fastrnn.Windows(self.train_ids, options.batch_size, options.num_steps, drop_last=False)
+        self.validation = fastrnn.Windows(self.validation_ids, VALIDATION_STREAMS, VALIDATION_STEPS, drop_last=False)
         self.model = CharacterModel(
             options.cell, len(self.vocabulary), options.embedding_size, options.hidden_size, options.num_layers,
             options.dropout, seed=options.seed,
@@ -44,7 +47,7 @@ class Training:
 
     @property
     def characters_per_epoch(self) -> int:
-        return self.inputs.size
+        return self.windows.steps * self.windows.batch_size
 
     @property
     def characters_seen(self) -> int:
@@ -55,22 +58,21 @@ class Training:
         progress = ProgressLine(self.options.epochs * self.characters_per_epoch, self.characters_seen)
         smooth = None
         while self.epoch < self.options.epochs and not self.interrupted:
-            cuts = list(windows(len(self.inputs), self.options.num_steps))
-            while self.window < len(cuts) and not self.interrupted:
-                bits = self.step(cuts[self.window], len(cuts))
+            while self.window < len(self.windows) and not self.interrupted:
+                ids, targets = self.windows[self.window]
+                bits = self.step(ids, targets)
                 smooth = bits if smooth is None else 0.97 * smooth + 0.03 * bits
                 text = f"epoch {self.epoch + 1}/{self.options.epochs}  {smooth:.3f} bits/char"
-                progress.advance(self.inputs[cuts[self.window - 1]].size, text)
-            if self.window == len(cuts):
+                progress.advance(ids.size, text)
+            if self.window == len(self.windows):
                 self.finish_epoch(progress)
         progress.clear()
 
-    def step(self, cut: slice, windows_per_epoch: int) -> float:
-        """One update from one window; bits per character."""
-        done = (self.epoch + self.window / windows_per_epoch) / self.options.epochs
+    def step(self, ids: NDArray[np.int64], targets: NDArray[np.int64]) -> float:
+        """One update from one window, and the state carried on to the next; bits per character."""
+        done = (self.epoch + self.window / len(self.windows)) / self.options.epochs
         rate = self.options.learning_rate * max(0.05, 1 - done)
-        ids = self.inputs[cut]
-        loss, gradients, self.state = self.model.gradients(ids, self.targets[cut], self.state)
+        loss, gradients, self.state = self.model.gradients(ids, targets, self.state)
         clip_gradients(gradients, self.options.clip)
         self.adam.update(gradients, rate)
         bits = loss / float(np.log(2))
@@ -95,12 +97,11 @@ class Training:
 
     def validate(self) -> float:
         """Bits per character of the validation text, with the state carried through it."""
-        inputs, targets = streams(self.validation_ids, VALIDATION_STREAMS)
-        total, state = 0.0, None
-        for cut in windows(len(inputs), 256):
-            bits, state = self.model.bits(inputs[cut], targets[cut], state)
+        total = 0.0
+        for ids, targets, state in self.validation:
+            bits, self.validation.state = self.model.bits(ids, targets, state)
             total += bits
-        return total / inputs.size
+        return total / (self.validation.steps * self.validation.batch_size)
 
     def save(self) -> None:
         """Everything that the rest of the training depends on; in place of the file as a whole."""

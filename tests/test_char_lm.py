@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from character_checkpoint import read_checkpoint
 from character_model import CharacterModel, cross_entropy
-from character_text import encode, read_text, streams, trigram_bits, windows
+from character_text import encode, read_text, trigram_bits
 
 PROGRAM = Path(__file__).resolve().parents[1] / "examples" / "char_lm.py"
 SMALL = [
@@ -70,15 +70,6 @@ def test_cross_entropy_of_huge_logits_is_finite():
     loss, gradient = cross_entropy(np.array([[1000.0, 0.0, -1000.0]], np.float32), np.array([1]))
     assert loss == 1000
     np.testing.assert_array_equal(gradient, [[1, -1, 0]])
-
-
-def test_streams_are_contiguous_pieces_and_targets_come_next():
-    inputs, targets = streams(np.arange(23), 4)
-    np.testing.assert_array_equal(
-        inputs.T, [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11, 12, 13, 14], [15, 16, 17, 18, 19]]
-    )
-    np.testing.assert_array_equal(targets, inputs + 1)
-    assert [(w.start, w.stop) for w in windows(5, 2)] == [(0, 2), (2, 4), (4, 5)]
 
 
 def test_characters_are_numbered_in_order():
@@ -176,7 +167,7 @@ def test_other_cells_train_and_resume(cell, text, tmp_path):
         (["--save", "no/such/folder/c.npz"], "--save: expected a file in a folder that exists"),
         (["--resume", "no/such/file"], "--resume: "),
         (["--resume", str(PROGRAM)], "--resume: expected a checkpoint"),
-        (["--batch-size", "40000000"], "--text: expected more text"),
+        (["--batch-size", "40000000"], "data: expected at least"),
     ],
 )
 def test_wrong_options_are_refused(options, message, capsys):

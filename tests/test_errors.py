@@ -50,6 +50,10 @@ class World:
         self.layer.parameters = self.layer.parameters | {name: value}
         return self.layer(self.x)
 
+    def with_parameters(self, value):
+        self.layer.parameters = value
+        return self.layer(self.x)
+
     def without_parameter(self, name):
         self.layer.parameters = {k: v for k, v in self.layer.parameters.items() if k != name}
         return self.layer(self.x)
@@ -124,7 +128,49 @@ WRONG = {
     "GRU state batch first": (lambda w: w.gru(f32(B, T, I), f32(3, 2, H)), ValueError, "state: expected shape"),
     "batched state for unbatched x": (lambda w: w.layer(f32(T, I), w.state), ValueError,
      "state[0]: expected shape (num_layers*D, H) = (2, 5), got (2, 2, 5)"),
+    # layers: lengths, resets, truncation
+    "lengths of another batch": (lambda w: w.layer(w.x, lengths=[3]), ValueError,
+     "lengths: expected shape (B,) = (2,), got (1,)"),
+    "lengths a number": (lambda w: w.layer(w.x, lengths=3), ValueError, "lengths: expected shape (B,) = (2,), got ()"),
+    "lengths floats": (lambda w: w.layer(w.x, lengths=[1.0, 2.0]), TypeError,
+     "lengths: expected integers, got list of"),
+    "lengths booleans": (lambda w: w.layer(w.x, lengths=[True, False]), TypeError, "lengths: expected integers"),
+    "lengths NaN": (lambda w: w.layer(w.x, lengths=np.array([np.nan, 1])), TypeError, "lengths: expected integers"),
+    "lengths masked": (lambda w: w.layer(w.x, lengths=np.ma.masked_array([1, 2])), TypeError,
+     "lengths: expected integers"),
+    "lengths objects": (lambda w: w.layer(w.x, lengths=np.array([1, None])), TypeError, "lengths: expected integers"),
+    "lengths negative": (lambda w: w.layer(w.x, lengths=[-1, 2]), ValueError,
+     "lengths: expected lengths from 0 to T = 3, got -1 to 2"),
+    "lengths beyond T": (lambda w: w.layer(w.x, lengths=[1, 4]), ValueError,
+     "lengths: expected lengths from 0 to T = 3"),
+    "lengths huge": (lambda w: w.layer(w.x, lengths=np.array([2**64 - 1, 1], np.uint64)), ValueError,
+     "lengths: expected lengths from 0 to T = 3"),
+    "lengths without a batch": (lambda w: w.layer(f32(T, I), lengths=[2]), ValueError, "lengths: expected None for x"),
+    "resets of another shape": (lambda w: w.layer(w.x, resets=np.zeros((B, T), bool)), ValueError,
+     "resets: expected shape (T, B) = (3, 2), got (2, 3)"),
+    "resets batch first": (lambda w: w.gru(f32(B, T, I), resets=np.zeros((T, B), bool)), ValueError,
+     "resets: expected shape (B, T) = (2, 3), got (3, 2)"),
+    "resets without a batch": (lambda w: w.layer(f32(T, I), resets=np.zeros((T, 1), bool)), ValueError,
+     "resets: expected shape (T,) = (3,), got (3, 1)"),
+    "resets integers": (lambda w: w.layer(w.x, resets=np.zeros((T, B), int)), TypeError, "resets: expected booleans"),
+    "resets masked": (lambda w: w.layer(w.x, resets=np.ma.zeros((T, B), bool)), TypeError, "resets: expected booleans"),
+    "truncation of zero": (lambda w: w.layer.backward(w.tape, truncation=0), ValueError,
+     "truncation: expected an integer of at least 1, got 0"),
+    "truncation a float": (lambda w: w.layer.backward(w.tape, truncation=2.0), TypeError,
+     "truncation: expected an integer"),
+    "truncation a bool": (lambda w: w.layer.backward(w.tape, truncation=True), TypeError,
+     "truncation: expected an integer"),
+    "truncation of three": (lambda w: w.layer.backward(w.tape, truncation=(1, 2, 3)), ValueError,
+     "truncation: expected k or a pair (k1, k2), got 3"),
+    "truncation k2 < k1": (lambda w: w.layer.backward(w.tape, truncation=(3, 2)), ValueError,
+     "truncation: expected k2 >= k1, since losses would be dropped otherwise, got (3, 2)"),
+    "truncation with None": (lambda w: w.layer.backward(w.tape, truncation=(None, 2)), TypeError,
+     "truncation[0]: expected an integer"),
+    "truncation by position": (lambda w: w.layer.backward(w.tape, None, None, 2), TypeError, "positional"),
+    "seed negative": (lambda w: fastrnn.LSTM(4, 5, seed=-1), ValueError, "seed: expected non-negative"),
+    "seed a string": (lambda w: fastrnn.LSTM(4, 5, seed="one"), TypeError, "seed: "),
     # layers: parameters
+    "parameters None": (lambda w: w.with_parameters(None), TypeError, "parameters: expected a dict, got NoneType"),
     "parameter missing": (lambda w: w.without_parameter("bias_hh_l1"), ValueError,
      "parameters: expected exactly .*missing ['bias_hh_l1']"),
     "parameter unknown": (lambda w: w.with_parameter("weight_hh_l2", f32(1)), ValueError,
@@ -203,6 +249,14 @@ WRONG = {
      "into.w_hh: expected a writeable C-"),
     "cell: into read-only": (lambda w: w.into_with(w_hh=np.broadcast_to(f32(1, 1), (20, 5))), ValueError,
      "into.w_hh: expected a writeable C-"),
+    "cell: lengths beyond T": (lambda w: w.lstm(lengths=[1, 4]), ValueError, "lengths: expected lengths from 0 to T"),
+    "cell: resets of another shape": (lambda w: w.lstm(resets=[[True]]), ValueError, "resets: expected shape (T, B)"),
+    "cell: truncation k2 < k1": (lambda w: fastrnn.lstm.backward(w.cell_tape, truncation=(3, 2)), ValueError,
+     "truncation: expected k2 >= k1"),
+    "cell: wanted a number": (lambda w: fastrnn.lstm.backward(w.cell_tape, wanted=3), TypeError,
+     "wanted: expected a collection of names, got int"),
+    "cell: wanted unhashable": (lambda w: fastrnn.lstm.backward(w.cell_tape, wanted=[[]]), TypeError,
+     "wanted: expected names out of"),
     # configuration
     "no threads": (lambda w: fastrnn.set_num_threads(0), ValueError, "n: expected an integer of at least 1, got 0"),
     "threads negative": (lambda w: fastrnn.set_num_threads(-2), ValueError, "n: expected an integer of at least 1"),

@@ -29,7 +29,7 @@ C_LAYERS = [
 ]
 PYTHON_LAYERS = [
     {"__init__"},
-    {"layers"},
+    {"layers", "windows"},
     {"cells", "weights"},
     {"_kernel"},
     {"tape", "config"},

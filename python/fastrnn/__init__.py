@@ -1,12 +1,14 @@
 """fastrnn: LSTM, GRU and Elman RNN, forward and truncated backward, fast on a CPU and bitwise reproducible.
 
-Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`.
+Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`. Windows
+of a long sequence: `Windows`.
 """
 
 from ._kernel import WeightGradients
 from .cells import CellGradients, gru, lstm, rnn_relu, rnn_tanh
 from .config import __version__, get_num_threads, set_num_threads, show_config
 from .layers import GRU, LSTM, RNN, Gradients
+from .windows import Windows
 
 __all__ = [
     "GRU",
@@ -15,6 +17,7 @@ __all__ = [
     "CellGradients",
     "Gradients",
     "WeightGradients",
+    "Windows",
     "__version__",
     "get_num_threads",
     "gru",
