@@ -98,9 +98,9 @@ struct fastrnn_const_view {
     ptrdiff_t stride_t, stride_b;
 };
 
-/* Outputs must not overlap each other or any input. States are (B, H); c0 and c_n belong to the LSTM alone. Rows of y
- * and dx that the schedule does not visit, of h_n and c_n that no `last` names, and of dh0 and dc0 that no `first`
- * names are left alone. */
+/* Outputs must not overlap each other or any input, except that h_n may be h0 and c_n may be c0. States are (B, H); c0
+ * and c_n belong to the LSTM alone. Rows of y and dx that the schedule does not visit, of h_n and c_n that no `last`
+ * names, and of dh0 and dc0 that no `first` names are left alone. */
 struct fastrnn_forward_args {
     const void *packed;               /* from fastrnn_pack_forward */
     struct fastrnn_const_view x;      /* (T, B, I) */

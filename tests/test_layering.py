@@ -30,6 +30,8 @@ C_LAYERS = [
 PYTHON_LAYERS = [
     {"__init__"},
     {"layers", "windows"},
+    {"arguments"},
+    {"stack", "stream"},
     {"cells", "weights"},
     {"_kernel"},
     {"tape", "config"},

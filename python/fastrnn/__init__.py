@@ -8,6 +8,7 @@ from ._kernel import WeightGradients
 from .cells import CellGradients, gru, lstm, rnn_relu, rnn_tanh
 from .config import __version__, get_num_threads, set_num_threads, show_config
 from .layers import GRU, LSTM, RNN, Gradients
+from .stream import Stream
 from .windows import Windows
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "RNN",
     "CellGradients",
     "Gradients",
+    "Stream",
     "WeightGradients",
     "Windows",
     "__version__",

@@ -6,8 +6,20 @@ of bounds. Everything above (defaults, shapes for users, packing policy) belongs
 """
 
 cimport numpy as cnp
+from cpython.pythread cimport (
+    NOWAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    PyThread_type_lock,
+    WAIT_LOCK,
+)
+from libc.stdlib cimport calloc, free
 
 from typing import NamedTuple
+
+import numpy as np
 
 cnp.import_array()
 
@@ -217,6 +229,10 @@ cdef class Problem:
         return 0
 
     @property
+    def states(self):
+        return 2 if self.has_c else 1
+
+    @property
     def packed_forward(self):
         return self.sizes.packed_forward
 
@@ -314,6 +330,116 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
         status = fastrnn_backward(&p.c, &a)
     if status != FASTRNN_OK:
         _raise(status)
+
+
+cdef class Stepper:
+    """A stack of layers, one time step at a time, on memory that is all taken at the start.
+
+    problems: those of the layers, with T = 1; packed: their weights; h and c (layers, B, H): the states, updated in
+    place, c None for cells without.
+    """
+
+    cdef fastrnn_problem_t *problems
+    cdef fastrnn_forward_args_t *args
+    cdef PyThread_type_lock lock
+    cdef int layers, type_number
+    cdef tuple x_shape
+    cdef object kept, h, c, y
+
+    def __cinit__(self, list problems, list packed, h, c):
+        cdef Problem p
+        cdef int layer
+        cdef size_t scratch_bytes = 0
+        self.layers = len(problems)
+        self.problems = <fastrnn_problem_t *>calloc(self.layers, sizeof(fastrnn_problem_t))
+        self.args = <fastrnn_forward_args_t *>calloc(self.layers, sizeof(fastrnn_forward_args_t))
+        self.lock = PyThread_allocate_lock()
+        if self.layers == 0 or len(packed) != self.layers:
+            raise ValueError("problems, packed: expected one for each layer")
+        if not self.problems or not self.args or not self.lock:
+            raise MemoryError
+        for p in problems:
+            scratch_bytes = max(scratch_bytes, p.sizes.scratch_forward)
+        scratch = np.empty(scratch_bytes, np.uint8)
+        x, outputs = None, []
+        for layer in range(self.layers):
+            p = problems[layer]
+            if p.c.T != 1 or p.c.schedule is not NULL or p.has_c != (c is not None):
+                raise ValueError("problems: expected T = 1, no schedule, and c for cells that have it")
+            self.problems[layer] = p.c
+            y = np.zeros(p.y_shape, np.asarray(h).dtype)
+            self.args[layer].packed = _memory(packed[layer], "packed", p.sizes.packed_forward, False)
+            if layer > 0:
+                self.args[layer].x = _const_view(x, "x", p.type_number, p.x_shape)
+            self.args[layer].y = _view(y, "y", p.type_number, p.y_shape, True)
+            self.args[layer].h_n = _view(h[layer], "h", p.type_number, p.state_shape, True)
+            self.args[layer].h0 = fastrnn_const_view_t(self.args[layer].h_n.data, 0, self.args[layer].h_n.stride_b)
+            if p.has_c:
+                self.args[layer].c_n = _view(c[layer], "c", p.type_number, p.state_shape, True)
+                self.args[layer].c0 = fastrnn_const_view_t(self.args[layer].c_n.data, 0, self.args[layer].c_n.stride_b)
+            self.args[layer].scratch = _memory(scratch, "scratch", scratch_bytes, True)
+            outputs.append(y)
+            x = y
+        p = problems[0]
+        self.type_number, self.x_shape = p.type_number, p.x_shape[1:]
+        self.h, self.c = h, c
+        self.kept = (problems, packed, scratch, outputs)
+        self.y = outputs[self.layers - 1][0]
+        self.y.flags.writeable = False
+
+    def __dealloc__(self):
+        free(self.problems)
+        free(self.args)
+        if self.lock:
+            PyThread_free_lock(self.lock)
+
+    cdef void _acquire(self) noexcept:
+        if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
+            with nogil:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+
+    def __call__(self, x):
+        cdef int layer, status = FASTRNN_OK
+        if x is None:
+            raise TypeError("x: expected a NumPy array, got NoneType")
+        cdef fastrnn_const_view_t view = _const_view(x, "x", self.type_number, self.x_shape)
+        self._acquire()
+        self.args[0].x = view
+        with nogil:
+            for layer in range(self.layers):
+                status = fastrnn_forward(&self.problems[layer], &self.args[layer])
+                if status != FASTRNN_OK:
+                    break
+        PyThread_release_lock(self.lock)
+        if status != FASTRNN_OK:
+            _raise(status)
+        return self.y
+
+    def _copy_states(self):
+        self._acquire()
+        try:
+            return self.h.copy(), None if self.c is None else self.c.copy()
+        finally:
+            PyThread_release_lock(self.lock)
+
+    def _set_states(self, rows, h, c=0):
+        self._acquire()
+        try:
+            self.h[:, rows] = h
+            if self.c is not None:
+                self.c[:, rows] = c
+        finally:
+            PyThread_release_lock(self.lock)
+
+    def kernel_steps(self, x, int64_t steps):
+        """The same step many times over without Python in between, for benchmarks."""
+        cdef int layer
+        cdef int64_t step
+        self.args[0].x = _const_view(x, "x", self.type_number, self.x_shape)
+        with nogil:
+            for step in range(steps):
+                for layer in range(self.layers):
+                    fastrnn_forward(&self.problems[layer], &self.args[layer])
 
 
 def activate(int backend, str name, array):

@@ -65,6 +65,15 @@ def _problems(cell: str, x: Array, H: int, parts: list[Part] | None) -> list[_co
     return [_core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, takes_all_threads()) for part in schedules]
 
 
+def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
+    """The weights as forward streams them, for the backend in use."""
+    dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
+    problem = _core.Problem(cell, dtype, backend_index(), 1, 0, 0, I, H)
+    packed = np.empty(problem.packed_forward, np.uint8)
+    _core.pack_forward(problem, *weights, packed)
+    return packed
+
+
 def pass_empty_through(batch: Batch, states: States, to: States) -> None:
     """Sequences of no steps hand on their states (…, B, H), and the gradients of them."""
     if batch.lengths is None or batch.lengths.all():
@@ -76,14 +85,25 @@ def pass_empty_through(batch: Batch, states: States, to: States) -> None:
 
 
 def run_forward(
-    cell: str, x: Array, weights: Weights, initial: States, y: Array, final: States, batch: Batch, *, training: bool
+    cell: str,
+    x: Array,
+    weights: Weights,
+    packed: NDArray[np.uint8] | None,
+    y: Array,
+    initial: States,
+    final: States,
+    batch: Batch,
+    *,
+    training: bool,
 ) -> CellTape | None:
-    """Fills the final states and those rows of y (T, B, H) that the batch has; returns a tape when training."""
+    """Fills the final states and those rows of y (T, B, H) that the batch has; returns a tape when training.
+
+    `packed` is what `pack_forward` made of the weights, or None.
+    """
     H = weights.w_hh.shape[1]
     x, y = _in_order(x, batch), _in_order(y, batch)
     (whole,) = _problems(cell, x, H, None)
-    packed = np.empty(whole.packed_forward, np.uint8)
-    _core.pack_forward(whole, *weights, packed)
+    packed = pack_forward(cell, weights) if packed is None else packed
     reserve = np.empty(whole.reserve, np.uint8) if training and whole.reserve else None
     pass_empty_through(batch, initial, final)
     for problem in [whole] if batch.dense else _problems(cell, x, H, batch.forward_parts):

@@ -232,7 +232,7 @@ class Cell:
         batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
         y = (np.empty if lengths is None else np.zeros)((T, B, H), dtype)
         final = self._new_states(dtype, B, H)
-        tape = run_forward(self.name, x, checked, initial, y, final, batch, training=training)
+        tape = run_forward(self.name, x, checked, None, y, initial, final, batch, training=training)
         return y, self._public(final), tape
 
     def _states(self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int) -> States:

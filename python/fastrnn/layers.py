@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from . import _check
 from ._check import Array
-from ._kernel import States, WeightGradients, backward_passes, pass_empty_through, run_backward_passes, run_forward
+from ._kernel import pack_forward
+from .arguments import LayerArguments
 from .cells import CELLS, State
-from .schedule import Batch, Part
-from .tape import CellTape, LayerTape
+from .config import backend_index
+from .stack import PackedWeights
+from .stream import Stream, make_stream
+from .tape import LayerTape
 from .weights import (
+    Frozen,
     checked_parameters,
     initial_parameters,
     load_file,
@@ -68,11 +72,8 @@ class Gradients:
     parameters: dict[str, Array]
 
 
-class _Layers:
+class _Layers(LayerArguments):
     """What the three kinds of layer share."""
-
-    _gates: ClassVar[int]
-    _has_c: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -105,15 +106,8 @@ class _Layers:
             self._rng = np.random.default_rng(seed)
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed: {error}") from None
-        self.parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
-
-    @property
-    def _cell(self) -> str:
-        raise NotImplementedError
-
-    @property
-    def _directions(self) -> int:
-        return 2 if self.bidirectional else 1
+        self._frozen: Frozen | None = None
+        self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._configuration().items())})"
@@ -202,50 +196,61 @@ class _Layers:
         """
         dy, d_final = self._checked_gradients(tape, dy, dstate)
         window = _check.truncation("truncation", truncation)
-        passes = [backward_passes(batch, window) for batch in tape.batches]
-        gradients = {name: np.zeros(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
-        if self.bidirectional or self.num_layers == 1:
-            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, passes, passes)
-        else:
-            # Windows that overlap go down the stack one after the other; below the top, all that reaches one is loss.
-            below = [None if one is None else [part.with_loss_everywhere() for part in one] for one in passes[0]]
-            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, [passes[0][:1]], [below[:1]])
-            for top, others in zip(passes[0][1:], below[1:], strict=True):
-                more_dx, more = self._backward_once(tape, dy, d_final, gradients, [[top]], [[others]])
-                dx += more_dx
-                _add_states(d_initial, more)
-        pass_empty_through(tape.batches[0], d_final, d_initial)
+        dx, d_initial, gradients = self._backward_stack(tape, dy, d_final, window)
         return Gradients(self._as_user(dx, tape.unbatched), self._public(d_initial, tape.unbatched), gradients)
 
-    def _backward_once(
-        self,
-        tape: LayerTape,
-        dy: Array | None,
-        d_final: States,
-        gradients: dict[str, Array],
-        top: list[list[list[Part] | None]],
-        below: list[list[list[Part] | None]],
-    ) -> tuple[Array, States]:
-        """Down the stack; `top` and `below` are the passes of each direction, for the last layer and the others."""
-        T, B = tape.shape
-        d_initial = self._new_states(B)
-        names = suffixes(self.num_layers, self.bidirectional)
-        for layer in reversed(range(self.num_layers)):
-            dx = None
-            for direction in range(self._directions):
-                j = layer * self._directions + direction
-                cell = tape.cells[j]
-                half = None if dy is None else self._half(dy, direction)
-                part = self._sequence_like(T, B, cell.sizes[2])
-                into = WeightGradients(*weights_of(gradients, names[j]))
-                passes = (top if layer == self.num_layers - 1 else below)[direction]
-                run_backward_passes(cell, half, self._one(d_final, j), part, self._one(d_initial, j), into, passes)
-                dx = part if dx is None else np.add(dx, part, out=dx)
-            mask = tape.masks[layer]
-            assert dx is not None
-            dy = dx if mask is None else np.multiply(dx, mask, out=dx)
-        assert dy is not None
-        return dy, d_initial
+    def freeze(self) -> None:
+        """Pack the weights once, for all calls until ``thaw``; until then the parameters are read-only.
+
+        Saves each call the time of checking and packing, which is most of a short one. Streams of a frozen layer share
+        its packed weights. Freezing a frozen layer does nothing.
+        """
+        if self._frozen is None:
+            parameters = checked_parameters(self._parameters, self._shapes, self.dtype)
+            self._frozen = Frozen(self._parameters, self._packed(parameters), backend_index())
+
+    def thaw(self) -> None:
+        """Let the parameters be changed again. Thawing a layer that is not frozen does nothing."""
+        if self._frozen is not None:
+            self._frozen.release()
+            self._frozen = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the layer is frozen."""
+        return self._frozen is not None
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Map torch's names to arrays; of a frozen layer, a read-only view of that."""
+        return self._parameters if self._frozen is None else self._frozen.parameters
+
+    @parameters.setter
+    def parameters(self, parameters: dict[str, Array]) -> None:
+        if self._frozen is not None:
+            raise ValueError("parameters: expected a layer that is not frozen; call thaw() first")
+        self._parameters = parameters
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """A `Stream`, which takes one time step at a time and keeps the state, without allocating anything.
+
+        Parameters
+        ----------
+        batch_size : int
+            B, the sequences that advance side by side.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `batch_size` is not an integer of at least 1, or the layer is bidirectional: its second direction starts
+            at the end.
+        """
+        B = _check.integer("batch_size", batch_size, 1)
+        if self.bidirectional:
+            raise ValueError("stream: expected a layer of one direction, got a bidirectional one")
+        widths = [self.input_size] + [self.hidden_size] * (self.num_layers - 1)
+        packed = [one.forward for one in self._packed_now(for_all=True)]
+        return make_stream(self._cell, widths, self.hidden_size, B, self.dtype, packed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, configuration and the generator's state to a ``.npz`` file, replacing it as a whole.
@@ -253,7 +258,7 @@ class _Layers:
         The ending is added to a path without it. The state is that of NumPy's default generator, PCG64; a layer that
         was given another kind is loaded with one of seed 0.
         """
-        parameters = checked_parameters(self.parameters, self._shapes, self.dtype)
+        parameters = checked_parameters(self._parameters, self._shapes, self.dtype)
         state = self._rng.bit_generator.state
         generator = state if state["bit_generator"] == "PCG64" else None
         save_file(path, {"layer": type(self).__name__, **self._configuration(), "generator": generator}, parameters)
@@ -291,129 +296,43 @@ class _Layers:
         T, B = x.shape[:2]
         batches = self._checked_batches(T, B, lengths, resets, unbatched)
         initial = self._checked_states("state", state, B, unbatched)
-        parameters = checked_parameters(self.parameters, self._shapes, self.dtype)
         final = self._new_states(B)
-        tapes: list[CellTape] = []
-        masks: list[Array | None] = [None] * self.num_layers
-        for layer in range(self.num_layers):
-            if training and self.dropout and layer:
-                masks[layer] = self._mask(x.shape)
-                x = x * masks[layer]
-            y = self._sequence_like(T, B, self._directions * self.hidden_size)
-            if batches[0].lengths is not None:
-                y[...] = 0
-            for direction, batch in enumerate(batches):
-                j = layer * self._directions + direction
-                weights = weights_of(parameters, suffixes(self.num_layers, self.bidirectional)[j])
-                y_one, initial_one, final_one = self._half(y, direction), self._one(initial, j), self._one(final, j)
-                tape = run_forward(self._cell, x, weights, initial_one, y_one, final_one, batch, training=training)
-                if tape is not None:
-                    tapes.append(tape)
-            x = y
-        y = self._as_user(x, unbatched)
-        tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, unbatched) if training else None
+        masks = self._masks(T, B) if training else None
+        y, tapes = self._forward_stack(x, self._packed_now(), initial, final, batches, masks)
+        y = self._as_user(y, unbatched)
+        tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, unbatched) if masks is not None else None
         return y, self._public(final, unbatched), tape_of_all
+
+    def _packed_now(self, *, for_all: bool = False) -> list[PackedWeights]:
+        """Weights for a call: the frozen ones, else the parameters as they are, packed if `for_all`."""
+        if self._frozen is not None and self._frozen.backend == backend_index():
+            return self._frozen.packed
+        parameters = checked_parameters(self._parameters, self._shapes, self.dtype)
+        names = suffixes(self.num_layers, self.bidirectional)
+        return self._packed(parameters) if for_all else [PackedWeights(weights_of(parameters, name)) for name in names]
+
+    def _packed(self, parameters: dict[str, Array]) -> list[PackedWeights]:
+        found = []
+        for name in suffixes(self.num_layers, self.bidirectional):
+            weights = weights_of(parameters, name)
+            found.append(PackedWeights(weights, pack_forward(self._cell, weights)))
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles of a frozen layer are thawed."""
+        state = self.__dict__.copy()
+        state["_frozen"] = None
+        return state
+
+    def _masks(self, T: int, B: int) -> list[Array | None]:
+        """Dropout of each layer's input but the first one's."""
+        shape = (T, B, self._directions * self.hidden_size)
+        return [self._mask(shape) if self.dropout and layer else None for layer in range(self.num_layers)]
 
     def _mask(self, shape: tuple[int, ...]) -> Array:
         mask: Array = (self._rng.random(shape) >= self.dropout).astype(self.dtype)
         mask *= self.dtype.type(1 / (1 - self.dropout))
         return mask
-
-    # ---- shapes: inside, sequences are (T, B, n) and states (num_layers*D, B, H) ----
-
-    def _sequence_like(self, T: int, B: int, n: int) -> Array:
-        laid_out: Array = np.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
-        return np.swapaxes(laid_out, 0, 1) if self.batch_first else laid_out
-
-    def _half(self, y: Array, direction: int) -> Array:
-        half: Array = y[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]
-        return half
-
-    def _one(self, states: States, j: int) -> States:
-        return States(*(None if member is None else member[j] for member in states))
-
-    def _as_user(self, sequence: Array, unbatched: bool) -> Array:
-        if unbatched:
-            alone: Array = sequence[:, 0]
-            return alone
-        return np.swapaxes(sequence, 0, 1) if self.batch_first else sequence
-
-    def _new_states(self, B: int) -> States:
-        shape = (self.num_layers * self._directions, B, self.hidden_size)
-        return States(np.empty(shape, self.dtype), np.empty(shape, self.dtype) if self._has_c else None)
-
-    def _public(self, states: States, unbatched: bool) -> State:
-        members = tuple(m[:, 0] if unbatched else m for m in states if m is not None)
-        return members if self._has_c else members[0]
-
-    # ---- checks ----
-
-    def _sequence_letters(self, last: str) -> str:
-        return f"(B, T, {last})" if self.batch_first else f"(T, B, {last})"
-
-    def _checked_input(self, x: Any) -> tuple[Array, bool]:
-        x = _check.array("x", x, self.dtype)
-        if x.ndim == 2:
-            _check.shape("x", x, "(T, input_size)", (None, self.input_size))
-            return x[:, np.newaxis], True
-        _check.shape("x", x, self._sequence_letters("input_size"), (None, None, self.input_size))
-        return (x.transpose(1, 0, 2) if self.batch_first else x), False
-
-    def _checked_batches(self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool) -> list[Batch]:
-        """One for each direction."""
-        if unbatched and lengths is not None:
-            raise ValueError("lengths: expected None for x without a batch axis")
-        lengths = _check.lengths("lengths", lengths, T, B)
-        if unbatched:
-            resets = _check.resets("resets", resets, "(T)", (T,))
-            resets = None if resets is None else resets[:, np.newaxis]
-        elif self.batch_first:
-            resets = _check.resets("resets", resets, "(B, T)", (B, T))
-            resets = None if resets is None else resets.T
-        else:
-            resets = _check.resets("resets", resets, "(T, B)", (T, B))
-        return [Batch(T, B, lengths, resets, reverse) for reverse in (False, True)[: self._directions]]
-
-    def _checked_states(self, name: str, state: State, B: int, unbatched: bool) -> States:
-        if state is None:
-            return States(None)
-        members = _check.pair(name, state) if self._has_c else (state,)
-        count, H = self.num_layers * self._directions, self.hidden_size
-        found: list[Array | None] = []
-        for position, member in enumerate(members):
-            if member is None and self._has_c:
-                found.append(None)
-                continue
-            label = f"{name}[{position}]" if self._has_c else name
-            array = _check.array(label, member, self.dtype)
-            if unbatched:
-                _check.shape(label, array, "(num_layers*D, H)", (count, H))
-                array = array[:, np.newaxis]
-            else:
-                _check.shape(label, array, "(num_layers*D, B, H)", (count, B, H))
-            found.append(array)
-        return States(*found)
-
-    def _checked_gradients(self, tape: Any, dy: Any, dstate: State) -> tuple[Array | None, States]:
-        if not isinstance(tape, LayerTape):
-            raise TypeError(f"tape: expected the tape of a forward call, got {type(tape).__name__}")
-        if tape.owner is not self:
-            raise ValueError("tape: expected a tape of this layer, got one of another")
-        if dy is not None:
-            dy = _check.array("dy", dy, self.dtype)
-            letters = "(T, D*H)" if tape.unbatched else self._sequence_letters("D*H")
-            _check.shape("dy", dy, letters, tape.y_shape)
-            if tape.unbatched:
-                dy = dy[:, np.newaxis]
-            elif self.batch_first:
-                dy = dy.transpose(1, 0, 2)
-        return dy, self._checked_states("dstate", dstate, tape.shape[1], tape.unbatched)
-
-
-def _add_states(total: States, more: States) -> None:
-    for a, b in zip(total, more, strict=True):
-        if a is not None and b is not None:
-            a += b
 
 
 class LSTM(_Layers):

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,21 @@ def checked_parameters(
         _check.shape(name, value, letters, shape)
         checked[name] = np.ascontiguousarray(value)
     return checked
+
+
+class Frozen:
+    """Parameters that are read-only, and their packed weights."""
+
+    def __init__(self, parameters: dict[str, Array], packed: list[Any], backend: int) -> None:
+        self.packed, self.backend = packed, backend
+        self.parameters: Any = MappingProxyType(parameters)
+        self._locked = [array for array in parameters.values() if array.flags.writeable]
+        for array in self._locked:
+            array.flags.writeable = False
+
+    def release(self) -> None:
+        for array in self._locked:
+            array.flags.writeable = True
 
 
 def weights_of(parameters: dict[str, Array], suffix: str) -> Weights:

@@ -1,0 +1,90 @@
+"""What users pass to layers and get from them: checks, and their layouts to and from the one inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _check
+from ._check import Array
+from ._kernel import States
+from .cells import State
+from .schedule import Batch
+from .stack import Stack
+from .tape import LayerTape
+
+
+class LayerArguments(Stack):
+    """Batch-first and unbatched sequences, states as torch has them."""
+
+    def _as_user(self, sequence: Array, unbatched: bool) -> Array:
+        if unbatched:
+            alone: Array = sequence[:, 0]
+            return alone
+        return np.swapaxes(sequence, 0, 1) if self.batch_first else sequence
+
+    def _public(self, states: States, unbatched: bool) -> State:
+        members = tuple(m[:, 0] if unbatched else m for m in states if m is not None)
+        return members if self._has_c else members[0]
+
+    def _sequence_letters(self, last: str) -> str:
+        return f"(B, T, {last})" if self.batch_first else f"(T, B, {last})"
+
+    def _checked_input(self, x: Any) -> tuple[Array, bool]:
+        x = _check.array("x", x, self.dtype)
+        if x.ndim == 2:
+            _check.shape("x", x, "(T, input_size)", (None, self.input_size))
+            return x[:, np.newaxis], True
+        _check.shape("x", x, self._sequence_letters("input_size"), (None, None, self.input_size))
+        return (x.transpose(1, 0, 2) if self.batch_first else x), False
+
+    def _checked_batches(self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool) -> list[Batch]:
+        """One for each direction."""
+        if unbatched and lengths is not None:
+            raise ValueError("lengths: expected None for x without a batch axis")
+        lengths = _check.lengths("lengths", lengths, T, B)
+        if unbatched:
+            resets = _check.resets("resets", resets, "(T)", (T,))
+            resets = None if resets is None else resets[:, np.newaxis]
+        elif self.batch_first:
+            resets = _check.resets("resets", resets, "(B, T)", (B, T))
+            resets = None if resets is None else resets.T
+        else:
+            resets = _check.resets("resets", resets, "(T, B)", (T, B))
+        return [Batch(T, B, lengths, resets, reverse) for reverse in (False, True)[: self._directions]]
+
+    def _checked_states(self, name: str, state: State, B: int, unbatched: bool) -> States:
+        if state is None:
+            return States(None)
+        members = _check.pair(name, state) if self._has_c else (state,)
+        count, H = self.num_layers * self._directions, self.hidden_size
+        found: list[Array | None] = []
+        for position, member in enumerate(members):
+            if member is None and self._has_c:
+                found.append(None)
+                continue
+            label = f"{name}[{position}]" if self._has_c else name
+            array = _check.array(label, member, self.dtype)
+            if unbatched:
+                _check.shape(label, array, "(num_layers*D, H)", (count, H))
+                array = array[:, np.newaxis]
+            else:
+                _check.shape(label, array, "(num_layers*D, B, H)", (count, B, H))
+            found.append(array)
+        return States(*found)
+
+    def _checked_gradients(self, tape: Any, dy: Any, dstate: State) -> tuple[Array | None, States]:
+        if not isinstance(tape, LayerTape):
+            raise TypeError(f"tape: expected the tape of a forward call, got {type(tape).__name__}")
+        if tape.owner is not self:
+            raise ValueError("tape: expected a tape of this layer, got one of another")
+        if dy is not None:
+            dy = _check.array("dy", dy, self.dtype)
+            letters = "(T, D*H)" if tape.unbatched else self._sequence_letters("D*H")
+            _check.shape("dy", dy, letters, tape.y_shape)
+            if tape.unbatched:
+                dy = dy[:, np.newaxis]
+            elif self.batch_first:
+                dy = dy.transpose(1, 0, 2)
+        return dy, self._checked_states("dstate", dstate, tape.shape[1], tape.unbatched)

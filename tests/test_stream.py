@@ -1,0 +1,241 @@
+"""Frozen layers and streams: the bits of plain calls, no allocation, shared weights, threads."""
+
+import copy
+import pickle
+import re
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import fastrnn
+import numpy as np
+import pytest
+from core_call import same_bits
+from fastrnn import config
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import batches, dtypes, input_sizes, seeds, widths
+from test_layers import KINDS, cells, members
+
+
+@st.composite
+def stacks(draw):
+    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
+    options = {"num_layers": draw(st.sampled_from([1, 2, 3])), "bias": draw(st.booleans())}
+    layer = KINDS[cell](draw(input_sizes), draw(widths), dtype=dtype, seed=seed, **options)
+    x = np.random.default_rng(seed).standard_normal((draw(st.sampled_from([1, 2, 5])), draw(batches), layer.input_size))
+    return cell, layer, x.astype(dtype)
+
+
+def a_stream(**options):
+    layer = fastrnn.LSTM(3, 4, num_layers=2, seed=0)
+    return layer, layer.stream(**options), np.ones((5, options.get("batch_size", 1), 3), np.float32)
+
+
+@given(drawn=stacks(), threads=st.sampled_from([1, 2]))
+def test_steps_have_the_bits_of_one_call(backend, drawn, threads):
+    cell, layer, x = drawn
+    y, state = layer(x)
+    fastrnn.set_num_threads(threads)
+    with config.use_all_threads():
+        stream = layer.stream(x.shape[1])
+    for x_t, y_t in zip(x, y, strict=True):
+        assert same_bits(stream(x_t), y_t)
+    for found, expected in zip(members(cell, stream.state), members(cell, state), strict=True):
+        assert same_bits(found, expected)
+
+
+@given(drawn=stacks(), data=st.data())
+def test_reset_zeroes_the_chosen_rows_alone(backend, drawn, data):
+    cell, layer, x = drawn
+    B = x.shape[1]
+    stream = layer.stream(B)
+    stream(x[0])
+    before = [m.copy() for m in members(cell, stream.state)]
+    rows = data.draw(st.lists(st.integers(0, B - 1), unique=True))
+    mask = np.isin(np.arange(B), rows)
+    stream.reset(mask if data.draw(st.booleans()) else rows)
+    for member, old in zip(members(cell, stream.state), before, strict=True):
+        assert same_bits(member[:, ~mask], old[:, ~mask])
+        assert not member[:, mask].any()
+    stream.reset()
+    assert not any(member.any() for member in members(cell, stream.state))
+    assert same_bits(stream(x[0]), layer(x[:1])[0][0])
+
+
+@given(drawn=stacks())
+def test_state_can_be_taken_and_set(backend, drawn):
+    cell, layer, x = drawn
+    stream = layer.stream(x.shape[1])
+    stream(x[0])
+    saved = stream.state
+    first = stream(x[-1]).copy()
+    other = layer.stream(x.shape[1])
+    other.state = saved
+    assert same_bits(other(x[-1]), first)
+    for member in members(cell, saved):
+        member[...] = 7
+    assert not any((member == 7).all() and member.size for member in members(cell, other.state))
+
+
+def test_a_step_allocates_nothing(backend):
+    _, stream, x = a_stream(batch_size=2)
+    y = stream(x[0])
+    where = y.ctypes.data
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            stream(x[0])
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(1000):
+            stream(x[0])
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 64
+    assert peak - before < 512  # the view of x_t that the test itself makes, and the loop's integers; no array data
+    assert stream(x[0]).ctypes.data == where
+    assert not y.flags.writeable
+
+
+def test_streams_of_a_frozen_layer_share_its_packed_weights(backend):
+    layer, _, x = a_stream()
+    layer.freeze()
+    expected = layer(x)[0]
+    tracemalloc.start()
+    try:
+        streams = [layer.stream() for _ in range(20)]
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    weights = sum(array.nbytes for array in layer.parameters.values())
+    assert held < 20 * 16000 + weights  # states and scratch of 20 streams, but not 20 packed copies
+    for t in range(len(x)):
+        for stream in streams:
+            assert same_bits(stream(x[t]), expected[t])
+
+
+def test_a_stream_keeps_the_parameters_it_was_made_with(backend):
+    layer, stream, x = a_stream()
+    expected = layer(x)[0]
+    for array in layer.parameters.values():
+        array *= 2
+    assert same_bits(stream(x[0]), expected[0])
+
+
+def test_streams_run_side_by_side_and_one_stream_takes_turns(backend):
+    layer = fastrnn.GRU(16, 48, seed=0)
+    layer.freeze()
+    x = np.random.default_rng(0).standard_normal((200, 1, 16)).astype(np.float32)
+    y, _ = layer(x)
+    streams = [layer.stream() for _ in range(4)]
+
+    def feed(stream):
+        return np.stack([stream(x_t).copy() for x_t in x])
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(feed, streams):
+            assert same_bits(found, y)
+    shared, same = layer.stream(), np.tile(x[:1], (50, 1, 1))
+    threads = [threading.Thread(target=lambda: [shared(x_t) for x_t in same]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same_bits(shared.state, layer(np.tile(x[:1], (200, 1, 1)))[1])
+
+
+@given(drawn=stacks())
+def test_freezing_changes_no_bit_of_inference_and_training(backend, drawn):
+    _, layer, x = drawn
+    y, _, tape = layer.forward(x)
+    g = layer.backward(tape, y)
+    layer.freeze()
+    assert layer.frozen
+    layer.freeze()
+    assert same_bits(layer(x)[0], y)
+    y_frozen, _, tape = layer.forward(x)
+    assert same_bits(y_frozen, y)
+    for name, gradient in layer.backward(tape, y).parameters.items():
+        assert same_bits(gradient, g.parameters[name]), name
+
+
+def test_parameters_of_a_frozen_layer_are_read_only_until_it_is_thawed(backend):
+    layer, _, x = a_stream()
+    layer.parameters["bias_ih_l0"].flags.writeable = False
+    before, parameters = layer(x)[0], layer.parameters
+    layer.freeze()
+    with pytest.raises(ValueError, match="read-only"):
+        layer.parameters["weight_hh_l0"] *= 2
+    with pytest.raises(TypeError):
+        layer.parameters["weight_hh_l0"] = layer.parameters["weight_hh_l0"] * 2
+    with pytest.raises(ValueError, match="parameters: expected a layer that is not frozen"):
+        layer.parameters = dict(layer.parameters)
+    assert same_bits(layer(x)[0], before)
+    layer.thaw()
+    layer.thaw()
+    assert not layer.frozen
+    assert layer.parameters is parameters
+    assert not layer.parameters["bias_ih_l0"].flags.writeable
+    layer.parameters["weight_hh_l0"] *= 2
+    assert not same_bits(layer(x)[0], before)
+
+
+def test_a_frozen_layer_follows_a_change_of_backend():
+    layer, _, x = a_stream()
+    layer.freeze()
+    y = layer(x)[0]
+    with config.use_backend("generic"):
+        assert np.allclose(layer(x)[0], y, atol=1e-6)
+        layer.stream()(x[0])
+    assert same_bits(layer(x)[0], y)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_of_a_frozen_layer_are_thawed(duplicate, backend):
+    layer, _, x = a_stream()
+    layer.freeze()
+    other = duplicate(layer)
+    assert not other.frozen
+    assert same_bits(other(x)[0], layer(x)[0])
+
+
+def test_saved_from_frozen(tmp_path):
+    layer, _, x = a_stream()
+    layer.freeze()
+    layer.save(tmp_path / "frozen")
+    assert same_bits(fastrnn.LSTM.load(tmp_path / "frozen")(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda layer, s: s(None), TypeError, "x: expected a NumPy array, got NoneType"),
+        (lambda layer, s: s([1.0]), TypeError, "x: expected a NumPy array, got list"),
+        (lambda layer, s: s(np.ones((1, 3))), TypeError, "x: unexpected dtype float64"),
+        (lambda layer, s: s(np.ones(3, np.float32)), ValueError, "x: expected shape (1, 3), got (3,)"),
+        (lambda layer, s: s(np.ones((2, 3), np.float32)), ValueError, "x: expected shape (1, 3), got (2, 3)"),
+        (lambda layer, s: s(np.ones((1, 6), np.float32)[:, ::2]), ValueError, "x: the last axis must be contiguous"),
+        (lambda layer, s: s.reset(1), IndexError, "rows: expected rows of a batch of 1, got 1"),
+        (lambda layer, s: s.reset([0.5]), TypeError, "rows: expected integers or booleans"),
+        (lambda layer, s: s.reset([True, False]), ValueError, "rows: expected shape (B,) = (1,), got (2,)"),
+        (lambda layer, s: setattr(s, "state", np.zeros(3)), TypeError, "state: expected a pair"),
+        (lambda layer, s: setattr(s, "state", s.state[:1]), ValueError, "state: expected a pair"),
+        (lambda layer, s: setattr(s, "state", (s.state[0], np.zeros((2, 1, 3), np.float32))), ValueError,
+         "state[1]: expected shape (num_layers, B, H) = (2, 1, 4), got (2, 1, 3)"),
+        (lambda layer, s: layer.stream(0), ValueError, "batch_size: expected an integer of at least 1, got 0"),
+        (lambda layer, s: layer.stream(1.5), TypeError, "batch_size: expected an integer"),
+        (lambda layer, s: fastrnn.GRU(2, 3, bidirectional=True).stream(), ValueError, "stream: expected a layer of"),
+        (lambda layer, s: fastrnn.Stream(), TypeError, "Stream: expected to be made by layer.stream"),
+        (lambda layer, s: pickle.dumps(s), TypeError, "Stream: it belongs to its process"),
+    ],
+)  # fmt: skip
+def test_wrong_calls_are_refused_and_change_nothing(call, error, message):
+    layer, stream, x = a_stream()
+    stream(x[0])
+    before = stream.state
+    with pytest.raises(error, match=re.escape(message)):
+        call(layer, stream)
+    for found, expected in zip(stream.state, before, strict=True):
+        assert same_bits(found, expected)
