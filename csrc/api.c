@@ -27,7 +27,7 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     case FASTRNN_BAD_SIZE:
         return "T, B, I, H: expected sizes of at least 0, and at least 1 thread";
     case FASTRNN_BAD_SCHEDULE:
-        return "schedule: active must not grow, and rows, first and last must lie in range";
+        return "schedule: active must not grow, and row, first, last and loss must lie in range";
     case FASTRNN_NULL_POINTER:
         return "a required array is missing";
     case FASTRNN_TOO_LARGE:

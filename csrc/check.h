@@ -12,11 +12,12 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
     if (!s) {
         return FASTRNN_OK;
     }
-    if (s->steps < 0 || (s->steps > 0 && (!s->active || !s->row || !s->first || !s->last))) {
+    if (s->steps < 0 || s->states < 0 || s->states > INT64_MAX / 2 ||
+        (s->steps > 0 && (!s->active || !s->row || !s->first || !s->last))) {
         return FASTRNN_BAD_SCHEDULE;
     }
     int64_t cells_of_grid, rows = 0;
-    if (__builtin_mul_overflow(p->T, p->B, &cells_of_grid)) {
+    if (__builtin_mul_overflow(p->T, p->B, &cells_of_grid) || cells_of_grid > INT64_MAX / 2) {
         return FASTRNN_TOO_LARGE;
     }
     for (int64_t step = 0; step < s->steps; step++) {
@@ -32,9 +33,8 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
         }
     }
     for (int64_t i = 0; s->steps > 0 && i < s->active[0]; i++) {
-        const int64_t most = p->B > INT64_MAX - cells_of_grid ? INT64_MAX : p->B + cells_of_grid;
-        if (s->first[i] < -1 || s->first[i] >= most || s->last[i] < -1 || s->last[i] >= p->B ||
-            (s->loss && s->loss[i] < 0)) {
+        if (s->first[i] < -1 || s->first[i] >= s->states + cells_of_grid || s->last[i] < -1 ||
+            s->last[i] >= s->states || (s->loss && s->loss[i] < 0)) {
             return FASTRNN_BAD_SCHEDULE;
         }
     }
@@ -44,7 +44,7 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
 /* Forward has no states to start from but those of h0. */
 static enum fastrnn_status check_starts(const struct fastrnn_problem *const p) {
     for (int64_t i = 0; p->schedule && i < schedule_sequences(p); i++) {
-        if (p->schedule->first[i] >= p->B) {
+        if (p->schedule->first[i] >= p->schedule->states) {
             return FASTRNN_BAD_SCHEDULE;
         }
     }

@@ -23,7 +23,7 @@ enum fastrnn_status {
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
     FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it */
     FASTRNN_BAD_SIZE,     /* a negative size or thread count, or team is not a fastrnn_team */
-    FASTRNN_BAD_SCHEDULE, /* active grows, or a row, first or last entry is out of range */
+    FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or loss is out of range */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
 };
@@ -45,8 +45,9 @@ struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
     const int64_t *row;    /* [sum of active], each in 0 … T*B - 1 */
-    const int64_t *first;  /* [active[0]]: what the sequence starts from. In 0 … B - 1: this row of h0 (and c0);
-                              -1: the zero state; B + r, in backward alone: the state after row r of y, a constant */
+    int64_t states;        /* rows of h0, c0, h_n and c_n and of their gradients; B in a dense schedule */
+    const int64_t *first;  /* [active[0]]: what the sequence starts from. Below states: this row of h0 (and c0); -1: the
+                              zero state; states + r, in backward alone: the state after row r of y, a constant */
     const int64_t *last;   /* [active[0]]: row of h_n that the sequence's last state goes to; -1: nowhere */
     const int64_t *loss;   /* [active[0]]: the first of the sequence's steps whose dy counts; null: 0 for all */
 };
@@ -98,7 +99,8 @@ struct fastrnn_const_view {
     ptrdiff_t stride_t, stride_b;
 };
 
-/* Outputs must not overlap each other or any input, except that h_n may be h0 and c_n may be c0. States are (B, H); c0
+/* Outputs must not overlap each other or any input, except that h_n may be h0 and c_n may be c0 where every sequence
+ * ends in the row that it starts from, as in a dense schedule. States are (B, H), or (states, H) with a schedule; c0
  * and c_n belong to the LSTM alone. Rows of y and dx that the schedule does not visit, of h_n and c_n that no `last`
  * names, and of dh0 and dc0 that no `first` names are left alone. */
 struct fastrnn_forward_args {
@@ -106,6 +108,7 @@ struct fastrnn_forward_args {
     struct fastrnn_const_view x;      /* (T, B, I) */
     struct fastrnn_const_view h0, c0; /* data null: zero */
     struct fastrnn_view y;            /* (T, B, H) */
+    struct fastrnn_view c;            /* (T, B, H), of cells with c: c after every step; data null: not wanted */
     struct fastrnn_view h_n, c_n;     /* data null: not wanted */
     void *reserve;                    /* null: inference; else filled for fastrnn_backward */
     void *scratch;

@@ -40,10 +40,11 @@ static inline struct schedule_origin schedule_origin(const struct fastrnn_proble
     if (first < 0) {
         return (struct schedule_origin){.kind = ORIGIN_ZERO};
     }
-    if (first < p->B) {
+    const int64_t states = p->schedule ? p->schedule->states : p->B;
+    if (first < states) {
         return (struct schedule_origin){ORIGIN_STATE, {0, first}};
     }
-    return (struct schedule_origin){ORIGIN_ROW, {(first - p->B) / p->B, (first - p->B) % p->B}};
+    return (struct schedule_origin){ORIGIN_ROW, {(first - states) / p->B, (first - states) % p->B}};
 }
 
 /* The row of h0 that sequence i starts from, the one of h_n that it ends in; -1: none. */

@@ -33,6 +33,7 @@ PYTHON_LAYERS = [
     {"arguments"},
     {"stack", "stream"},
     {"cells", "weights"},
+    {"checkpoint"},
     {"_kernel"},
     {"tape", "config"},
     {"schedule"},

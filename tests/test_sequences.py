@@ -105,13 +105,13 @@ def test_resets_have_the_bits_of_separate_sequences(backend, drawn, threads):
                 assert same_bits(found["h0"][:, b : b + 1], expected)
 
 
-@given(drawn=ragged_stacks(num_layers=1, bidirectional=True))
-def test_reverse_direction_is_the_forward_one_over_the_turned_sequence(backend, drawn):
-    """A reset at t stands between t - 1 and t, whichever way the sequence runs."""
+@given(drawn=ragged_stacks(num_layers=1, bidirectional=True), k=st.sampled_from([None, 1, 2, (1, 3), (3, 4)]))
+def test_reverse_direction_is_the_forward_one_over_the_turned_sequence(backend, drawn, k):
+    """A reset at t stands between t - 1 and t whichever way the sequence runs; windows count from where it starts."""
     cell, layer, a, lengths, resets = drawn
     T, B = a["x"].shape[:2]
     H = layer.hidden_size
-    found = train(cell, layer, a, lengths=lengths, resets=resets)
+    found = train(cell, layer, a, k, lengths=lengths, resets=resets)
     one = KINDS[cell](layer.input_size, H, dtype=layer.dtype)
     one.parameters = {name: layer.parameters[f"{name}_reverse"] for name in one.parameters}
     for b, n in enumerate(lengths if lengths is not None else [T] * B):
@@ -123,7 +123,13 @@ def test_reverse_direction_is_the_forward_one_over_the_turned_sequence(backend, 
         between = None
         if resets is not None and n > 0:
             between = np.concatenate([[False], resets[1:n, b][::-1]])[:, None]
-        alone = train(cell, one, turned, resets=between)
+        alone = train(cell, one, turned, k, resets=between)
+        ahead = one_sequence(a, b, n)
+        ahead["dy"] = np.concatenate([ahead["dy"][:, :, :H], np.zeros_like(ahead["dy"][:, :, H:])], axis=2)
+        ahead |= {name: np.concatenate([ahead[name][:1], 0 * ahead[name][1:]]) for name in ("dh", "dc")}
+        resets_of_b = None if resets is None else resets[:n, b : b + 1]
+        dx = alone["x"][::-1] + train(cell, layer, ahead, k, resets=resets_of_b)["x"]
+        assert_close({"x": found["x"][:n, b : b + 1]}, {"x": dx}, layer, T, B, ["x"])
         assert same_bits(found["y"][:n, b : b + 1, H:], np.ascontiguousarray(alone["y"][::-1]))
         assert same_bits(found["h_n"][1:, b : b + 1], alone["h_n"])
         assert same_bits(found["h0"][1:, b : b + 1], alone["h0"])

@@ -139,6 +139,7 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
                 .state_row = pass.layout.state_row,
                 .place = pass.place + row,
                 .y = args->y,
+                .c_rows = args->c,
                 .reserve = args->reserve ? aligned(args->reserve) : NULL,
             };
             step_forward(&job, shape->gates, (struct team_range){0, active}, pass.blocks);

@@ -29,8 +29,8 @@ struct step_forward_job {
     real *h, *c;
     ptrdiff_t gates_row, state_row;
     const struct layout_place *place;
-    struct fastrnn_view y;
-    real *reserve; /* or null */
+    struct fastrnn_view y, c_rows; /* c_rows.data null: not wanted */
+    real *reserve;                 /* or null */
 };
 
 /* The cell on the finished accumulators of one row and one block. */
@@ -58,6 +58,10 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
              lanes_of_block(block, p->H));
     if (cell->saved_c != NO_GATE) {
         vstore(p->c + state, out.c);
+        if (p->c_rows.data) {
+            vstore_n((real *)p->c_rows.data + place.t * p->c_rows.stride_t + place.b * p->c_rows.stride_b + u, out.c,
+                     lanes_of_block(block, p->H));
+        }
     }
     if (cell->saved && p->reserve) {
         real *const saved = p->reserve + ((place.t * p->B + place.b) * p->NB + block) * cell->saved * VL;

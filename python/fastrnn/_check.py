@@ -133,6 +133,19 @@ def truncation(name: str, value: Any) -> tuple[int, int] | None:
     return k1, k2
 
 
+def checkpoint(name: str, value: Any, budget: Any) -> int | tuple[int] | None:
+    """None, n, or the budget of "auto" in a tuple."""
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f"{name}: expected None, an integer or 'auto', got {value!r}")
+        if budget is None:
+            raise TypeError("budget: expected the bytes that checkpoint='auto' may take, got None")
+        return (integer("budget", budget, 0),)
+    if budget is not None:
+        raise ValueError("budget: expected None without checkpoint='auto'")
+    return None if value is None else integer(name, value, 1)
+
+
 def names(name: str, value: Any, known: list[str]) -> list[str]:
     """A collection of names out of `known`."""
     try:

@@ -33,6 +33,7 @@ cdef extern from "fastrnn.h" nogil:
         int64_t steps
         const int64_t *active
         const int64_t *row
+        int64_t states
         const int64_t *first
         const int64_t *last
         const int64_t *loss
@@ -72,7 +73,7 @@ cdef extern from "fastrnn.h" nogil:
     ctypedef struct fastrnn_forward_args_t "struct fastrnn_forward_args":
         const void *packed
         fastrnn_const_view_t x, h0, c0
-        fastrnn_view_t y, h_n, c_n
+        fastrnn_view_t y, c, h_n, c_n
         void *reserve
         void *scratch
 

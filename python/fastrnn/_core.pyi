@@ -30,6 +30,7 @@ class Problem:
         H: int,
         schedule: Sequence[NDArray[np.int64]] | None = None,
         all_threads: bool = False,
+        states: int | None = None,
     ) -> None: ...
     @property
     def states(self) -> int: ...
@@ -80,6 +81,7 @@ def forward(
     c_n: _Maybe,
     reserve: NDArray[np.uint8] | None,
     scratch: NDArray[np.uint8],
+    c: _Maybe = None,
 ) -> None: ...
 def backward(
     problem: Problem,

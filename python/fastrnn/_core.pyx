@@ -180,7 +180,7 @@ cdef class Problem:
     cdef tuple x_shape, y_shape, state_shape, w_ih_shape, w_hh_shape, b_shape
 
     def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
-                  schedule=None, bint all_threads=False):
+                  schedule=None, bint all_threads=False, states=None):
         if cell not in _CELL_INDEX:
             raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
         self.type_number = _type_number(dtype)
@@ -192,12 +192,15 @@ cdef class Problem:
         self.gates = fastrnn_cell_gates(self.c.cell)
         self.has_c = fastrnn_cell_states(self.c.cell) == 2
         self.c.schedule = NULL
+        if states is not None and schedule is None:
+            raise ValueError("states: expected None without a schedule")
+        self.schedule_c.states = B if states is None else states
         if schedule is not None:
             self._set_schedule(schedule)
         cdef int status = fastrnn_query(&self.c, &self.sizes)
         if status != FASTRNN_OK:
             _raise(status)
-        self.x_shape, self.y_shape, self.state_shape = (T, B, I), (T, B, H), (B, H)
+        self.x_shape, self.y_shape, self.state_shape = (T, B, I), (T, B, H), (self.schedule_c.states, H)
         self.w_ih_shape, self.w_hh_shape = (self.gates * H, I), (self.gates * H, H)
         self.b_shape = (self.gates * H,)
 
@@ -279,18 +282,19 @@ def pack_backward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
     _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, True)
 
 
-def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch):
-    """fastrnn_forward; None stands for a null pointer. Inference where reserve is None."""
+def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch, c=None):
+    """fastrnn_forward; None stands for a null pointer. Inference where reserve is None; c (T, B, H) after every step."""
     cdef Problem p = problem
     cdef fastrnn_forward_args_t a
     cdef int status, t = p.type_number
-    if not p.has_c and (c0 is not None or c_n is not None):
-        raise ValueError("c0, c_n: this cell has no c")
+    if not p.has_c and (c0 is not None or c_n is not None or c is not None):
+        raise ValueError("c0, c_n, c: this cell has no c")
     a.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
     a.x = _const_view(x, "x", t, p.x_shape)
     a.h0 = _const_view(h0, "h0", t, p.state_shape)
     a.c0 = _const_view(c0, "c0", t, p.state_shape)
     a.y = _view(y, "y", t, p.y_shape, True)
+    a.c = _view(c, "c", t, p.y_shape, True)
     a.h_n = _view(h_n, "h_n", t, p.state_shape, True)
     a.c_n = _view(c_n, "c_n", t, p.state_shape, True)
     a.reserve = _memory(reserve, "reserve", p.sizes.reserve, True)

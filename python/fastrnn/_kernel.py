@@ -54,24 +54,42 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def _in_order(sequence: Array, batch: Batch) -> Array:
+def in_order(sequence: Array, batch: Batch) -> Array:
+    """The sequence as the core reads it: a dense reverse direction runs over a view that is turned around."""
     return sequence[::-1] if batch.flipped else sequence
 
 
-def _problems(cell: str, x: Array, H: int, parts: list[Part] | None) -> list[_core.Problem]:
-    T, B, I = x.shape
-    schedules: list[Part] | list[None] = [None] if parts is None else parts
+def scratch_of(size: int) -> NDArray[np.uint8]:
+    """Scratch of the calling thread, of at least this many bytes."""
+    return _scratch.at_least(size)
+
+
+def make_problem(cell: str, x: Array, H: int, part: Part | None, states: int | None = None) -> _core.Problem:
+    """A call over x (T, B, I) with the backend and the threads in use; `part` None: dense."""
     chosen = backend_index(), get_num_threads()
-    return [_core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, takes_all_threads()) for part in schedules]
+    T, B, I = x.shape
+    return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, takes_all_threads(), states)
 
 
 def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
     """The weights as forward streams them, for the backend in use."""
-    dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
-    problem = _core.Problem(cell, dtype, backend_index(), 1, 0, 0, I, H)
+    problem = _packing(cell, weights)
     packed = np.empty(problem.packed_forward, np.uint8)
     _core.pack_forward(problem, *weights, packed)
     return packed
+
+
+def pack_backward(cell: str, weights: Weights) -> NDArray[np.uint8]:
+    """The weights as backward streams them, for the backend in use."""
+    problem = _packing(cell, weights)
+    packed = np.empty(problem.packed_backward, np.uint8)
+    _core.pack_backward(problem, *weights, packed)
+    return packed
+
+
+def _packing(cell: str, weights: Weights) -> _core.Problem:
+    dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
+    return _core.Problem(cell, dtype, backend_index(), 1, 0, 0, I, H)
 
 
 def pass_empty_through(batch: Batch, states: States, to: States) -> None:
@@ -101,19 +119,18 @@ def run_forward(
     `packed` is what `pack_forward` made of the weights, or None.
     """
     H = weights.w_hh.shape[1]
-    x, y = _in_order(x, batch), _in_order(y, batch)
-    (whole,) = _problems(cell, x, H, None)
+    x, y = in_order(x, batch), in_order(y, batch)
+    whole = make_problem(cell, x, H, None)
     packed = pack_forward(cell, weights) if packed is None else packed
     reserve = np.empty(whole.reserve, np.uint8) if training and whole.reserve else None
     pass_empty_through(batch, initial, final)
-    for problem in [whole] if batch.dense else _problems(cell, x, H, batch.forward_parts):
+    for problem in [whole] if batch.dense else [make_problem(cell, x, H, part) for part in batch.forward_parts]:
         scratch = _scratch.at_least(problem.scratch_forward)
         _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
     if not training:
         return None
-    packed_backward = np.empty(whole.packed_backward, np.uint8)
-    _core.pack_backward(whole, *weights, packed_backward)
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
+    packed_backward = pack_backward(cell, weights)
     return CellTape(cell, whole, packed_backward, x, *initial, y, reserve, (*x.shape, H), x.dtype, has_bias, batch)
 
 
@@ -130,13 +147,14 @@ def run_backward(
 
     What passes through sequences of no steps is the caller's to add (`pass_empty_through`): it is no pass's own.
     """
-    dy = None if dy is None else _in_order(dy, tape.batch)
-    dx = None if dx is None else _in_order(dx, tape.batch)
+    dy = None if dy is None else in_order(dy, tape.batch)
+    dx = None if dx is None else in_order(dx, tape.batch)
     if parts is not None:
         for array in (dx, *d_initial):
             if array is not None:
                 array[...] = 0
-    for problem in [tape.problem] if parts is None else _problems(tape.cell, tape.x, tape.sizes[3], parts):
+    H = tape.sizes[3]
+    for problem in [tape.problem] if parts is None else [make_problem(tape.cell, tape.x, H, part) for part in parts]:
         _core.backward(
             problem,
             tape.packed,

@@ -19,6 +19,7 @@ from ._kernel import (
     run_backward_passes,
     run_forward,
 )
+from .checkpoint import CheckpointTape, run_backward_checkpointed, run_forward_checkpointed
 from .schedule import Batch
 from .tape import CellTape
 
@@ -149,19 +150,23 @@ class Cell:
         lengths: Any = None,
         resets: Any = None,
         reverse: bool = False,
-    ) -> tuple[Array, State, CellTape]:
+        checkpoint: int | None = None,
+    ) -> tuple[Array, State, CellTape | CheckpointTape]:
         """Training: as the call, and a tape for ``backward``.
 
         The tape refers to x, state and y, which must not change before ``backward``; y is read-only for that reason.
+        With ``checkpoint=n`` it keeps the states of every n-th step alone, and ``backward`` computes the rest again.
         """
-        y, final, tape = self._run(x, (w_ih, w_hh, b_ih, b_hh), state, (lengths, resets, reverse), training=True)
+        y, final, tape = self._run(
+            x, (w_ih, w_hh, b_ih, b_hh), state, (lengths, resets, reverse), training=True, checkpoint=checkpoint
+        )
         assert tape is not None
         y.flags.writeable = False
         return y, final, tape
 
     def backward(
         self,
-        tape: CellTape,
+        tape: CellTape | CheckpointTape,
         dy: Array | None = None,
         dstate: State = None,
         *,
@@ -205,17 +210,30 @@ class Cell:
             dy = _check.array("dy", dy, tape.dtype)
             _check.shape("dy", dy, "(T, B, H)", (T, B, H))
         d_final = self._states("dstate", dstate, tape.dtype, B, H)
-        passes = backward_passes(tape.batch, _check.truncation("truncation", truncation))
+        window = _check.truncation("truncation", truncation)
+        if window is not None and isinstance(tape, CheckpointTape):
+            raise ValueError("truncation: expected None for a tape with checkpoints")
+        passes = backward_passes(tape.batch, window)
         gradients = self._gradient_arrays(tape, wanted, into)
         dx = np.empty((T, B, I), tape.dtype) if "x" in wanted else None
         d_initial = self._new_states(tape.dtype, B, H) if "state" in wanted else States(None)
-        run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes)
+        if isinstance(tape, CheckpointTape):
+            run_backward_checkpointed(tape, dy, d_final, dx, d_initial, gradients)
+        else:
+            run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes)
         pass_empty_through(tape.batch, d_final, d_initial)
         return CellGradients(dx, self._public(d_initial), *gradients)
 
     def _run(
-        self, x: Any, weights: tuple[Any, ...], state: State, order: tuple[Any, ...], *, training: bool
-    ) -> tuple[Array, State, CellTape | None]:
+        self,
+        x: Any,
+        weights: tuple[Any, ...],
+        state: State,
+        order: tuple[Any, ...],
+        *,
+        training: bool,
+        checkpoint: Any = None,
+    ) -> tuple[Array, State, CellTape | CheckpointTape | None]:
         w_ih, w_hh, b_ih, b_hh = weights
         lengths, resets, reverse = order
         reverse = _check.boolean("reverse", reverse)
@@ -232,7 +250,12 @@ class Cell:
         batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
         y = (np.empty if lengths is None else np.zeros)((T, B, H), dtype)
         final = self._new_states(dtype, B, H)
-        tape = run_forward(self.name, x, checked, None, y, initial, final, batch, training=training)
+        whole = self.name, x, checked, None, y, initial, final, batch
+        tape: CellTape | CheckpointTape | None
+        if checkpoint is None:
+            tape = run_forward(*whole, training=training)
+        else:
+            tape = run_forward_checkpointed(*whole, _check.integer("checkpoint", checkpoint, 1))
         return y, self._public(final), tape
 
     def _states(self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int) -> States:
@@ -257,13 +280,13 @@ class Cell:
         return tuple(states) if self.has_c else states.h
 
     def _check_tape(self, tape: Any) -> None:
-        if not isinstance(tape, CellTape):
+        if not isinstance(tape, CellTape | CheckpointTape):
             raise TypeError(f"tape: expected a CellTape, got {type(tape).__name__}")
         if tape.cell != self.name:
             raise ValueError(f"tape: expected one of {self.name}, got one of {tape.cell}")
 
     def _gradient_arrays(
-        self, tape: CellTape, wanted: Collection[str], into: WeightGradients | None
+        self, tape: CellTape | CheckpointTape, wanted: Collection[str], into: WeightGradients | None
     ) -> WeightGradients:
         _, _, I, H = tape.sizes
         rows = self.gates * H

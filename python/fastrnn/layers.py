@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,11 +10,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _check
+from . import _check, _core
 from ._check import Array
 from ._kernel import pack_forward
 from .arguments import LayerArguments
 from .cells import CELLS, State
+from .checkpoint import CheckpointTape
 from .config import backend_index
 from .stack import PackedWeights
 from .stream import Stream, make_stream
@@ -152,14 +154,34 @@ class _Layers(LayerArguments):
         return y, final
 
     def forward(
-        self, x: Array, state: State = None, *, lengths: Any = None, resets: Any = None
+        self,
+        x: Array,
+        state: State = None,
+        *,
+        lengths: Any = None,
+        resets: Any = None,
+        checkpoint: Any = None,
+        budget: Any = None,
     ) -> tuple[Array, State, LayerTape]:
         """Training: as the call for inference, with dropout, and a tape for ``backward``.
+
+        Parameters
+        ----------
+        x, state, lengths, resets
+            As for inference.
+        checkpoint : int or "auto", optional
+            Keep only the states before every n-th step, and compute the rest again in ``backward``, with the same bits:
+            memory for time (Chen et al. 2016). 1 keeps the states of all steps but no gates, and computes those again
+            in large products. "auto" keeps everything if it fits ``budget``, else the states of all steps if they do,
+            else n = sqrt(T). Not together with truncation.
+        budget : int, optional
+            For "auto": bytes that the tape may take, beyond x and y.
 
         The tape refers to x, state and y: none of them may change before ``backward``, and y is read-only for that
         reason (copy it to change it). Parameters may change; the tape keeps them as they were.
         """
-        y, final, tape = self._run(x, state, lengths, resets, training=True)
+        n = _check.checkpoint("checkpoint", checkpoint, budget)
+        y, final, tape = self._run(x, state, lengths, resets, training=True, checkpoint=n)
         assert tape is not None
         y.flags.writeable = False
         return y, final, tape
@@ -196,6 +218,8 @@ class _Layers(LayerArguments):
         """
         dy, d_final = self._checked_gradients(tape, dy, dstate)
         window = _check.truncation("truncation", truncation)
+        if window is not None and any(isinstance(cell, CheckpointTape) for cell in tape.cells):
+            raise ValueError("truncation: expected None for a tape with checkpoints")
         dx, d_initial, gradients = self._backward_stack(tape, dy, d_final, window)
         return Gradients(self._as_user(dx, tape.unbatched), self._public(d_initial, tape.unbatched), gradients)
 
@@ -290,7 +314,7 @@ class _Layers(LayerArguments):
     # ---- one pass ----
 
     def _run(
-        self, x: Any, state: State, lengths: Any, resets: Any, *, training: bool
+        self, x: Any, state: State, lengths: Any, resets: Any, *, training: bool, checkpoint: Any = None
     ) -> tuple[Array, State, LayerTape | None]:
         x, unbatched = self._checked_input(x)
         T, B = x.shape[:2]
@@ -298,7 +322,8 @@ class _Layers(LayerArguments):
         initial = self._checked_states("state", state, B, unbatched)
         final = self._new_states(B)
         masks = self._masks(T, B) if training else None
-        y, tapes = self._forward_stack(x, self._packed_now(), initial, final, batches, masks)
+        n = self._chosen_checkpoint(T, B, checkpoint)
+        y, tapes = self._forward_stack(x, self._packed_now(), initial, final, batches, masks, n)
         y = self._as_user(y, unbatched)
         tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, unbatched) if masks is not None else None
         return y, self._public(final, unbatched), tape_of_all
@@ -323,6 +348,17 @@ class _Layers(LayerArguments):
         state = self.__dict__.copy()
         state["_frozen"] = None
         return state
+
+    def _chosen_checkpoint(self, T: int, B: int, checkpoint: int | tuple[int] | None) -> int | None:
+        """The steps between checkpoints; of a budget (in a tuple), the first way that fits it."""
+        if not isinstance(checkpoint, tuple):
+            return checkpoint
+        H, count, size = self.hidden_size, self.num_layers * self._directions, self.dtype.itemsize
+        problem = _core.Problem(self._cell, self.dtype, backend_index(), 1, T, B, 0, H)
+        if count * problem.reserve <= checkpoint[0]:
+            return None
+        states = count * T * B * H * size if self._has_c else 0
+        return 1 if states <= checkpoint[0] else math.isqrt(max(T - 1, 0)) + 1
 
     def _masks(self, T: int, B: int) -> list[Array | None]:
         """Dropout of each layer's input but the first one's."""

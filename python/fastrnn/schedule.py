@@ -77,6 +77,15 @@ class Batch:
         """Schedules that together visit every valid row once."""
         return self._parts(self._segments)
 
+    @cached_property
+    def whole_parts(self) -> list[Part]:
+        """The same with all sequences of a dense batch in one part, as the core's implicit schedule has them."""
+        if not self.dense:
+            return self.forward_parts
+        b = np.arange(self.B if self.T else 0)
+        row = np.arange(self.T * self.B)
+        return [Part(np.full(self.T, self.B), row, b, b, np.zeros_like(b))] if self.T * self.B else []
+
     def backward_passes(self, k1: int, k2: int) -> list[list[Part]]:
         """Truncated backward: loss windows of k1 steps, each reaching back k2 steps from its end.
 

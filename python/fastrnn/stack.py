@@ -21,6 +21,7 @@ from ._kernel import (
     run_backward_passes,
     run_forward,
 )
+from .checkpoint import CheckpointTape, run_backward_checkpointed, run_forward_checkpointed
 from .schedule import Batch, Part
 from .tape import CellTape, LayerTape
 from .weights import suffixes, weights_of
@@ -62,10 +63,11 @@ class Stack:
         final: States,
         batches: list[Batch],
         masks: list[Array | None] | None,
-    ) -> tuple[Array, list[CellTape]]:
+        checkpoint: int | None,
+    ) -> tuple[Array, list[CellTape | CheckpointTape]]:
         """Up the stack: y of the last layer, and the tapes when training (masks, one for each layer's input)."""
         T, B = x.shape[:2]
-        tapes: list[CellTape] = []
+        tapes: list[CellTape | CheckpointTape] = []
         for layer in range(self.num_layers):
             mask = None if masks is None else masks[layer]
             x = x if mask is None else x * mask
@@ -74,16 +76,12 @@ class Stack:
                 y[...] = 0
             for direction, batch in enumerate(batches):
                 j = layer * self._directions + direction
-                tape = run_forward(
-                    self._cell,
-                    x,
-                    *packed[j],
-                    self._half(y, direction),
-                    self._one(initial, j),
-                    self._one(final, j),
-                    batch,
-                    training=masks is not None,
-                )
+                whole = self._cell, x, *packed[j], self._half(y, direction), self._one(initial, j), self._one(final, j)
+                tape: CellTape | CheckpointTape | None
+                if masks is not None and checkpoint is not None:
+                    tape = run_forward_checkpointed(*whole, batch, checkpoint)
+                else:
+                    tape = run_forward(*whole, batch, training=masks is not None)
                 if tape is not None:
                     tapes.append(tape)
             x = y
@@ -130,7 +128,11 @@ class Stack:
                 part = self._sequence_like(T, B, cell.sizes[2])
                 into = WeightGradients(*weights_of(gradients, names[j]))
                 passes = (top if layer == self.num_layers - 1 else below)[direction]
-                run_backward_passes(cell, half, self._one(d_final, j), part, self._one(d_initial, j), into, passes)
+                around = half, self._one(d_final, j), part, self._one(d_initial, j), into
+                if isinstance(cell, CheckpointTape):
+                    run_backward_checkpointed(cell, *around)
+                else:
+                    run_backward_passes(cell, *around, passes)
                 dx = part if dx is None else np.add(dx, part, out=dx)
             mask = tape.masks[layer]
             assert dx is not None

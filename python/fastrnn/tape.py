@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class LayerTape:
     """A stack: the tapes of its layers and directions, in the order of torch's parameters, and its dropout masks."""
 
     owner: object
-    cells: list[CellTape]
+    cells: list[Any]  # CellTape, or CheckpointTape
     masks: list[Array | None]  # applied to the input of each layer but the first
     y_shape: tuple[int, ...]  # as the user saw it
     shape: tuple[int, int]  # T, B
