@@ -11,6 +11,28 @@ static inline int lanes_of_block(const int64_t block, const int64_t n) {
     return left < VL ? (int)left : VL;
 }
 
+ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
+    return p ? vload_n(p + u, n) : vsplat(0);
+}
+
+/* VL rows of VL reals become columns: each of log2(VL) rounds of interleaving moves one bit of an element's place from
+ * its row to its lane. */
+ALWAYS_INLINE void transpose(vreal *const rows) {
+    UNROLL
+    for (int round = 1; round < VL; round *= 2) {
+        vreal next[VL];
+        UNROLL
+        for (int j = 0; j < VL / 2; j++) {
+            next[2 * j] = vinterleave_low(rows[j], rows[j + VL / 2]);
+            next[2 * j + 1] = vinterleave_high(rows[j], rows[j + VL / 2]);
+        }
+        UNROLL
+        for (int j = 0; j < VL; j++) {
+            rows[j] = next[j];
+        }
+    }
+}
+
 /* to[block][k][g][VL] from w[(g*H + u)*K + k]: a transpose, VL by VL elements at a time. */
 static void pack_units(const int G, const int64_t H, const int64_t K, const real *const w, real *const to) {
     for (int64_t block = 0; K > 0 && block < layout_blocks(H, VL); block++) {
@@ -18,12 +40,17 @@ static void pack_units(const int G, const int64_t H, const int64_t K, const real
         for (int g = 0; g < G; g++) {
             const real *const from = w + (g * H + block * VL) * K;
             real *const panel = to + (block * K * G + g) * VL;
-            for (int64_t k = 0; k < K; k++) {
-                vreal v = {0};
-                for (int lane = 0; lane < lanes; lane++) {
-                    v[lane] = from[lane * K + k];
+            for (int64_t k = 0; k < K; k += VL) {
+                const int columns = K - k < VL ? (int)(K - k) : VL;
+                vreal rows[VL];
+                UNROLL
+                for (int lane = 0; lane < VL; lane++) {
+                    rows[lane] = load_n_or_zero(lane < lanes ? from + lane * K : NULL, k, columns);
                 }
-                vstore(panel + k * G * VL, v);
+                transpose(rows);
+                for (int column = 0; column < columns; column++) {
+                    vstore(panel + (k + column) * G * VL, rows[column]);
+                }
             }
         }
     }

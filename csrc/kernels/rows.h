@@ -18,10 +18,6 @@ ALWAYS_INLINE const real *row_of_origin(const struct schedule_origin *const orig
                                        : row_of(origin->kind == ORIGIN_STATE ? states : sequences, origin->place);
 }
 
-ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
-    return p ? vload_n(p + u, n) : vsplat(0);
-}
-
 /* Rows of states between the user's (B, H) matrices and scratch, for some unit blocks. A null source is zero. */
 static void load_state(const struct fastrnn_const_view from, const int64_t row, const struct team_range blocks,
                        const int64_t H, real *const to) {

@@ -21,11 +21,11 @@
 #endif
 
 #if defined(__AVX512F__)
-enum { VECTOR_BYTES = 64 };
+#define VECTOR_BYTES 64
 #elif defined(__AVX2__)
-enum { VECTOR_BYTES = 32 };
+#define VECTOR_BYTES 32
 #else
-enum { VECTOR_BYTES = 16 };
+#define VECTOR_BYTES 16
 #endif
 
 #if FASTRNN_REAL_BITS == 32
@@ -88,6 +88,34 @@ ALWAYS_INLINE vreal vselect(const vinteger mask, const vreal a, const vreal b) {
     return vfrom_bits((mask & vbits(a)) | (~mask & vbits(b)));
 }
 
+/* The lanes of a and b in turn: those of their lower halves, and those of their upper halves. */
+#if VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 16
+#define FASTRNN_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define FASTRNN_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 8
+#define FASTRNN_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define FASTRNN_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#elif VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 4
+#define FASTRNN_LOW 0, 4, 1, 5
+#define FASTRNN_HIGH 2, 6, 3, 7
+#else
+#define FASTRNN_LOW 0, 2
+#define FASTRNN_HIGH 1, 3
+#endif
+#if defined(__clang__)
+ALWAYS_INLINE vreal vinterleave_low(const vreal a, const vreal b) { return __builtin_shufflevector(a, b, FASTRNN_LOW); }
+ALWAYS_INLINE vreal vinterleave_high(const vreal a, const vreal b) {
+    return __builtin_shufflevector(a, b, FASTRNN_HIGH);
+}
+#else
+ALWAYS_INLINE vreal vinterleave_low(const vreal a, const vreal b) {
+    return __builtin_shuffle(a, b, (vinteger){FASTRNN_LOW});
+}
+ALWAYS_INLINE vreal vinterleave_high(const vreal a, const vreal b) {
+    return __builtin_shuffle(a, b, (vinteger){FASTRNN_HIGH});
+}
+#endif
+
 /* a*b + c, rounded once where the machine has it (FASTRNN_HAS_FMA), twice elsewhere.
  * vload_n and vstore_n touch the first n lanes only, 1 <= n <= VL; the other lanes load as zero. */
 #if defined(__AVX512F__) && FASTRNN_REAL_BITS == 32
@@ -132,12 +160,22 @@ ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) {
 #define FASTRNN_HAS_FMA 0
 ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return a * b + c; }
 #endif
+/* Whole vectors are common, and a copy of unknown length is a call. */
 ALWAYS_INLINE vreal vload_n(const real *const p, const int n) {
+    if (n == VL) {
+        return vload(p);
+    }
     vreal v = {0};
     memcpy(&v, p, (size_t)n * sizeof(real));
     return v;
 }
-ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { memcpy(p, &v, (size_t)n * sizeof(real)); }
+ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) {
+    if (n == VL) {
+        vstore(p, v);
+    } else {
+        memcpy(p, &v, (size_t)n * sizeof(real));
+    }
+}
 #endif
 
 #endif
