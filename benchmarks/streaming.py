@@ -53,7 +53,7 @@ def measure(kind: str, H: int, rounds: int) -> tuple[float, float, float]:
     ours, kernel, theirs = [], [], []
     for _ in range(rounds + 1):
         ours.append(microseconds(lambda: stream(x)))
-        kernel.append(microseconds(lambda: stream.kernel_steps(x, STEPS), 1) / STEPS)
+        kernel.append(microseconds(lambda: stream._kernel_steps(x, STEPS), 1) / STEPS)
         theirs.append(microseconds(other) if other else float("nan"))
     return tuple(statistics.median(side[1:]) for side in (ours, kernel, theirs))  # type: ignore[return-value]
 

@@ -153,6 +153,9 @@ static void join_team(const struct team_call *const call, struct team_state *con
 }
 
 static void run_team(const struct team_call *const call, const int64_t rows) {
+    if (schedule_sequences(call->problem) == 0) {
+        return; /* however many steps there are */
+    }
     const int threads = fastrnn_is_forked() ? 1 : worthwhile_threads(call->problem, rows);
     const int64_t begin = threads > 1 ? team_clock() : 0;
     const bool judged = call->problem->team == FASTRNN_TEAM_PAYING;
@@ -176,7 +179,9 @@ static void run_team(const struct team_call *const call, const int64_t rows) {
 #else
 static void run_team(const struct team_call *const call, const int64_t rows) {
     (void)rows;
-    run_alone(call);
+    if (schedule_sequences(call->problem) > 0) {
+        run_alone(call);
+    }
 }
 #endif
 

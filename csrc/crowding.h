@@ -26,7 +26,8 @@ struct crowding {
 };
 
 static inline bool crowding_allows_team(struct crowding *const c, const int64_t now) {
-    return now >= atomic_load_explicit(&c->until, memory_order_relaxed);
+    const int64_t left = atomic_load_explicit(&c->until, memory_order_relaxed) - now;
+    return left <= 0 || left > CROWDING_PAUSE_MAX; /* more than a pause is left only after a clock was set back */
 }
 
 /* A team took `wall` in all; its threads worked for `busy` in sum, which is what one thread would have taken. Without a

@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--learning-rate", type=positive_real, default=4e-3, metavar="R", help="of Adam; falls to zero linearly"
     )
     p.add_argument("--clip", type=positive_real, default=1.0, metavar="NORM", help="of all gradients together")
-    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--seed", type=seed, default=0, metavar="N")
     p.add_argument("--threads", type=positive, metavar="N", help="default: as many as OpenMP finds")
     p.add_argument(
         "--save",
@@ -68,6 +68,13 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
+    return number
+
+
+def seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, got {number}")
     return number
 
 
@@ -90,6 +97,8 @@ def writable(text: str) -> str:
     folder = Path(text).parent
     if not folder.is_dir() or Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {text}")
+    if Path(text).suffix == ".png":
+        raise argparse.ArgumentTypeError(f"expected another ending, as the learning curve has this one, got {text}")
     return text
 
 

@@ -32,7 +32,7 @@ def read_checkpoint(path: str) -> tuple[dict[str, Any], Groups]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
-        if header.pop("format") != FORMAT:
+        if header.pop("format") != FORMAT or not {"options", "text_hash", "counters", "generator"} <= header.keys():
             raise ValueError("another format")
     except OSError:
         raise

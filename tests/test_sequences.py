@@ -136,7 +136,10 @@ def test_reverse_direction_is_the_forward_one_over_the_turned_sequence(backend, 
 
 
 def literal_truncation(cell, layer, a, n, b, resets, k1, k2):
-    """Gradients of sequence b, window by window, the state before each window's reach held constant."""
+    """Gradients of sequence b, window by window, the state before each window's reach held constant.
+
+    A last window that is shorter reaches no further back than a whole one in its place.
+    """
     one = one_sequence(a, b, n)
     resets = np.zeros((n, 1), bool) if resets is None else resets[:n, b : b + 1]
     start_state = pair(cell, one["h0"], one["c0"])
@@ -144,7 +147,7 @@ def literal_truncation(cell, layer, a, n, b, resets, k1, k2):
     total |= {"x": np.zeros(one["x"].shape), "h0": np.zeros(one["h0"].shape), "c0": np.zeros(one["c0"].shape)}
     for a1 in range(0, n, k1):
         end = min(a1 + k1, n)
-        begin = max(0, end - k2)
+        begin = max(0, a1 + k1 - k2)
         state = start_state if begin == 0 else layer(one["x"][:begin], start_state, resets=resets[:begin])[1]
         _, _, tape = layer.forward(one["x"][begin:end], state, resets=resets[begin:end])
         dy = one["dy"][begin:end].copy()
@@ -262,6 +265,22 @@ def test_passes_visit_no_row_twice_and_each_loss_once(T, B, k1, more, reverse, s
     t, b = np.divmod(np.arange(T * B), max(B, 1))
     expected = t < (lengths[b] if lengths is not None else T)
     np.testing.assert_array_equal(losses, expected)
+
+
+def test_no_sequences_take_no_time_however_many_steps(backend):
+    layer = fastrnn.GRU(2, 3, seed=0)
+    y, state, tape = layer.forward(np.zeros((2**40, 0, 2), np.float32))
+    assert y.shape == (2**40, 0, 3)
+    assert layer.backward(tape, y, state).x.shape == (2**40, 0, 2)
+
+
+def test_a_tape_belongs_to_the_backend_that_made_it():
+    layer, x = fastrnn.LSTM(3, 17, seed=0), np.ones((6, 2, 3), np.float32)
+    for options in ({}, {"checkpoint": 2}):
+        with config.use_backend("generic"):
+            y, _, tape = layer.forward(x, lengths=[6, 3], **options)
+            expected = layer.backward(tape, y)
+        assert same_bits(layer.backward(tape, y).x, expected.x)
 
 
 def test_padding_costs_no_step():

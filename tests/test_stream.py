@@ -1,6 +1,7 @@
 """Frozen layers and streams: the bits of plain calls, no allocation, shared weights, threads."""
 
 import copy
+import os
 import pickle
 import re
 import threading
@@ -163,13 +164,17 @@ def test_freezing_changes_no_bit_of_inference_and_training(backend, drawn):
 
 def test_parameters_of_a_frozen_layer_are_read_only_until_it_is_thawed(backend):
     layer, _, x = a_stream()
-    layer.parameters["bias_ih_l0"].flags.writeable = False
     before, parameters = layer(x)[0], layer.parameters
     layer.freeze()
     with pytest.raises(ValueError, match="read-only"):
         layer.parameters["weight_hh_l0"] *= 2
-    with pytest.raises(TypeError):
-        layer.parameters["weight_hh_l0"] = layer.parameters["weight_hh_l0"] * 2
+    for change in (
+        lambda p: p.update(weight_hh_l0=parameters["weight_hh_l0"]), lambda p: p.pop("bias_ih_l0"), lambda p: p.clear(),
+        lambda p: p.__setitem__("weight_hh_l0", parameters["weight_hh_l0"]), lambda p: p.__delitem__("bias_ih_l0"),
+        lambda p: p.setdefault("more", 1), lambda p: p.popitem(),
+    ):  # fmt: skip
+        with pytest.raises(TypeError, match="parameters: expected a layer that is not frozen"):
+            change(layer.parameters)
     with pytest.raises(ValueError, match="parameters: expected a layer that is not frozen"):
         layer.parameters = dict(layer.parameters)
     assert same_bits(layer(x)[0], before)
@@ -177,9 +182,33 @@ def test_parameters_of_a_frozen_layer_are_read_only_until_it_is_thawed(backend):
     layer.thaw()
     assert not layer.frozen
     assert layer.parameters is parameters
-    assert not layer.parameters["bias_ih_l0"].flags.writeable
     layer.parameters["weight_hh_l0"] *= 2
     assert not same_bits(layer(x)[0], before)
+
+
+def test_a_frozen_layer_is_one_model_whatever_happens_to_the_arrays_it_came_from(backend):
+    """Parameters that are views of one vector, or shared by two layers, as optimizers have them."""
+    layer, _, x = a_stream()
+    flat = np.concatenate([array.reshape(-1) for array in layer.parameters.values()])
+    views, offset = {}, 0
+    for name, array in layer.parameters.items():
+        views[name] = flat[offset : offset + array.size].reshape(array.shape)
+        offset += array.size
+    layer.parameters = views
+    other = fastrnn.LSTM(3, 4, num_layers=2)
+    other.parameters = views
+    y, _, tape = layer.forward(x)
+    expected = layer.backward(tape, y)
+    layer.freeze()
+    other.freeze()
+    flat *= 2
+    other.thaw()
+    y_frozen, _, tape = layer.forward(x)
+    assert same_bits(y_frozen, y)
+    assert same_bits(layer.backward(tape, y).x, expected.x)
+    layer.thaw()
+    assert same_bits(layer(x)[0], other(x)[0])
+    assert not same_bits(layer(x)[0], y)
 
 
 def test_a_frozen_layer_follows_a_change_of_backend():
@@ -192,13 +221,31 @@ def test_a_frozen_layer_follows_a_change_of_backend():
     assert same_bits(layer(x)[0], y)
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.copy, copy.deepcopy, *(lambda x, p=p: pickle.loads(pickle.dumps(x, p)) for p in range(2, 6))],
+)
 def test_copies_of_a_frozen_layer_are_thawed(duplicate, backend):
     layer, _, x = a_stream()
     layer.freeze()
     other = duplicate(layer)
     assert not other.frozen
     assert same_bits(other(x)[0], layer(x)[0])
+    for parameters in (other.parameters, duplicate(layer.parameters)):
+        parameters["weight_hh_l0"] = parameters["weight_hh_l0"] * 2
+    assert not same_bits(other(x)[0], layer(x)[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_stream_works_in_the_child_of_a_fork(backend):
+    layer, stream, x = a_stream()
+    expected = layer(x)[0]
+    stream(x[0])
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if same_bits(stream(x[1]), expected[1]) else 3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert same_bits(stream(x[1]), expected[1])
 
 
 def test_saved_from_frozen(tmp_path):

@@ -232,6 +232,10 @@ cdef class Problem:
         return 0
 
     @property
+    def backend(self):
+        return self.c.backend
+
+    @property
     def states(self):
         return 2 if self.has_c else 1
 
@@ -346,15 +350,20 @@ cdef class Stepper:
     cdef fastrnn_problem_t *problems
     cdef fastrnn_forward_args_t *args
     cdef PyThread_type_lock lock
-    cdef int layers, type_number
+    cdef int layers, type_number, forked
     cdef tuple x_shape
-    cdef object kept, h, c, y
+    cdef object kept, y
+    cdef cnp.ndarray h, c
 
-    def __cinit__(self, list problems, list packed, h, c):
+    def __cinit__(self, problems, packed, cnp.ndarray h not None, cnp.ndarray c):
         cdef Problem p
         cdef int layer
         cdef size_t scratch_bytes = 0
+        problems, packed = tuple(problems), tuple(packed)
+        if not all(isinstance(problem, Problem) for problem in problems):
+            raise TypeError("problems: expected Problems")
         self.layers = len(problems)
+        self.forked = fastrnn_is_forked()
         self.problems = <fastrnn_problem_t *>calloc(self.layers, sizeof(fastrnn_problem_t))
         self.args = <fastrnn_forward_args_t *>calloc(self.layers, sizeof(fastrnn_forward_args_t))
         self.lock = PyThread_allocate_lock()
@@ -371,7 +380,7 @@ cdef class Stepper:
             if p.c.T != 1 or p.c.schedule is not NULL or p.has_c != (c is not None):
                 raise ValueError("problems: expected T = 1, no schedule, and c for cells that have it")
             self.problems[layer] = p.c
-            y = np.zeros(p.y_shape, np.asarray(h).dtype)
+            y = np.zeros(p.y_shape, h.dtype)
             self.args[layer].packed = _memory(packed[layer], "packed", p.sizes.packed_forward, False)
             if layer > 0:
                 self.args[layer].x = _const_view(x, "x", p.type_number, p.x_shape)
@@ -397,10 +406,27 @@ cdef class Stepper:
         if self.lock:
             PyThread_free_lock(self.lock)
 
-    cdef void _acquire(self) noexcept:
+    cdef int _acquire(self) except -1:
+        cdef PyThread_type_lock fresh
+        if self.forked != fastrnn_is_forked():
+            # Another thread of the parent may hold the old lock, and will never release it here.
+            fresh = PyThread_allocate_lock()
+            if not fresh:
+                raise MemoryError
+            self.lock, self.forked = fresh, fastrnn_is_forked()
         if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
             with nogil:
                 PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        return 0
+
+    @property
+    def _state_shape(self):
+        """(layers, B, H)"""
+        return self.h.shape[0], self.h.shape[1], self.h.shape[2]
+
+    @property
+    def _dtype(self):
+        return self.h.dtype
 
     def __call__(self, x):
         cdef int layer, status = FASTRNN_OK
@@ -435,15 +461,20 @@ cdef class Stepper:
         finally:
             PyThread_release_lock(self.lock)
 
-    def kernel_steps(self, x, int64_t steps):
+    def _kernel_steps(self, x, int64_t steps):
         """The same step many times over without Python in between, for benchmarks."""
-        cdef int layer
+        cdef int layer, status = FASTRNN_OK
         cdef int64_t step
-        self.args[0].x = _const_view(x, "x", self.type_number, self.x_shape)
+        cdef fastrnn_const_view_t view = _const_view(x, "x", self.type_number, self.x_shape)
+        self._acquire()
+        self.args[0].x = view
         with nogil:
             for step in range(steps):
                 for layer in range(self.layers):
-                    fastrnn_forward(&self.problems[layer], &self.args[layer])
+                    status |= fastrnn_forward(&self.problems[layer], &self.args[layer])
+        PyThread_release_lock(self.lock)
+        if status != FASTRNN_OK:
+            raise ValueError("x: expected an array")
 
 
 def activate(int backend, str name, array):

@@ -64,9 +64,11 @@ def scratch_of(size: int) -> NDArray[np.uint8]:
     return _scratch.at_least(size)
 
 
-def make_problem(cell: str, x: Array, H: int, part: Part | None, states: int | None = None) -> _core.Problem:
-    """A call over x (T, B, I) with the backend and the threads in use; `part` None: dense."""
-    chosen = backend_index(), get_num_threads()
+def make_problem(
+    cell: str, x: Array, H: int, part: Part | None, *, backend: int | None = None, states: int | None = None
+) -> _core.Problem:
+    """A call over x (T, B, I); `part` None: dense; `backend` None: the one in use."""
+    chosen = backend_index() if backend is None else backend, get_num_threads()
     T, B, I = x.shape
     return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, takes_all_threads(), states)
 
@@ -107,6 +109,7 @@ def run_forward(
     x: Array,
     weights: Weights,
     packed: NDArray[np.uint8] | None,
+    packed_backward: NDArray[np.uint8] | None,
     y: Array,
     initial: States,
     final: States,
@@ -116,7 +119,7 @@ def run_forward(
 ) -> CellTape | None:
     """Fills the final states and those rows of y (T, B, H) that the batch has; returns a tape when training.
 
-    `packed` is what `pack_forward` made of the weights, or None.
+    `packed` and `packed_backward` are what `pack_forward` and `pack_backward` made of the weights, or None.
     """
     H = weights.w_hh.shape[1]
     x, y = in_order(x, batch), in_order(y, batch)
@@ -124,13 +127,15 @@ def run_forward(
     packed = pack_forward(cell, weights) if packed is None else packed
     reserve = np.empty(whole.reserve, np.uint8) if training and whole.reserve else None
     pass_empty_through(batch, initial, final)
-    for problem in [whole] if batch.dense else [make_problem(cell, x, H, part) for part in batch.forward_parts]:
+    parts = [None] if batch.dense else batch.forward_parts
+    for part in parts:
+        problem = whole if part is None else make_problem(cell, x, H, part, backend=whole.backend)
         scratch = _scratch.at_least(problem.scratch_forward)
         _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
     if not training:
         return None
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
-    packed_backward = pack_backward(cell, weights)
+    packed_backward = pack_backward(cell, weights) if packed_backward is None else packed_backward
     return CellTape(cell, whole, packed_backward, x, *initial, y, reserve, (*x.shape, H), x.dtype, has_bias, batch)
 
 
@@ -153,8 +158,11 @@ def run_backward(
         for array in (dx, *d_initial):
             if array is not None:
                 array[...] = 0
-    H = tape.sizes[3]
-    for problem in [tape.problem] if parts is None else [make_problem(tape.cell, tape.x, H, part) for part in parts]:
+    backend = tape.problem.backend
+    for part in [None] if parts is None else parts:
+        problem = tape.problem
+        if part is not None:
+            problem = make_problem(tape.cell, tape.x, tape.sizes[3], part, backend=backend)
         _core.backward(
             problem,
             tape.packed,

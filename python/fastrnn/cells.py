@@ -187,8 +187,9 @@ class Cell:
         truncation : int or pair of int (k1, k2), optional
             Truncated backpropagation through time (Williams & Peng 1990). The steps of each sequence, in the order in
             which they run, are cut into loss windows of k1 (the last may be shorter). The gradient of a window's part
-            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the
-            window's end; the state before that is a constant. k stands for (k, k), None for all steps.
+            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the end
+            of its k1 steps; the state before that is a constant. k stands for (k, k): a loop over windows of k steps
+            with the state carried on. None stands for all steps.
         wanted : collection of str
             The gradients to compute, out of x, state, w_ih, w_hh, b_ih, b_hh.
         into : WeightGradients, optional
@@ -250,7 +251,7 @@ class Cell:
         batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
         y = (np.empty if lengths is None else np.zeros)((T, B, H), dtype)
         final = self._new_states(dtype, B, H)
-        whole = self.name, x, checked, None, y, initial, final, batch
+        whole = self.name, x, checked, None, None, y, initial, final, batch
         tape: CellTape | CheckpointTape | None
         if checkpoint is None:
             tape = run_forward(*whole, training=training)

@@ -68,15 +68,27 @@ class CheckpointTape:
     has_bias: tuple[bool, bool]
     batch: Batch
     checkpoints: list[Checkpoints]
+    backend: int
 
 
 def run_forward_checkpointed(
-    cell: str, x: Array, weights: Weights, packed: Any, y: Array, initial: States, final: States, batch: Batch, n: int
+    cell: str,
+    x: Array,
+    weights: Weights,
+    packed: NDArray[np.uint8] | None,
+    packed_backward: NDArray[np.uint8] | None,
+    y: Array,
+    initial: States,
+    final: States,
+    batch: Batch,
+    n: int,
 ) -> CheckpointTape:
     """As `run_forward` when training, with states kept every n steps instead of a reserve."""
     H = weights.w_hh.shape[1]
     x, y = in_order(x, batch), in_order(y, batch)
+    backend = make_problem(cell, x, H, None).backend
     packed = pack_forward(cell, weights) if packed is None else packed
+    packed_backward = pack_backward(cell, weights) if packed_backward is None else packed_backward
     pass_empty_through(batch, initial, final)
     if len(x) == 0:
         for source, target in zip(initial, final, strict=True):
@@ -85,7 +97,7 @@ def run_forward_checkpointed(
     checkpoints = [_forward_part(cell, x, packed, y, initial, final, part, n) for part in batch.whole_parts]
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
     return CheckpointTape(
-        cell, packed, pack_backward(cell, weights), x, *initial, y, (*x.shape, H), x.dtype, has_bias, batch, checkpoints
+        cell, packed, packed_backward, x, *initial, y, (*x.shape, H), x.dtype, has_bias, batch, checkpoints, backend
     )
 
 
@@ -104,7 +116,7 @@ def _forward_part(
         every = np.arange(active[0])
         offset = cut.offset
         row = part.row[offset[begin] : offset[begin + len(active)]]
-        problem = make_problem(cell, x, y.shape[2], Part(active, row, every, every, 0 * every), len(every))
+        problem = make_problem(cell, x, y.shape[2], Part(active, row, every, every, 0 * every), states=len(every))
         scratch = scratch_of(problem.scratch_forward)
         _core.forward(problem, packed, x, *running, y, *running, None, scratch, c_rows)
     _scatter(states, part.last, final)
@@ -157,11 +169,12 @@ def _backward_group(
     x, y = tape.x[t, b][:, np.newaxis], np.empty((len(t), 1, H), tape.dtype)
     starts = _starts(tape, cut, begin, end)
     pieces = _pieces(active, cut.n)
-    problem = make_problem(tape.cell, x, H, pieces, len(pieces.first))
+    problem = make_problem(tape.cell, x, H, pieces, backend=tape.backend, states=len(pieces.first))
     reserve = np.empty(problem.reserve, np.uint8) if problem.reserve else None
     _core.forward(problem, tape.packed, x, *starts, y, None, None, reserve, scratch_of(problem.scratch_forward))
     every = np.arange(active[0])
-    problem = make_problem(tape.cell, x, H, Part(active, np.arange(len(t)), every, every, 0 * every), len(every))
+    part = Part(active, np.arange(len(t)), every, every, 0 * every)
+    problem = make_problem(tape.cell, x, H, part, backend=tape.backend, states=len(every))
     before, after = _first_of(starts, len(every)), _first_of(gradient, len(every))
     d_before = States(*(None if s is None else np.empty((len(every), H), tape.dtype) for s in gradient))
     d_rows = None if dy is None else dy[t, b][:, np.newaxis]
@@ -172,9 +185,9 @@ def _backward_group(
     )
     if dx is not None and dx_rows is not None:
         dx[t, b] = dx_rows[:, 0]
-    for total, part in zip(gradient, d_before, strict=True):
-        if total is not None and part is not None:
-            total[: len(every)] = part
+    for total, before_it in zip(gradient, d_before, strict=True):
+        if total is not None and before_it is not None:
+            total[: len(every)] = before_it
     return gradient
 
 

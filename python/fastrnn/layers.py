@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from . import _check, _core
 from ._check import Array
-from ._kernel import pack_forward
+from ._kernel import pack_backward, pack_forward
 from .arguments import LayerArguments
 from .cells import CELLS, State
 from .checkpoint import CheckpointTape
@@ -108,7 +108,7 @@ class _Layers(LayerArguments):
             self._rng = np.random.default_rng(seed)
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed: {error}") from None
-        self._frozen: Frozen | None = None
+        self._frozen: tuple[Frozen, list[PackedWeights], int] | None = None
         self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     def __repr__(self) -> str:
@@ -202,8 +202,9 @@ class _Layers(LayerArguments):
         truncation : int or pair of int (k1, k2), optional
             Truncated backpropagation through time (Williams & Peng 1990). The steps of each sequence, in the order in
             which they run, are cut into loss windows of k1 (the last may be shorter). The gradient of a window's part
-            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the
-            window's end; the state before that is a constant. k stands for (k, k), None for all steps. In a
+            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the end
+            of its k1 steps; the state before that is a constant. k stands for (k, k): a loop over windows of k steps
+            with the state carried on. None stands for all steps. In a
             bidirectional stack each layer and direction is truncated by itself: what reaches its output counts as loss.
 
         Returns
@@ -227,17 +228,16 @@ class _Layers(LayerArguments):
         """Pack the weights once, for all calls until ``thaw``; until then the parameters are read-only.
 
         Saves each call the time of checking and packing, which is most of a short one. Streams of a frozen layer share
-        its packed weights. Freezing a frozen layer does nothing.
+        its packed weights. The frozen parameters are copies: what is written to the arrays elsewhere is not seen until
+        ``thaw``. Freezing a frozen layer does nothing.
         """
         if self._frozen is None:
-            parameters = checked_parameters(self._parameters, self._shapes, self.dtype)
-            self._frozen = Frozen(self._parameters, self._packed(parameters), backend_index())
+            frozen = Frozen(checked_parameters(self._parameters, self._shapes, self.dtype))
+            self._frozen = (frozen, self._packed(frozen.parameters), backend_index())
 
     def thaw(self) -> None:
-        """Let the parameters be changed again. Thawing a layer that is not frozen does nothing."""
-        if self._frozen is not None:
-            self._frozen.release()
-            self._frozen = None
+        """Use the parameters as they are again. Thawing a layer that is not frozen does nothing."""
+        self._frozen = None
 
     @property
     def frozen(self) -> bool:
@@ -246,8 +246,9 @@ class _Layers(LayerArguments):
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """Map torch's names to arrays; of a frozen layer, a read-only view of that."""
-        return self._parameters if self._frozen is None else self._frozen.parameters
+        """Map torch's names to arrays; read-only ones for a frozen layer."""
+        frozen = self._frozen
+        return self._parameters if frozen is None else frozen[0].parameters
 
     @parameters.setter
     def parameters(self, parameters: dict[str, Array]) -> None:
@@ -282,7 +283,7 @@ class _Layers(LayerArguments):
         The ending is added to a path without it. The state is that of NumPy's default generator, PCG64; a layer that
         was given another kind is loaded with one of seed 0.
         """
-        parameters = checked_parameters(self._parameters, self._shapes, self.dtype)
+        parameters = checked_parameters(self.parameters, self._shapes, self.dtype)
         state = self._rng.bit_generator.state
         generator = state if state["bit_generator"] == "PCG64" else None
         save_file(path, {"layer": type(self).__name__, **self._configuration(), "generator": generator}, parameters)
@@ -330,17 +331,19 @@ class _Layers(LayerArguments):
 
     def _packed_now(self, *, for_all: bool = False) -> list[PackedWeights]:
         """Weights for a call: the frozen ones, else the parameters as they are, packed if `for_all`."""
-        if self._frozen is not None and self._frozen.backend == backend_index():
-            return self._frozen.packed
-        parameters = checked_parameters(self._parameters, self._shapes, self.dtype)
+        frozen = self._frozen
+        if frozen is not None and frozen[2] == backend_index():
+            return frozen[1]
+        parameters = self._parameters if frozen is None else frozen[0].parameters
+        checked = checked_parameters(parameters, self._shapes, self.dtype)
         names = suffixes(self.num_layers, self.bidirectional)
-        return self._packed(parameters) if for_all else [PackedWeights(weights_of(parameters, name)) for name in names]
+        return self._packed(checked) if for_all else [PackedWeights(weights_of(checked, name)) for name in names]
 
     def _packed(self, parameters: dict[str, Array]) -> list[PackedWeights]:
         found = []
         for name in suffixes(self.num_layers, self.bidirectional):
             weights = weights_of(parameters, name)
-            found.append(PackedWeights(weights, pack_forward(self._cell, weights)))
+            found.append(PackedWeights(weights, pack_forward(self._cell, weights), pack_backward(self._cell, weights)))
         return found
 
     def __getstate__(self) -> dict[str, Any]:

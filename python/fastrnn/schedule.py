@@ -87,11 +87,12 @@ class Batch:
         return [Part(np.full(self.T, self.B), row, b, b, np.zeros_like(b))] if self.T * self.B else []
 
     def backward_passes(self, k1: int, k2: int) -> list[list[Part]]:
-        """Truncated backward: loss windows of k1 steps, each reaching back k2 steps from its end.
+        """Truncated backward: loss windows of k1 steps, each reaching back k2 steps from where k1 steps end.
 
         Within a pass no row is visited twice; windows that overlap lie in different passes.
         """
-        k1, k2 = min(k1, max(self.T, 1)), min(k2, max(self.T, 1))
+        k1 = min(k1, max(self.T, 1))
+        k2 = min(k2, self.T + k1)
         windows, number = self._windows(k1, k2)
         return [self._parts(windows.chosen(number == n)) for n in np.flatnonzero(np.bincount(number))]
 
@@ -135,15 +136,12 @@ class Batch:
             key = np.unique(np.concatenate([key, cuts]))
         b, start = key // (self.T + 1), key % (self.T + 1)
         end, window = _next_start(b, start, lengths), start // k1
-        window_end = np.minimum((window + 1) * k1, lengths[b])
         inside = np.searchsorted(cuts, key, side="right") - 1
-        begin = np.maximum(segments.begin[inside], window_end - k2)
+        begin = np.maximum(segments.begin[inside], (window + 1) * k1 - k2)
         from_row = begin > segments.begin[inside]
         first = np.where(from_row, self.B + self._rows(b, begin - 1), segments.first[inside])
         pieces = _Pieces(b, begin, end, first, np.where(end == lengths[b], b, -1), start - begin)
-        apart = -(-k2 // k1)  # windows this far from each other do not overlap, but for a short last one
-        overlaps = (window >= apart) & (window_end - k2 < (window - apart + 1) * k1)
-        return pieces, np.where(overlaps, apart, window % apart)
+        return pieces, window % -(-k2 // k1)  # windows of the same number do not overlap
 
     def _rows(self, b: Integers, p: Integers) -> Integers:
         """Row t*B + b of the sequence tensors."""

@@ -28,10 +28,11 @@ from .weights import suffixes, weights_of
 
 
 class PackedWeights(NamedTuple):
-    """The weights of one layer and direction, and the same as forward streams them, if that was done before."""
+    """The weights of one layer and direction, and the same as forward and backward stream them, if done before."""
 
     weights: Weights
     forward: NDArray[np.uint8] | None = None
+    backward: NDArray[np.uint8] | None = None
 
 
 class Stack:

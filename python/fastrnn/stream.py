@@ -16,8 +16,8 @@ class Stream(_core.Stepper):
 
     ``y_t = stream(x_t)`` advances every sequence by one step, from x_t (B, I) to y_t (B, H), with the bits that the
     same steps in one call give. No array is allocated: y_t is the stream's own array, which the next step overwrites,
-    so copy what is to be kept. The parameters are those that the layer had when the stream was made; streams of a
-    frozen layer share its packed weights.
+    so copy what is to be kept, and do not reshape it. The parameters are those that the layer had when the stream was
+    made; streams of a frozen layer share its packed weights.
 
     A stream may be used from any thread; calls at the same time take turns. Different streams run side by side.
 
@@ -44,11 +44,11 @@ class Stream(_core.Stepper):
     @state.setter
     def state(self, state: Any) -> None:
         members = _check.pair("state", state) if self.has_c else (state,)
-        own, checked = self._copy_states()[0], []
+        checked = []
         for number, member in enumerate(members):
             name = f"state[{number}]" if self.has_c else "state"
-            array = _check.array(name, member, own.dtype)
-            _check.shape(name, array, "(num_layers, B, H)", own.shape)
+            array = _check.array(name, member, self._dtype)
+            _check.shape(name, array, "(num_layers, B, H)", self._state_shape)
             checked.append(array)
         self._set_states(slice(None), *checked)
 
@@ -71,7 +71,7 @@ class Stream(_core.Stepper):
         chosen = np.asarray(rows)
         if chosen.size and chosen.dtype.kind not in "iub":
             raise TypeError(f"rows: expected integers or booleans, got {chosen.dtype}")
-        B = self._copy_states()[0].shape[1]
+        B = self._state_shape[1]
         if chosen.dtype.kind == "b":
             _check.shape("rows", chosen, "(B)", (B,))
         elif chosen.size and not -B <= int(chosen.min()) <= int(chosen.max()) < B:

@@ -6,8 +6,8 @@ import io
 import json
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def checked_parameters(
     parameters: dict[str, Any], shapes: dict[str, tuple[str, tuple[int, ...]]], dtype: np.dtype[Any]
 ) -> dict[str, Array]:
     """The user's parameters, as the kernels take them."""
-    if not isinstance(parameters, dict):
+    if not isinstance(parameters, Mapping):
         raise TypeError(f"parameters: expected a dict, got {type(parameters).__name__}")
     if parameters.keys() != shapes.keys():
         missing, extra = sorted(shapes.keys() - parameters.keys()), sorted(parameters.keys() - shapes.keys())
@@ -69,19 +69,26 @@ def checked_parameters(
     return checked
 
 
+class ReadOnlyParameters(dict[str, Array]):
+    """A dict of read-only arrays that takes no other; copies and pickles of it are plain dicts of plain arrays."""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("parameters: expected a layer that is not frozen; call thaw() first")
+
+    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _refuse
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return dict, ({name: np.array(array) for name, array in self.items()},)
+
+
 class Frozen:
-    """Parameters that are read-only, and their packed weights."""
+    """A layer's parameters as they were when it was frozen, in memory of its own."""
 
-    def __init__(self, parameters: dict[str, Array], packed: list[Any], backend: int) -> None:
-        self.packed, self.backend = packed, backend
-        self.parameters: Any = MappingProxyType(parameters)
-        self._locked = [array for array in parameters.values() if array.flags.writeable]
-        for array in self._locked:
+    def __init__(self, parameters: dict[str, Array]) -> None:
+        copies = {name: array.copy() for name, array in parameters.items()}
+        for array in copies.values():
             array.flags.writeable = False
-
-    def release(self) -> None:
-        for array in self._locked:
-            array.flags.writeable = True
+        self.parameters = ReadOnlyParameters(copies)
 
 
 def weights_of(parameters: dict[str, Array], suffix: str) -> Weights:
@@ -114,8 +121,8 @@ def _with_ending(path: str | os.PathLike[str]) -> Path:
 def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
     """The configuration and the parameters; ValueError for a file that `save_file` did not write."""
     name = os.fspath(path)
-    found = Path(path)
-    content = (found if found.exists() else _with_ending(path)).read_bytes()
+    ended = _with_ending(path)
+    content = (ended if ended.exists() else Path(path)).read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}

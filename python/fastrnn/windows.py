@@ -45,7 +45,8 @@ class Windows:
     Attributes
     ----------
     state : object
-        What the loop is given together with the next window; None at the start of every epoch.
+        What the loop is given together with the next window; None at the start of every epoch. One loop at a time: a
+        second one over the same windows would share it.
     resets : array of bool (T, B), or (B, T), or None
         Where a document starts in the window that the loop is at; None unless data are documents.
 
@@ -75,7 +76,10 @@ class Windows:
         self._steps = max(stride - spare, 0)
         if self._steps < 1 or (self.drop_last and self._steps < self.num_steps):
             needed = self.batch_size * ((self.num_steps if self.drop_last else 1) + spare)
-            raise ValueError(f"data: expected at least {needed} elements, got {len(inputs) + spare}")
+            what = "elements with a target" if spare == 0 else "elements"
+            raise ValueError(
+                f"data: expected at least {needed} {what}, got {len(inputs) + spare if len(inputs) else 0}"
+            )
         self._inputs, self._targets = self._streams(inputs, stride), self._streams(outputs, stride)
         self._starts = None if starts is None else self._streams(starts, stride)
         self.state: Any = None
@@ -134,13 +138,17 @@ def _aligned(data: Any, targets: Any) -> tuple[Array, Array, NDArray[np.bool_] |
 
 def _joined(documents: Sequence[Any]) -> tuple[Array, Array, NDArray[np.bool_] | None, int]:
     arrays = [np.asarray(document) for document in documents]
-    for number, array in enumerate(arrays):
-        if array.ndim < 1 or array.shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(f"data[{number}]: expected shape (N, *{arrays[0].shape[1:]}), got {array.shape}")
-        if array.dtype != arrays[0].dtype:
-            raise TypeError(f"data[{number}]: expected dtype {arrays[0].dtype}, got {array.dtype}")
-    kept = [array for array in arrays if len(array) > 1]
+    kept = [number for number, array in enumerate(arrays) if array.ndim < 1 or len(array) > 1]
     if not kept:
         raise ValueError("data: expected a document of at least two elements")
-    starts = np.concatenate([np.arange(len(array) - 1) == 0 for array in kept])
-    return np.concatenate([a[:-1] for a in kept]), np.concatenate([a[1:] for a in kept]), starts, 0
+    first = arrays[kept[0]]
+    for number in kept:
+        array = arrays[number]
+        if array.ndim < 1 or array.shape[1:] != first.shape[1:]:
+            expected = ", ".join(["N", *map(str, first.shape[1:])])
+            raise ValueError(f"data[{number}]: expected shape ({expected}), got {array.shape}")
+        if array.dtype.kind != first.dtype.kind:
+            raise TypeError(f"data[{number}]: expected dtype {first.dtype}, got {array.dtype}")
+    chosen = [arrays[number] for number in kept]
+    starts = np.concatenate([np.arange(len(array) - 1) == 0 for array in chosen])
+    return np.concatenate([a[:-1] for a in chosen]), np.concatenate([a[1:] for a in chosen]), starts, 0
