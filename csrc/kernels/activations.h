@@ -1,5 +1,5 @@
-/* tanh and sigmoid, branch-free and the same bits on every backend with FMA. At most 2.6 ULP, measured over every float32
- * and a dense sample of float64 (docs/accuracy.md).
+/* tanh and sigmoid, branch-free and the same bits on every backend with FMA. At most 2.6 ULP, measured over every
+ * float32 and a dense sample of float64 (docs/accuracy.md).
  *
  * Both rest on one odd polynomial, u = tanh(v) for |v| <= ln 2 / 4, since e^2v = (1 + u)/(1 - u). With S = 2^n:
  *
