@@ -16,6 +16,7 @@ from cpython.pythread cimport (
     WAIT_LOCK,
 )
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp
 
 from typing import NamedTuple
 
@@ -475,6 +476,30 @@ cdef class Stepper:
         PyThread_release_lock(self.lock)
         if status != FASTRNN_OK:
             raise ValueError("x: expected an array")
+
+
+def same_bytes(arrays, copies):
+    """Whether every array equals its copy in every bit. All are contiguous."""
+    cdef cnp.ndarray a, b
+    cdef size_t size
+    cdef const void *one
+    cdef const void *other
+    cdef int different
+    for array, copy in zip(arrays, copies, strict=True):
+        if not isinstance(array, cnp.ndarray) or not isinstance(copy, cnp.ndarray):
+            raise TypeError("arrays, copies: expected NumPy arrays")
+        a, b = <cnp.ndarray>array, <cnp.ndarray>copy
+        size = cnp.PyArray_NBYTES(a)
+        if size != <size_t>cnp.PyArray_NBYTES(b):
+            return False
+        if not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_IS_C_CONTIGUOUS(b):
+            raise ValueError("arrays, copies: expected contiguous arrays")
+        one, other = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b)
+        with nogil:
+            different = memcmp(one, other, size)
+        if different:
+            return False
+    return True
 
 
 def activate(int backend, str name, array):

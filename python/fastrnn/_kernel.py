@@ -129,7 +129,7 @@ def run_forward(
     pass_empty_through(batch, initial, final)
     parts = [None] if batch.dense else batch.forward_parts
     for part in parts:
-        problem = whole if part is None else make_problem(cell, x, H, part, backend=whole.backend)
+        problem = whole if part is None else make_problem(cell, x, H, part, backend=whole.backend, states=batch.B)
         scratch = _scratch.at_least(problem.scratch_forward)
         _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
     if not training:
@@ -162,7 +162,7 @@ def run_backward(
     for part in [None] if parts is None else parts:
         problem = tape.problem
         if part is not None:
-            problem = make_problem(tape.cell, tape.x, tape.sizes[3], part, backend=backend)
+            problem = make_problem(tape.cell, tape.x, tape.sizes[3], part, backend=backend, states=tape.batch.B)
         _core.backward(
             problem,
             tape.packed,

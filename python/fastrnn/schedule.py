@@ -163,6 +163,36 @@ class Batch:
         return Part(active, row, pieces.first, pieces.last, pieces.loss)
 
 
+@dataclass(frozen=True, eq=False)
+class PackedBatch(Batch):
+    """Sequences packed step by step, longest first: the rows of step t are offset[t] … offset[t] + active - 1.
+
+    That is what ``torch.nn.utils.rnn.PackedSequence`` holds. The sequence tensors are (rows, 1, n); lengths, resets
+    and states are those of the B sequences in this order.
+    """
+
+    @classmethod
+    def of_sizes(cls, active: Integers, resets: NDArray[np.bool_] | None, reverse: bool) -> PackedBatch:
+        """`active`: how many sequences have each step, at least one and never growing."""
+        B = int(active[0])
+        lengths = len(active) - np.searchsorted(active[::-1], np.arange(B), side="right")
+        return cls(len(active), B, lengths, resets, reverse)
+
+    @property
+    def dense(self) -> bool:
+        return False
+
+    @cached_property
+    def _offset(self) -> Integers:
+        active = self.B - np.searchsorted(self.all_lengths[::-1], np.arange(self.T), side="right")
+        return np.cumsum(active) - active
+
+    def _rows(self, b: Integers, p: Integers) -> Integers:
+        t = self.all_lengths[b] - 1 - p if self.reverse else p
+        rows: Integers = self._offset[t] + b
+        return rows
+
+
 def _next_start(b: Integers, p: Integers, lengths: Integers) -> Integers:
     """The position where the piece that starts at each (b, p), in order, ends."""
     end = lengths[b]

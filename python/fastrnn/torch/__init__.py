@@ -1,0 +1,11 @@
+"""The PyTorch drop-in: recurrent modules of ``torch.nn``, on fastrnn's kernels. Needs the extra ``fastrnn[torch]``.
+
+`accelerate` swaps the recurrent modules inside a model, `restore` undoes it. `LSTM`, `GRU`, `RNN` and their cells are
+subclasses of torch's with the same constructor, parameters and results. See docs/pytorch.md.
+"""
+
+from .cell_modules import GRUCell, LSTMCell, RNNCell
+from .modules import GRU, LSTM, RNN
+from .swap import Report, accelerate, restore
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Report", "accelerate", "restore"]

@@ -1,0 +1,107 @@
+"""`LSTMCell`, `GRUCell` and `RNNCell`: a cell is a stack of one layer that is given one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from . import formulation
+from .autograd import Outputs, Recurrence, infer
+from .modules import _call_as_leaf
+from .operator import recurrence
+from .packed_weights import PackedWeights
+from .plan import Network, dense_plan
+from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+
+Tensor = torch.Tensor
+
+_Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
+
+
+class CellForward(_Base):
+    """What the three cells share; mixed in before torch's class."""
+
+    _fastrnn_memory: PackedWeights | None = None
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
+        """As torch's cell."""
+        if isinstance(input, torch.fx.Proxy):
+            return _call_as_leaf(self, input, hx)
+        has_c = isinstance(self, torch.nn.LSTMCell)
+        weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
+        states = () if hx is None else tuple(hx) if has_c else (hx,)
+        if torch.compiler.is_compiling():
+            detour: Detour | None = detour_when_compiling((input, *states, *weights))
+        else:
+            detour = detour_of_mode() or detour_of_tensors(input, (*weights, *states))
+        if detour is not None:
+            say_once(self, detour)
+        if (detour is not None and detour.way is Way.TORCH) or not self._fits(input, states, has_c):
+            return super().forward(input, hx)
+        h0, c0 = (*states, None, None)[:2]
+        found = self._run(input, h0, c0, weights, detour)
+        return found if has_c else found[0]
+
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script compiles in place of this module: torch's own, with the same parameters."""
+        from .swap import as_torch
+
+        say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
+        return as_torch(self)
+
+    def _fits(self, x: Tensor, states: tuple[Tensor, ...], has_c: bool) -> bool:
+        """Whether torch would take these shapes."""
+        if x.dim() not in (1, 2) or x.size(-1) != self.input_size:
+            return False
+        shape = (*x.shape[:-1], self.hidden_size)
+        return len(states) in (0, 1 + has_c) and all(state.shape == shape for state in states)
+
+    def _network(self) -> Network:
+        if isinstance(self, torch.nn.RNNCell):
+            cell = f"rnn_{self.nonlinearity}"
+        else:
+            cell = "lstm" if isinstance(self, torch.nn.LSTMCell) else "gru"
+        return Network(cell, 1, 1, self.hidden_size, self.bias)
+
+    def _run(
+        self, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: list[Tensor], detour: Detour | None
+    ) -> Outputs:
+        """The next states, in the shape of the given ones."""
+        network = self._network()
+        needs_graph = torch.is_grad_enabled() and any(
+            t is not None and t.requires_grad for t in (x, h0, c0, *weights)
+        )
+        if detour is not None and detour.way is Way.OPERATOR:
+            batched = x.dim() == 2
+            step = x.unsqueeze(0), *(None if s is None else s.unsqueeze(0) for s in (h0, c0))
+            stack = network.cell, 1, 1, self.hidden_size, "dense" if batched else "unbatched", []
+            found = recurrence(*step, weights, [], None, None, None, *stack, needs_graph)
+            return tuple(member.squeeze(0) for member in found[1 : 3 if network.has_c else 2])
+        plan = dense_plan(network, "step" if x.dim() == 2 else "unbatched_step", 1, x.shape[0] if x.dim() == 2 else 1)
+        if detour is not None:
+            return formulation.run(plan, x, h0, c0, weights, None)[1:]
+        memory = self._fastrnn_memory
+        if memory is None:
+            memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
+        packed = memory.get(network, weights)
+        if needs_graph:
+            outputs: Outputs = Recurrence.apply(plan, packed, None, x, h0, c0, *weights)
+            return outputs[1:]
+        return infer(plan, x, h0, c0, packed, None)[1:]
+
+
+class LSTMCell(CellForward, torch.nn.LSTMCell):
+    """``torch.nn.LSTMCell`` on fastrnn's kernels: same constructor, parameters, arguments and results."""
+
+
+class GRUCell(CellForward, torch.nn.GRUCell):
+    """``torch.nn.GRUCell`` on fastrnn's kernels: same constructor, parameters, arguments and results."""
+
+
+class RNNCell(CellForward, torch.nn.RNNCell):
+    """``torch.nn.RNNCell`` on fastrnn's kernels: same constructor, parameters, arguments and results."""
+
+
+for _module in (LSTMCell, GRUCell, RNNCell):
+    _module.__module__ = __package__  # what a pickle names

@@ -1,0 +1,294 @@
+"""A plan carried out on NumPy views of tensors: up the stack, and down again.
+
+`kept` is what forward leaves for backward, in this order: for each layer and direction its reserve (where the cell has
+one); for each layer but the last its output and, with dropout, the masked output that the next layer read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .._check import Array
+from .._kernel import (
+    States,
+    WeightGradients,
+    Weights,
+    backward_passes,
+    in_order,
+    make_problem,
+    pack_backward,
+    pass_empty_through,
+    run_backward_passes,
+    scratch_of,
+)
+from ..config import backend_index, get_num_threads, takes_all_threads
+from ..schedule import Batch
+from ..tape import CellTape
+from .plan import Network, Plan
+
+Passes = list[Any]
+
+
+class Outcome(NamedTuple):
+    """y and the final states in the user's shape, and what backward needs."""
+
+    y: Array
+    h_n: Array
+    c_n: Array | None
+    kept: list[Array]
+
+
+class Kept(NamedTuple):
+    """The same by name."""
+
+    reserves: list[Array | None]  # of each layer and direction
+    inputs: list[Array]  # of each layer, inside, with dropout applied
+    outputs: list[Array]
+
+
+@lru_cache(maxsize=1024)
+def _dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, bool], sizes: tuple[int, ...]) -> _core.Problem:
+    backend, threads, all_threads = chosen
+    return _core.Problem(cell, dtype, backend, threads, *sizes, None, all_threads)
+
+
+def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
+    """The call over all rows of x (T, B, I), from memory if there was one like it."""
+    chosen = backend_index(), get_num_threads(), takes_all_threads()
+    return _dense_problem(cell, x.dtype, chosen, (*x.shape, H))
+
+
+@lru_cache(maxsize=None)
+def reserve_row_bytes(cell: str, dtype: Any, H: int, backend: int) -> int:
+    """What forward saves for one row (t, b)."""
+    return _core.Problem(cell, dtype, backend, 1, 1, 1, 0, H).reserve
+
+
+def has_reserve(cell: str) -> bool:
+    """Whether forward saves anything besides y."""
+    return reserve_row_bytes(cell, np.dtype(np.float32), 1, backend_index()) > 0
+
+
+def run_forward(
+    plan: Plan,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    packed: Sequence[NDArray[np.uint8]],
+    masks: Sequence[Array | None] | None,
+    *,
+    training: bool,
+) -> Outcome:
+    """x and the states in the user's layout; `packed` weights and `masks` inside, one mask for each layer but the last."""
+    network, batches = plan.network, plan.batches
+    D, H = network.directions, network.hidden_size
+    y = (np.zeros if plan.has_padding else np.empty)(plan.sequence_shape(D * H), x.dtype)
+    h_n = np.empty(plan.states_shape(), x.dtype)
+    c_n = np.empty_like(h_n) if network.has_c else None
+    initial, final = _states_inside(plan, h0, c0), _states_inside(plan, h_n, c_n)
+    x, reserves, between = plan.inside(x), [], []
+    for layer in range(network.layers):
+        is_last = layer == network.layers - 1
+        top = plan.inside(y) if is_last else _like_output(plan, x, D * H)
+        for direction, batch in enumerate(batches):
+            j = layer * D + direction
+            half = top[:, :, direction * H : (direction + 1) * H] if D == 2 else top
+            reserve = _run_cell(network.cell, x, H, packed[j], half, _one(initial, j), _one(final, j), batch, training)
+            if reserve is not None:
+                reserves.append(reserve)
+        if not is_last:
+            mask = None if masks is None else masks[layer]
+            x = top if mask is None else top * mask
+            between += [top] if mask is None else [top, x]
+    return Outcome(y, h_n, c_n, [*reserves, *between])
+
+
+def _run_cell(
+    cell: str,
+    x: Array,
+    H: int,
+    packed: NDArray[np.uint8],
+    y: Array,
+    initial: States,
+    final: States,
+    batch: Batch,
+    training: bool,
+) -> NDArray[np.uint8] | None:
+    """One layer in one direction; returns its reserve."""
+    if batch.flipped:
+        x, y = in_order(x, batch), in_order(y, batch)
+    problem = whole = whole_problem(cell, x, H)
+    reserve = np.empty(whole.reserve, np.uint8) if training and has_reserve(cell) else None
+    if batch.dense:
+        scratch = scratch_of(problem.scratch_forward)
+        _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
+        return reserve
+    pass_empty_through(batch, initial, final)
+    for part in batch.forward_parts:
+        problem = make_problem(cell, x, H, part, backend=whole.backend, states=batch.B)
+        _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch_of(problem.scratch_forward))
+    return reserve
+
+
+def read_kept(plan: Plan, x: Array, y: Array, masks: Sequence[Array | None] | None, kept: Sequence[Array]) -> Kept:
+    """`kept` by name; x and y in the user's layout."""
+    network = plan.network
+    count = network.layers * network.directions
+    saves = has_reserve(network.cell)
+    reserves: list[Array | None] = list(kept[:count]) if saves else [None] * count
+    rest = iter(kept[count:] if saves else kept)
+    inputs, outputs = [plan.inside(x)], []
+    for layer in range(network.layers - 1):
+        outputs.append(next(rest))
+        inputs.append(outputs[-1] if masks is None or masks[layer] is None else next(rest))
+    return Kept(reserves, inputs, [*outputs, plan.inside(y)])
+
+
+class Wanted(NamedTuple):
+    """Which gradients are asked for; `weights` in the order of the parameters."""
+
+    x: bool
+    states: bool
+    weights: Sequence[bool]
+
+
+class Gradients(NamedTuple):
+    """In the user's layout; None where not asked for."""
+
+    x: Array | None
+    h0: Array | None
+    c0: Array | None
+    weights: list[Array | None]
+
+
+def run_backward(
+    plan: Plan,
+    kept: Kept,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    masks: Sequence[Array | None] | None,
+    d: tuple[Array | None, Array | None, Array | None],
+    wanted: Wanted,
+) -> Gradients:
+    """d = (dy, dh_n, dc_n) in the user's layout, None standing for zero."""
+    network = plan.network
+    tapes = _tapes(plan, kept, _states_inside(plan, h0, c0), weights)
+    dy = None if d[0] is None else plan.inside(d[0])
+    d_final = _states_inside(plan, d[1], d[2])
+    dx_user = np.empty(plan.sequence_shape(kept.inputs[0].shape[2]), kept.inputs[0].dtype) if wanted.x else None
+    dh0 = np.empty(plan.states_shape(), kept.inputs[0].dtype) if wanted.states else None
+    dc0 = np.empty_like(dh0) if dh0 is not None and network.has_c else None
+    into = [np.zeros(w.shape, w.dtype) if asked else None for w, asked in zip(weights, wanted.weights, strict=True)]
+    dx = None if dx_user is None else plan.inside(dx_user)
+    d_initial = _states_inside(plan, dh0, dc0)
+    whole = [backward_passes(batch, plan.truncation) for batch in plan.batches]
+    for number, (top, below) in enumerate(_sweeps(network, whole)):
+        if number == 0:
+            _sweep(network, tapes, masks, dy, d_final, dx, d_initial, into, top, below)
+            continue
+        more_dx, more = _like(dx), States(*map(_like, d_initial))
+        _sweep(network, tapes, masks, dy, d_final, more_dx, more, into, top, below)
+        for total, addition in zip((dx, *d_initial), (more_dx, *more), strict=True):
+            if total is not None and addition is not None:
+                total += addition
+    if wanted.states:
+        pass_empty_through(plan.batches[0], d_final, d_initial)
+    return Gradients(dx_user, dh0, dc0, into)
+
+
+def _sweeps(network: Network, whole: list[Passes]) -> list[tuple[list[Passes], list[Passes]]]:
+    """Ways down the stack, one after the other: the passes of each direction in the last layer, and in those below.
+
+    In a stack of one direction, windows that overlap go down one after the other; see `Stack._backward_stack`.
+    """
+    if network.directions == 2 or network.layers == 1:
+        return [(whole, whole)]
+    loss_everywhere = [None if one is None else [part.with_loss_everywhere() for part in one] for one in whole[0]]
+    return [([[top]], [[below]]) for top, below in zip(whole[0], loss_everywhere, strict=True)]
+
+
+def _sweep(
+    network: Network,
+    tapes: list[CellTape],
+    masks: Sequence[Array | None] | None,
+    dy: Array | None,
+    d_final: States,
+    dx_last: Array | None,
+    d_initial: States,
+    into: list[Array | None],
+    top: list[Passes],
+    below: list[Passes],
+) -> None:
+    """Down the stack, as far as gradients are asked for: fills dx_last and d_initial, adds to `into`."""
+    D, H, each = network.directions, network.hidden_size, network.tensors_each
+    for layer in reversed(range(network.layers)):
+        needs_below = dx_last is not None or any(array is not None for array in into[: layer * D * each])
+        needs_below = needs_below or d_initial.h is not None
+        dx: Array | None = None
+        for direction in range(D):
+            j = layer * D + direction
+            half = dy if dy is None or D == 1 else dy[:, :, direction * H : (direction + 1) * H]
+            part = _gradient_of_input(tapes[j], layer, direction, dx_last, needs_below)
+            members = into[j * each : (j + 1) * each]
+            passes = (top if layer == network.layers - 1 else below)[direction]
+            run_backward_passes(
+                tapes[j], half, _one(d_final, j), part, _one(d_initial, j), WeightGradients(*members), passes
+            )
+            if part is not None:
+                dx = part if dx is None else np.add(dx, part, out=dx)
+        mask = None if masks is None or layer == 0 else masks[layer - 1]
+        dy = dx if mask is None or dx is None else np.multiply(dx, mask, out=dx)
+        if layer and not needs_below:
+            return
+
+
+def _gradient_of_input(tape: CellTape, layer: int, direction: int, last: Array | None, needed: bool) -> Array | None:
+    if layer == 0 and direction == 0:
+        return last
+    if (layer == 0 and last is None) or not needed:
+        return None
+    T, B, I, _ = tape.sizes
+    return np.empty((T, B, I), tape.dtype)
+
+
+def _tapes(plan: Plan, kept: Kept, initial: States, weights: Sequence[Array]) -> list[CellTape]:
+    """The core's tapes, with weights packed for backward."""
+    network, tapes = plan.network, []
+    D, H, each = network.directions, network.hidden_size, network.tensors_each
+    bias = (network.has_bias, network.has_bias)
+    for j in range(network.layers * D):
+        batch, layer = plan.batches[j % D], j // D
+        x = in_order(kept.inputs[layer], batch)
+        y = in_order(kept.outputs[layer][:, :, (j % D) * H : (j % D + 1) * H], batch)
+        packed = pack_backward(network.cell, Weights(*weights[j * each : (j + 1) * each]))
+        problem = whole_problem(network.cell, x, H)
+        reserve, sizes = kept.reserves[j], (*x.shape, H)
+        tapes.append(
+            CellTape(network.cell, problem, packed, x, *_one(initial, j), y, reserve, sizes, x.dtype, bias, batch)
+        )
+    return tapes
+
+
+def _like_output(plan: Plan, x: Array, n: int) -> Array:
+    """A layer's output, inside; zero where there is padding."""
+    return (np.zeros if plan.has_padding else np.empty)((*x.shape[:2], n), x.dtype)
+
+
+def _like(array: Array | None) -> Array | None:
+    return None if array is None else np.empty_like(array)
+
+
+def _states_inside(plan: Plan, h: Array | None, c: Array | None) -> States:
+    return States(*(None if member is None else plan.states_inside(member) for member in (h, c)))
+
+
+def _one(states: States, j: int) -> States:
+    h, c = states
+    return States(None if h is None else h[j], None if c is None else c[j])

@@ -1,0 +1,201 @@
+"""The same recurrence in torch's own operations, one step after the other: slow, and differentiable any number of times.
+
+It serves where kernels cannot: gradients of gradients, forward-mode differentiation and the transforms of torch.func,
+and `lengths` and `resets` on other devices and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from .._check import Array
+from ..schedule import Batch, PackedBatch
+from .plan import Plan
+
+Tensor = torch.Tensor
+
+
+def run(
+    plan: Plan,
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor | None] | None,
+) -> tuple[Tensor, ...]:
+    """y, h_n and, for the LSTM, c_n, in the user's layout, as `execution.run_forward` computes them."""
+    if plan.truncation is not None:
+        raise NotImplementedError(
+            "truncation: expected None for gradients of gradients, for forward-mode differentiation, for transforms of"
+            " torch.func, and where the CPU kernels do not run"
+        )
+    network, batch = plan.network, plan.batches[0]
+    D, each = network.directions, network.tensors_each
+    x = _padded(plan, x)
+    states = [_states(plan, member, x) for member in ((h0, c0) if network.has_c else (h0,))]
+    finals: list[list[Tensor]] = []
+    for layer in range(network.layers):
+        outputs = []
+        for direction, one in enumerate(plan.batches):
+            j = layer * D + direction
+            y, final = _one_direction(
+                network.cell, x, [member[j] for member in states], weights[j * each : (j + 1) * each], one
+            )
+            outputs.append(y)
+            finals.append(final)
+        x = torch.cat(outputs, 2) if D == 2 else outputs[0]
+        if masks is not None and layer < network.layers - 1 and masks[layer] is not None:
+            mask: Any = masks[layer]
+            x = x * _padded_inside(plan, mask)
+    last = [torch.stack(members) for members in zip(*finals, strict=True)]
+    return _as_user(plan, x, batch), *(_without(plan, member) for member in last)
+
+
+def _one_direction(
+    cell: str, x: Tensor, state: list[Tensor], weights: Sequence[Tensor], batch: Batch
+) -> tuple[Tensor, list[Tensor]]:
+    w_ih, w_hh, *biases = weights
+    b_ih, b_hh = biases or (None, None)
+    T = x.shape[0]
+    projected = functional.linear(x, w_ih, b_ih)
+    ys: list[Tensor] = []
+    for t in reversed(range(T)) if batch.reverse else range(T):
+        state = _started(state, batch, t)
+        new = _step(cell, projected[t], state, w_hh, b_hh)
+        valid = _column(batch.all_lengths > t, x)
+        if valid is None:
+            state = new
+            ys.append(new[0])
+        else:
+            state = [torch.where(valid, after, before) for after, before in zip(new, state, strict=True)]
+            ys.append(torch.where(valid, new[0], torch.zeros_like(new[0])))
+    if batch.reverse:
+        ys.reverse()
+    return torch.stack(ys), state
+
+
+def _started(state: list[Tensor], batch: Batch, t: int) -> list[Tensor]:
+    """The state before step t: zero where an episode starts; see `Batch._cuts`."""
+    if batch.resets is None:
+        return state
+    if not batch.reverse:
+        marks = batch.resets[t]
+    elif t + 1 < batch.T:
+        marks = batch.resets[t + 1] & (batch.all_lengths > t + 1)
+    else:
+        return state
+    kept = _column(~marks, state[0])
+    return state if kept is None else [torch.where(kept, member, torch.zeros_like(member)) for member in state]
+
+
+def _column(which: Array, like: Tensor) -> Tensor | None:
+    """Booleans (B, 1) beside a tensor; None if all are true."""
+    return None if which.all() else torch.from_numpy(np.ascontiguousarray(which)).to(like.device)[:, None]
+
+
+def _step(cell: str, gates: Tensor, state: list[Tensor], w_hh: Tensor, b_hh: Tensor | None) -> list[Tensor]:
+    """One step from w_ih x + b_ih, (B, G*H)."""
+    recurrent = functional.linear(state[0], w_hh, b_hh)
+    if cell == "lstm":
+        i, f, g, o = (gates + recurrent).chunk(4, 1)
+        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
+        return [torch.sigmoid(o) * torch.tanh(c), c]
+    if cell == "gru":
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = gates.chunk(3, 1), recurrent.chunk(3, 1)
+        r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+        n = torch.tanh(x_n + r * h_n)
+        return [(1 - z) * n + z * state[0]]
+    return [torch.tanh(gates + recurrent) if cell == "rnn_tanh" else torch.relu(gates + recurrent)]
+
+
+def gradients(
+    plan: Plan,
+    inputs: Sequence[Tensor | None],
+    masks: Sequence[Tensor | None] | None,
+    d: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """What backward returns for x, h0, c0 and the weights, as differentiable functions of them and of d."""
+    with torch.enable_grad():
+        x, h0, c0, *weights = inputs
+        assert x is not None
+        outputs = run(plan, x, h0, c0, [w for w in weights if w is not None], masks)
+        pairs = [(y, dy) for y, dy in zip(outputs, d, strict=True) if dy is not None and y.requires_grad]
+        asked: list[Any] = [one for one, is_wanted in zip(inputs, wanted, strict=True) if is_wanted]
+        found = iter(
+            torch.autograd.grad(
+                [y for y, _ in pairs], asked, [dy for _, dy in pairs], create_graph=True, allow_unused=True
+            )
+        )
+    return [next(found) if is_wanted else None for is_wanted in wanted]
+
+
+# ---- between the user's layout and (T, B, n) ----
+
+
+def _padded(plan: Plan, x: Tensor) -> Tensor:
+    if plan.kind == "packed":
+        return _padded_inside(plan, x[:, None])
+    if plan.kind == "batch_first":
+        return x.transpose(0, 1)
+    return _with(plan, x)
+
+
+def _with(plan: Plan, tensor: Tensor) -> Tensor:
+    """With the axes that the user's layout lacks."""
+    if plan.kind == "unbatched":
+        return tensor.unsqueeze(1)
+    if plan.kind == "unbatched_step":
+        return tensor[None, None]
+    return tensor[None] if plan.kind == "step" else tensor
+
+
+def _without(plan: Plan, tensor: Tensor) -> Tensor:
+    if plan.kind == "unbatched":
+        return tensor.squeeze(1)
+    if plan.kind == "unbatched_step":
+        return tensor[0, 0]
+    return tensor[0] if plan.kind == "step" else tensor
+
+
+def _padded_inside(plan: Plan, rows: Tensor) -> Tensor:
+    """Rows (N, 1, n) of a packed sequence as (T, B, n); others are already."""
+    batch = plan.batches[0]
+    if plan.kind != "packed":
+        return rows
+    if not isinstance(batch, PackedBatch):
+        return rows.reshape(batch.T, batch.B, -1)
+    index, valid = _rows_of(batch)
+    where = torch.from_numpy(index).to(rows.device)
+    padded = rows[:, 0].index_select(0, where).unflatten(0, (batch.T, batch.B))
+    return torch.where(torch.from_numpy(valid).to(rows.device)[:, :, None], padded, torch.zeros_like(padded))
+
+
+def _rows_of(batch: PackedBatch) -> tuple[Array, Array]:
+    """The packed row of each (t, b), 0 where there is none; whether there is one."""
+    valid = np.arange(batch.T)[:, None] < batch.all_lengths
+    index = np.where(valid, np.cumsum(valid).reshape(valid.shape) - 1, 0)
+    return index.ravel(), valid
+
+
+def _states(plan: Plan, member: Tensor | None, x: Tensor) -> Tensor:
+    if member is not None:
+        return _with(plan, member)
+    network = plan.network
+    return x.new_zeros(network.layers * network.directions, plan.batches[0].B, network.hidden_size)
+
+
+def _as_user(plan: Plan, y: Tensor, batch: Batch) -> Tensor:
+    if plan.kind == "packed":
+        if not isinstance(batch, PackedBatch):
+            return y.flatten(0, 1)
+        chosen = torch.from_numpy(np.flatnonzero(_rows_of(batch)[1])).to(y.device)
+        return y.flatten(0, 1).index_select(0, chosen)
+    if plan.kind == "batch_first":
+        return y.transpose(0, 1)
+    return _without(plan, y)

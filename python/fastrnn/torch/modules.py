@@ -1,0 +1,291 @@
+"""`LSTM`, `GRU` and `RNN`: torch's modules, parameters and all, with another forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
+
+from . import formulation
+from .autograd import Outputs, Recurrence, infer
+from .operator import recurrence
+from .packed_weights import PackedWeights
+from .plan import Network, Plan, make_packed_plan, make_plan
+from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+
+Tensor = torch.Tensor
+
+CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
+PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
+
+_Base: Any = torch.nn.RNNBase if TYPE_CHECKING else object
+
+
+class RecurrentForward(_Base):
+    """What the three kinds of module share; mixed in before torch's class."""
+
+    _fastrnn_memory: PackedWeights | None = None
+
+    def forward(
+        self,
+        input: Any,  # noqa: A002  (torch's name)
+        hx: Any = None,
+        *,
+        lengths: Any = None,
+        resets: Any = None,
+        truncation: Any = None,
+    ) -> Any:
+        """As torch's module, with three more arguments.
+
+        Parameters
+        ----------
+        input : Tensor (T, B, I), or (B, T, I) with batch_first, or (T, I), or PackedSequence
+        hx : Tensor (num_layers*D, B, H), for the LSTM a pair of them, optional
+        lengths : Tensor or array of int (B,), optional
+            The steps that each sequence has, 0 … T in any order. Outputs beyond are zero, and cost nothing; the final
+            states are those after each sequence's own last step.
+        resets : Tensor or array of bool (T, B), laid out as input, optional
+            Where True, every layer's state is zeroed before this step, and no gradient passes. With a PackedSequence,
+            in the layout and order of its padded form.
+        truncation : int or pair of int (k1, k2), optional
+            Truncated backpropagation through time, as ``fastrnn.lstm.backward`` explains it.
+
+        Raises
+        ------
+        RuntimeError, ValueError
+            Those of torch's module, for the arguments that it knows.
+        TypeError, ValueError
+            For lengths, resets and truncation of another kind, shape or value.
+        NotImplementedError
+            For these three where the kernels cannot run, and nothing else can do it.
+        """
+        if isinstance(input, torch.fx.Proxy):
+            return _call_as_leaf(self, input, hx)
+        extras = {"lengths": lengths, "resets": resets, "truncation": truncation}
+        weights, detour = self._weights_and_detour(input[0] if isinstance(input, PackedSequence) else input, hx)
+        if detour is not None:
+            detour = _for_extras(detour, extras)
+            say_once(self, detour)
+        if detour is not None and detour.way is Way.TORCH:
+            return super().forward(input, hx)
+        if not self._fits(input, hx):
+            return _refused(super().forward(input, hx), extras)
+        if isinstance(input, PackedSequence):
+            found = self._run_packed(input, hx, weights, extras, detour)
+        else:
+            kind = "unbatched" if input.dim() == 2 else "batch_first" if self.batch_first else "dense"
+            found = self._run_padded(kind, input, self._pair(hx), weights, extras, detour)
+        y, *states = found
+        return y, (tuple(states) if self.mode == "LSTM" else states[0])
+
+    def __prepare_scriptable__(self) -> Any:
+        """What torch.jit.script compiles in place of this module: torch's own, with the same parameters."""
+        from .swap import as_torch
+
+        say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
+        return as_torch(self)
+
+    # ---- what there is to do ----
+
+    def _weights_and_detour(self, data: Any, hx: Any) -> tuple[list[Tensor], Detour | None]:
+        if torch.compiler.is_compiling():
+            weights = [getattr(self, name) for name in self._flat_weights_names]
+            detour: Detour | None = detour_when_compiling((data, *weights))
+        else:
+            weights = self._weights_now()
+            states = () if hx is None else hx if self.mode == "LSTM" else (hx,)
+            detour = detour_of_mode() or detour_of_tensors(data, (*weights, *states))
+        return weights, PROJECTIONS if self.proj_size else detour
+
+    def _weights_now(self) -> list[Tensor]:
+        """The weights in torch's order, after whatever replaced parameters since the last call."""
+        parameters, weights = self._parameters, self._flat_weights
+        for name, weight in zip(self._flat_weights_names, weights, strict=True):
+            if parameters.get(name) is not weight:
+                self._update_flat_weights()
+                return list(self._flat_weights)
+        return weights
+
+    def _fits(self, input: Any, hx: Any) -> bool:  # noqa: A002
+        """Whether torch would take these shapes."""
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        if isinstance(input, PackedSequence):
+            data, sizes, *_ = input
+            if data.dim() != 2 or data.size(-1) != self.input_size:
+                return False
+            if hx is None or torch.compiler.is_compiling():
+                return True
+            return self._states_fit(hx, (count, int(sizes[0]), self.hidden_size))
+        if input.dim() not in (2, 3) or input.size(-1) != self.input_size or input.size(0) == 0:
+            return False
+        if input.dim() == 2:
+            return self._states_fit(hx, (count, self.hidden_size))
+        T, B = (input.size(1), input.size(0)) if self.batch_first else (input.size(0), input.size(1))
+        return T > 0 and self._states_fit(hx, (count, B, self.hidden_size))
+
+    def _states_fit(self, hx: Any, shape: tuple[int, ...]) -> bool:
+        if hx is None:
+            return True
+        if self.mode != "LSTM":
+            return bool(hx.shape == shape)
+        return len(hx) == 2 and hx[0].shape == shape and hx[1].shape == shape
+
+    def _pair(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
+        if hx is None:
+            return None, None
+        return (hx[0], hx[1]) if self.mode == "LSTM" else (hx, None)
+
+    def _network(self) -> Network:
+        return Network(CELLS[self.mode], self.num_layers, 2 if self.bidirectional else 1, self.hidden_size, self.bias)
+
+    def _masks(self, steps: tuple[int, int], like: Tensor) -> list[Tensor | None] | None:
+        """Dropout of each layer's output but the last one's, from torch's generator."""
+        if not (self.training and self.dropout and self.num_layers > 1):
+            return None
+        width = self.hidden_size * (2 if self.bidirectional else 1)
+        ones = torch.ones((*steps, width), dtype=like.dtype, device=like.device)
+        return [functional.dropout(ones, self.dropout) for _ in range(self.num_layers - 1)]
+
+    # ---- doing it ----
+
+    def _run_padded(
+        self,
+        kind: str,
+        x: Tensor,
+        states: tuple[Tensor | None, Tensor | None],
+        weights: list[Tensor],
+        extras: dict[str, Any],
+        detour: Detour | None,
+    ) -> Outputs:
+        T, B = x.shape[1 if kind == "batch_first" else 0], x.shape[0 if kind == "batch_first" else 1]
+        if kind == "unbatched":
+            B = 1
+        masks = self._masks((T, B), x)
+        if detour is not None and detour.way is Way.OPERATOR:
+            return self._as_operator(kind, x, states, weights, masks, extras, None)
+        on_host = {name: _on_host(value) for name, value in extras.items()}
+        plan = make_plan(self._network(), kind, T, B, **on_host)
+        return self._carry_out(plan, x, states, weights, masks, detour)
+
+    def _run_packed(
+        self, packed: PackedSequence, hx: Any, weights: list[Tensor], extras: dict[str, Any], detour: Detour | None
+    ) -> tuple[Any, ...]:
+        x, sizes, to_sorted, to_original = packed
+        if extras["lengths"] is not None:
+            raise ValueError("lengths: expected None with a PackedSequence, which has its own")
+        resets = extras["resets"]
+        if resets is not None:
+            resets = torch.as_tensor(resets)
+            resets = resets.T if self.batch_first else resets
+            resets = resets if to_sorted is None or resets.dim() != 2 else resets[:, to_sorted]
+        sorted_hx = None if hx is None else self.permute_hidden(hx, to_sorted)
+        states = self._pair(sorted_hx)
+        if detour is not None and detour.way is Way.OPERATOR:
+            if hx is None:
+                count = self.num_layers * (2 if self.bidirectional else 1)
+                zeros = x.new_zeros((count, sizes[0].item(), self.hidden_size))
+                states = zeros, (zeros.clone() if self.mode == "LSTM" else None)
+            masks = self._masks((x.shape[0], 1), x)
+            y, *final = self._as_operator("packed", x, states, weights, masks, extras | {"resets": resets}, sizes)
+        else:
+            plan = make_packed_plan(self._network(), sizes.numpy(), _on_host(resets), extras["truncation"])
+            batch = plan.batches[0]
+            masks = self._masks((batch.T, batch.B) if batch.dense else (x.shape[0], 1), x)
+            y, *final = self._carry_out(plan, x, states, weights, masks, detour)
+        members = [m if to_original is None else m.index_select(1, to_original) for m in final]
+        return PackedSequence(y, sizes, to_sorted, to_original), *members
+
+    def _carry_out(
+        self,
+        plan: Plan,
+        x: Tensor,
+        states: tuple[Tensor | None, Tensor | None],
+        weights: list[Tensor],
+        masks: list[Tensor | None] | None,
+        detour: Detour | None,
+    ) -> Outputs:
+        if detour is not None:
+            return formulation.run(plan, x, *states, weights, masks)
+        memory = self._fastrnn_memory
+        if memory is None:
+            memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
+        packed = memory.get(plan.network, weights)
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
+            outputs: Outputs = Recurrence.apply(plan, packed, masks, x, *states, *weights)
+            return outputs
+        return infer(plan, x, *states, packed, masks)
+
+    def _as_operator(
+        self,
+        kind: str,
+        x: Tensor,
+        states: tuple[Tensor | None, Tensor | None],
+        weights: list[Tensor],
+        masks: list[Tensor | None] | None,
+        extras: dict[str, Any],
+        batch_sizes: Tensor | None,
+    ) -> Outputs:
+        network, window = self._network(), extras["truncation"]
+        truncation = [] if window is None else [window, window] if isinstance(window, int) else list(window)
+        order = [None if extras[name] is None else torch.as_tensor(extras[name]) for name in ("lengths", "resets")]
+        training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights))
+        stack = network.cell, network.layers, network.directions, network.hidden_size, kind, truncation
+        ordered = order[0], batch_sizes, order[1]
+        found = recurrence(x, *states, weights, masks or [], *ordered, *stack, training)
+        return tuple(found[: 3 if network.has_c else 2])
+
+
+def _on_host(value: Any) -> Any:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
+    """Another way than torch's own for what torch's own does not know."""
+    given = [name for name, value in extras.items() if value is not None]
+    if detour.way is not Way.TORCH or not given:
+        return detour
+    if detour is PROJECTIONS:
+        raise NotImplementedError(f"{given[0]}: expected None with proj_size")
+    return Detour(Way.FORMULATION, detour.reason)
+
+
+def _refused(result: Any, extras: dict[str, Any]) -> Any:
+    """What torch made of arguments that are not in our shapes, if it did not raise."""
+    given: Sequence[str] = [name for name, value in extras.items() if value is not None]
+    if given:
+        raise ValueError(f"{given[0]}: expected None for arguments of these shapes")
+    return result
+
+
+def _call_as_leaf(module: Any, input: Any, *more: Any) -> Any:  # noqa: A002
+    """torch.fx sees torch's modules as one call; so shall it see ours."""
+    tracer = input.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *more), {})
+
+
+class LSTM(RecurrentForward, torch.nn.LSTM):
+    """``torch.nn.LSTM`` on fastrnn's kernels: same constructor, parameters, arguments and results.
+
+    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    """
+
+
+class GRU(RecurrentForward, torch.nn.GRU):
+    """``torch.nn.GRU`` on fastrnn's kernels: same constructor, parameters, arguments and results.
+
+    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    """
+
+
+class RNN(RecurrentForward, torch.nn.RNN):
+    """``torch.nn.RNN`` on fastrnn's kernels: same constructor, parameters, arguments and results.
+
+    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    """
+
+
+for _module in (LSTM, GRU, RNN):
+    _module.__module__ = __package__  # what a pickle names

@@ -1,0 +1,234 @@
+"""A stack as one operator of torch, `fastrnn::recurrence`, for torch.compile, torch.export and modes that see operators.
+
+Eager calls go straight to the kernels (autograd.py): the dispatcher's way to an operator in Python takes as long as a
+short call. The outputs are one list: y, h_n, c_n (LSTM), and what backward needs if `training`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import backend_index
+from . import execution
+from .autograd import array_of, arrays_or_none, kernel_gradients
+from .packed_weights import arrays_of, pack
+from .plan import Network, Plan, make_packed_plan, make_plan
+
+Tensor = torch.Tensor
+
+_ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
+_STACK = "str cell, int layers, int directions, int hidden_size, str kind, int[] truncation"
+_INPUTS = "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor[] masks"
+
+
+def _network(cell: str, layers: int, directions: int, hidden_size: int, weights: Sequence[Tensor]) -> Network:
+    return Network(cell, layers, directions, hidden_size, len(weights) == 4 * layers * directions)
+
+
+def _plan(
+    x: Tensor,
+    order: tuple[Tensor | None, Tensor | None, Tensor | None],
+    network: Network,
+    kind: str,
+    truncation: Sequence[int],
+) -> Plan:
+    lengths, batch_sizes, resets = (None if one is None else one.numpy() for one in order)
+    window = tuple(truncation) or None
+    if kind == "packed":
+        assert batch_sizes is not None
+        return make_packed_plan(network, batch_sizes, resets, window)
+    T, B = _sizes(x, kind)
+    return make_plan(network, kind, T, B, lengths, resets, window)
+
+
+def _sizes(x: Tensor, kind: str) -> tuple[int, int]:
+    if kind == "unbatched":
+        return x.shape[0], 1
+    return (x.shape[1], x.shape[0]) if kind == "batch_first" else (x.shape[0], x.shape[1])
+
+
+@torch.library.custom_op(
+    "fastrnn::recurrence",
+    mutates_args=(),
+    schema=f"({_INPUTS}, {_ORDER}, {_STACK}, bool training) -> Tensor[]",
+)
+def recurrence(
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    cell: str,
+    layers: int,
+    directions: int,
+    hidden_size: int,
+    kind: str,
+    truncation: Sequence[int],
+    training: bool,
+) -> list[Tensor]:
+    network = _network(cell, layers, directions, hidden_size, weights)
+    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, truncation)
+    first: Any = array_of(x)
+    found = execution.run_forward(
+        plan,
+        first,
+        array_of(h0),
+        array_of(c0),
+        pack(network, arrays_of(weights)),
+        arrays_or_none(masks) or None,
+        training=training,
+    )
+    arrays = [found.y, found.h_n, *(() if found.c_n is None else (found.c_n,)), *found.kept]
+    return [torch.from_numpy(array) for array in arrays]
+
+
+@recurrence.register_fake
+def _(
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    cell: str,
+    layers: int,
+    directions: int,
+    hidden_size: int,
+    kind: str,
+    truncation: Sequence[int],
+    training: bool,
+) -> list[Tensor]:
+    width, count = directions * hidden_size, layers * directions
+    y = x.new_empty((*x.shape[:-1], width))
+    if kind == "packed":
+        rows = inside = x.shape[0], 1
+        states: tuple[Any, ...] = (count, _packed_states(h0, batch_sizes), hidden_size)
+    else:
+        rows = inside = _sizes(x, kind)
+        states = (count, hidden_size) if kind == "unbatched" else (count, rows[1], hidden_size)
+    outputs = [y, *(x.new_empty(states) for _ in range(1 + (cell == "lstm")))]
+    if not training:
+        return outputs
+    row_bytes = execution.reserve_row_bytes(cell, _numpy_dtype(x), hidden_size, backend_index())
+    if row_bytes:
+        outputs += [x.new_empty((rows[0] * rows[1] * row_bytes,), dtype=torch.uint8) for _ in range(count)]
+    for _ in range(layers - 1):
+        outputs += [x.new_empty((*inside, width)) for _ in range(2 if masks else 1)]
+    return outputs
+
+
+def _packed_states(h0: Tensor | None, batch_sizes: Tensor | None) -> Any:
+    if h0 is None:
+        raise NotImplementedError("hx: expected a state with a PackedSequence under torch.compile or torch.export")
+    return h0.shape[1]
+
+
+def _numpy_dtype(x: Tensor) -> Any:
+    return np.dtype(np.float32) if x.dtype == torch.float32 else np.dtype(np.float64)
+
+
+@torch.library.custom_op(
+    "fastrnn::recurrence_backward",
+    mutates_args=(),
+    schema=(
+        f"(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor y, Tensor[] kept, {_INPUTS}, {_ORDER}, {_STACK},"
+        " bool[] wanted) -> Tensor[]"
+    ),
+)
+def recurrence_backward(
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    y: Tensor,
+    kept: Sequence[Tensor],
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    cell: str,
+    layers: int,
+    directions: int,
+    hidden_size: int,
+    kind: str,
+    truncation: Sequence[int],
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    network = _network(cell, layers, directions, hidden_size, weights)
+    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, truncation)
+    applied = list(masks) or None
+    d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
+    found = kernel_gradients(plan, (y, x, h0, c0), weights, applied, kept, d, wanted)
+    return [gradient for gradient in found if gradient is not None]
+
+
+@recurrence_backward.register_fake
+def _(
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    y: Tensor,
+    kept: Sequence[Tensor],
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    lengths: Tensor | None,
+    batch_sizes: Tensor | None,
+    resets: Tensor | None,
+    cell: str,
+    layers: int,
+    directions: int,
+    hidden_size: int,
+    kind: str,
+    truncation: Sequence[int],
+    wanted: Sequence[bool],
+) -> list[Tensor]:
+    inputs = [x, h0, c0, *weights]
+    return [
+        one.new_empty(one.shape) for one, asked in zip(inputs, wanted, strict=True) if asked and one is not None
+    ]
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    x, h0, c0, weights, masks, lengths, batch_sizes, resets, *stack, training = inputs
+    states = 3 if stack[0] == "lstm" else 2
+    if not training:
+        raise NotImplementedError(
+            "fastrnn::recurrence: expected a call that was traced for training, with gradients enabled"
+        )
+    ctx.stack, ctx.states, ctx.counts = stack, states, (len(weights), len(masks))
+    ctx.outputs = len(output)
+    ctx.save_for_backward(x, h0, c0, lengths, batch_sizes, resets, *weights, *masks, output[0], *output[states:])
+
+
+def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
+    x, h0, c0, *rest = ctx.saved_tensors
+    order, rest = rest[:3], rest[3:]
+    weights, rest = rest[: ctx.counts[0]], rest[ctx.counts[0] :]
+    masks, (y, *kept) = rest[: ctx.counts[1]], rest[ctx.counts[1] :]
+    asked = ctx.needs_input_grad
+    wanted = [bool(asked[j]) and one is not None for j, one in enumerate((x, h0, c0))]
+    wanted += [bool(one) for one in (asked[3] if isinstance(asked[3], list | tuple) else [asked[3]] * len(weights))]
+    dy, dh_n, dc_n = (*d[: ctx.states], None)[:3]
+    found = iter(
+        recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted)
+    )
+    gradients = [next(found) if one else None for one in wanted]
+    return (*gradients[:3], gradients[3:], [None] * len(masks), *(None,) * (3 + len(ctx.stack) + 1))
+
+
+recurrence.register_autograd(_backward, setup_context=_setup_context)

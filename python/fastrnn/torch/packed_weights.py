@@ -1,0 +1,87 @@
+"""Weights as forward streams them, kept from call to call as long as they are provably those of the parameters.
+
+A write through ``.data``, a NumPy view or shared memory leaves no trace on a tensor: no version, no address changes.
+So the parameters themselves are compared, byte by byte, with a copy of what was packed. That is read once at the speed
+of memory, which is less than packing (measured in docs/pytorch.md). Versions only decide whether keeping pays: weights
+are kept from the second call with the same ones on, so that training, which changes them at each, copies nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import _core
+from .._check import Array
+from .._kernel import Weights, pack_forward
+from ..config import backend_index
+from .plan import Network
+
+Packed = list[NDArray[np.uint8]]
+
+
+class Kept(NamedTuple):
+    """What was packed. `views` are arrays on the parameters' memory, which they keep alive; `copies` their contents."""
+
+    marks: tuple[Any, ...]
+    backend: int
+    views: tuple[Array, ...] | None
+    copies: tuple[Array, ...]
+    packed: Packed
+
+
+def _marks(tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+    """What tells memory apart: addresses, shapes and whether it is contiguous."""
+    return tuple([(t.data_ptr(), t.is_contiguous(), t.shape) for t in tensors])
+
+
+def _versions(tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
+    return tuple([0 if t.is_inference() else t._version for t in tensors])
+
+
+def arrays_of(tensors: Sequence[torch.Tensor]) -> list[Array]:
+    """Contiguous arrays, views wherever possible."""
+    return [np.ascontiguousarray(t.detach().numpy()) for t in tensors]
+
+
+def pack(network: Network, arrays: Sequence[Array]) -> Packed:
+    each = network.tensors_each
+    return [pack_forward(network.cell, Weights(*arrays[j : j + each])) for j in range(0, len(arrays), each)]
+
+
+class PackedWeights:
+    """The memory of one module. Copies and pickles of it are empty."""
+
+    __slots__ = ("_kept", "_seen")
+
+    def __init__(self) -> None:
+        self._kept: Kept | None = None
+        self._seen: tuple[Any, ...] | None = None
+
+    def __reduce__(self) -> Any:
+        return PackedWeights, ()
+
+    def get(self, network: Network, tensors: Sequence[torch.Tensor]) -> Packed:
+        """Packed weights of the tensors as they are now."""
+        kept = self._kept
+        if kept is not None and kept.views is not None:
+            if (
+                kept.marks == _marks(tensors)
+                and kept.backend == backend_index()
+                and _core.same_bytes(kept.views, kept.copies)
+            ):
+                return kept.packed
+            self._kept = None
+        marks, versions = _marks(tensors), _versions(tensors)
+        seen, self._seen = self._seen, (marks, versions)
+        arrays = arrays_of(tensors)
+        if seen != self._seen or not all(contiguous for _, contiguous, _ in marks):
+            return pack(network, arrays)
+        copies = tuple([array.copy() for array in arrays])
+        packed = pack(network, copies)
+        self._kept = Kept(marks, backend_index(), tuple(arrays), copies, packed)
+        return packed

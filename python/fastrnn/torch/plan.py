@@ -1,0 +1,145 @@
+"""What one call is: the stack, the sizes, how the user's tensors are laid out, and in which order rows are visited.
+
+Inside, sequences are (T, B, n) and states (num_layers*D, B, H), whatever the user's layout: `inside` turns an array of
+the user's into a view of that form. Number j = layer*D + direction counts in the order of torch's parameters.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _check
+from .._check import Array
+from ..schedule import Batch, PackedBatch
+
+
+# Where axes are missing in the user's layout, and the layouts whose states lack the same axes as their sequences.
+_AXES: dict[str, Any] = {
+    "unbatched": np.s_[:, np.newaxis],
+    "packed": np.s_[:, np.newaxis],
+    "step": np.s_[np.newaxis],
+    "unbatched_step": np.s_[np.newaxis, np.newaxis],
+}
+_ALIKE = ("unbatched", "step", "unbatched_step")
+
+
+class Network(NamedTuple):
+    """A stack of layers; `cell` is the core's name of it."""
+
+    cell: str
+    layers: int
+    directions: int
+    hidden_size: int
+    has_bias: bool
+
+    @property
+    def has_c(self) -> bool:
+        return self.cell == "lstm"
+
+    @property
+    def tensors_each(self) -> int:
+        """Parameters of one layer in one direction."""
+        return 4 if self.has_bias else 2
+
+
+class Plan(NamedTuple):
+    """One call.
+
+    `kind` is the user's layout: dense (T, B, n), batch_first (B, T, n), unbatched (T, n), step (B, n), unbatched_step
+    (n), or packed: the rows of a PackedSequence.
+    """
+
+    network: Network
+    kind: str
+    batches: tuple[Batch, ...]  # of each direction
+    truncation: tuple[int, int] | None = None
+
+    @property
+    def is_packed(self) -> bool:
+        return self.kind == "packed"
+
+    @property
+    def has_padding(self) -> bool:
+        return not self.is_packed and self.batches[0].lengths is not None
+
+    def inside(self, sequence: Array) -> Array:
+        """A view (T, B, n) of the user's sequence tensor; (rows, 1, n) of a packed one."""
+        if self.kind == "dense":
+            return sequence
+        if self.kind == "batch_first":
+            return sequence.transpose(1, 0, 2)
+        if self.kind == "packed" and self.batches[0].dense:
+            return sequence.reshape(self.batches[0].T, self.batches[0].B, -1)
+        return sequence[_AXES[self.kind]]
+
+    def states_inside(self, states: Array) -> Array:
+        """A view (num_layers*D, B, H)."""
+        return states[_AXES[self.kind]] if self.kind in _ALIKE else states
+
+    def sequence_shape(self, n: int) -> tuple[int, ...]:
+        """The user's shape of a sequence of n numbers a step."""
+        T, B = self.batches[0].T, self.batches[0].B
+        if self.kind == "packed":
+            return int(self.batches[0].all_lengths.sum()), n
+        return _shape(self.kind, T, B, n)
+
+    def states_shape(self) -> tuple[int, ...]:
+        """The user's shape of h and c."""
+        network, B = self.network, self.batches[0].B
+        kind = self.kind if self.kind in _ALIKE else "dense"
+        return _shape(kind, network.layers * network.directions, B, network.hidden_size)
+
+
+def _shape(kind: str, first: int, B: int, n: int) -> tuple[int, ...]:
+    if kind == "dense":
+        return first, B, n
+    if kind == "batch_first":
+        return B, first, n
+    if kind == "unbatched":
+        return first, n
+    return (B, n) if kind == "step" else (n,)
+
+
+@lru_cache(maxsize=256)
+def dense_plan(network: Network, kind: str, T: int, B: int) -> Plan:
+    """A call without lengths, resets and truncation."""
+    return Plan(network, kind, dense_batches(network.directions, T, B))
+
+
+def dense_batches(directions: int, T: int, B: int) -> tuple[Batch, ...]:
+    return tuple(Batch(T, B, None, None, reverse) for reverse in (False, True)[:directions])
+
+
+def make_plan(
+    network: Network, kind: str, T: int, B: int, lengths: Any = None, resets: Any = None, truncation: Any = None
+) -> Plan:
+    """A call over padded sequences; checks what torch does not know, with the arguments' names.
+
+    lengths (B,) and resets, laid out as the input, are anything that NumPy reads, or None.
+    """
+    window = _check.truncation("truncation", truncation)
+    if lengths is None and resets is None and window is None:
+        return dense_plan(network, kind, T, B)
+    if kind == "unbatched" and lengths is not None:
+        raise ValueError("lengths: expected None for input without a batch axis")
+    checked = _check.lengths("lengths", lengths, T, B)
+    letters, shape = {"dense": ("(T, B)", (T, B)), "batch_first": ("(B, T)", (B, T)), "unbatched": ("(T)", (T,))}[kind]
+    marks = _check.resets("resets", resets, letters, shape)
+    if marks is not None:
+        marks = {"dense": marks, "batch_first": marks.T, "unbatched": marks.reshape(T, B)}[kind]
+    batches = tuple(Batch(T, B, checked, marks, reverse) for reverse in (False, True)[: network.directions])
+    return Plan(network, kind, batches, window)
+
+
+def make_packed_plan(network: Network, active: Array, resets: Array | None = None, truncation: Any = None) -> Plan:
+    """A call over the rows of a PackedSequence with these batch_sizes; resets (T, B) in its order of sequences."""
+    window = _check.truncation("truncation", truncation)
+    T, B = len(active), int(active[0])
+    marks = _check.resets("resets", resets, "(T, B)", (T, B))
+    if int(active[-1]) == B and marks is None:
+        return Plan(network, "packed", dense_batches(network.directions, T, B), window)
+    directions = (False, True)[: network.directions]
+    return Plan(network, "packed", tuple(PackedBatch.of_sizes(active, marks, r) for r in directions), window)

@@ -1,0 +1,106 @@
+"""Which way a call goes, and why: kernels, our operator, our formulation in torch's operations, or torch's own.
+
+The kernels run on plain CPU tensors of float32 or float64. What else there is in torch has a way around them, and a
+message on the logger "fastrnn.torch" says so, once for each reason.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd import forward_ad
+
+Tensor = torch.Tensor
+
+logger = logging.getLogger("fastrnn.torch")
+_said: set[str] = set()
+
+PLAIN = (torch.Tensor, torch.nn.Parameter)
+REALS = (torch.float32, torch.float64)
+
+_functorch_active = torch._C._are_functorch_transforms_active
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_tracing_state = torch._C._get_tracing_state
+_autocast = torch.is_autocast_enabled
+
+
+class Way(enum.Enum):
+    """How a call is carried out when the kernels cannot be called directly."""
+
+    TORCH = "torch's own implementation"
+    FORMULATION = "the differentiable formulation in torch's operations"
+    OPERATOR = "the operator fastrnn::recurrence"
+
+
+class Detour(NamedTuple):
+    """A way other than the direct one, and the reason for it."""
+
+    way: Way
+    reason: str
+
+
+def detour_of_mode() -> Detour | None:
+    """What the state of the thread asks for."""
+    if not (
+        _dispatch_modes()
+        or forward_ad._current_level >= 0
+        or _functorch_active()
+        or _autocast("cpu")
+        or _tracing_state() is not None
+    ):
+        return None
+    if _tracing_state() is not None:
+        return Detour(Way.TORCH, "torch.jit.trace records torch's operations alone")
+    if _autocast("cpu"):
+        return Detour(Way.TORCH, "autocast is on")
+    if _functorch_active():
+        return Detour(Way.FORMULATION, "a transform of torch.func is active")
+    if forward_ad._current_level >= 0:
+        return Detour(Way.FORMULATION, "forward-mode differentiation is on")
+    return Detour(Way.OPERATOR, "a mode that intercepts operators is active")
+
+
+def detour_of_tensors(x: Any, tensors: Sequence[Any]) -> Detour | None:
+    """What the kind of the tensors asks for; `tensors` are the weights, and the states where there are any."""
+    dtype = getattr(x, "dtype", None)
+    for tensor in (x, *tensors):
+        if type(tensor) not in PLAIN:
+            return _detour_of_kind(tensor)
+        if not tensor.is_cpu:
+            return Detour(Way.TORCH, f"the kernels run on the CPU alone, and a tensor is on {tensor.device.type!r}")
+        if tensor.dtype not in REALS:
+            return Detour(Way.TORCH, f"the kernels run in float32 and float64, and a tensor is {tensor.dtype}")
+        if tensor.dtype != dtype:
+            return Detour(Way.TORCH, "tensors are of different dtypes")
+        if tensor.layout is not torch.strided:
+            return Detour(Way.TORCH, f"the kernels read dense tensors, and one is {tensor.layout}")
+    return None
+
+
+def detour_when_compiling(tensors: Sequence[Any]) -> Detour:
+    """The same while torch.compile or torch.export traces the call."""
+    if torch.is_autocast_enabled("cpu"):
+        return Detour(Way.TORCH, "autocast is on")
+    dtype = tensors[0].dtype
+    for tensor in tensors:
+        if tensor.device.type != "cpu" or tensor.dtype not in REALS or tensor.dtype != dtype:
+            return Detour(Way.TORCH, "the kernels run on the CPU alone, in float32 and float64, which are not mixed")
+    return Detour(Way.OPERATOR, "the call is compiled or exported")
+
+
+def _detour_of_kind(tensor: Any) -> Detour:
+    if isinstance(tensor, torch._subclasses.FakeTensor):
+        return Detour(Way.OPERATOR, "tensors have no data")
+    return Detour(Way.TORCH, f"the kernels run on plain tensors, and one is a {type(tensor).__name__}")
+
+
+def say_once(who: Any, detour: Detour) -> None:
+    """Log the reason at level INFO, the first time that it occurs in the process."""
+    if torch.compiler.is_compiling() or detour.reason in _said:
+        return
+    _said.add(detour.reason)
+    logger.info("%s uses %s: %s", type(who).__name__, detour.way.value, detour.reason)
