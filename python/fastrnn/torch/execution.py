@@ -34,6 +34,8 @@ from .plan import Network, Plan
 
 Passes = list[Any]
 
+_LINE = 64  # bytes: what the core aligns to, at most
+
 
 class Outcome(NamedTuple):
     """y and the final states in the user's shape, and what backward needs."""
@@ -65,14 +67,29 @@ def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
 
 
 @lru_cache(maxsize=None)
-def reserve_row_bytes(cell: str, dtype: Any, H: int, backend: int) -> int:
-    """What forward saves for one row (t, b)."""
-    return _core.Problem(cell, dtype, backend, 1, 1, 1, 0, H).reserve
+def _reserve_line(cell: str, dtype: Any, H: int, backend: int) -> tuple[int, int]:
+    """Bytes that forward saves for each row (t, b), and around all of them at most."""
+    one, more = (_core.Problem(cell, dtype, backend, 1, rows, 1, 0, H).reserve for rows in (1, 1 + _LINE))
+    row = (more - one) // _LINE
+    return row, one - row + _LINE if row else 0
+
+
+@lru_cache(maxsize=None)
+def _reserve_lines(cell: str, dtype: Any, H: int) -> tuple[int, int]:
+    """The same, enough for every backend, since a compiled graph may keep the size for a later process."""
+    lines = [_reserve_line(cell, dtype, H, j) for j, backend in enumerate(_core.backends()) if backend.runs_here]
+    return max(row for row, _ in lines), max(around for _, around in lines)
+
+
+def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:
+    """What forward saves, as a linear function of the number of rows, which may be symbolic; 0 for some cells."""
+    row, around = _reserve_lines(cell, np.dtype(dtype), H)
+    return rows * row + around
 
 
 def has_reserve(cell: str) -> bool:
     """Whether forward saves anything besides y."""
-    return reserve_row_bytes(cell, np.dtype(np.float32), 1, backend_index()) > 0
+    return _reserve_line(cell, np.dtype(np.float32), 1, backend_index())[0] > 0
 
 
 def run_forward(
@@ -124,7 +141,9 @@ def _run_cell(
     if batch.flipped:
         x, y = in_order(x, batch), in_order(y, batch)
     problem = whole = whole_problem(cell, x, H)
-    reserve = np.empty(whole.reserve, np.uint8) if training and has_reserve(cell) else None
+    reserve = None
+    if training and has_reserve(cell):
+        reserve = np.empty(reserve_bytes(cell, x.dtype, H, x.shape[0] * x.shape[1]), np.uint8)
     if batch.dense:
         scratch = scratch_of(problem.scratch_forward)
         _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)

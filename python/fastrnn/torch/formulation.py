@@ -83,12 +83,10 @@ def _started(state: list[Tensor], batch: Batch, t: int) -> list[Tensor]:
     """The state before step t: zero where an episode starts; see `Batch._cuts`."""
     if batch.resets is None:
         return state
-    if not batch.reverse:
-        marks = batch.resets[t]
-    elif t + 1 < batch.T:
-        marks = batch.resets[t + 1] & (batch.all_lengths > t + 1)
-    else:
+    at = t + 1 if batch.reverse else t
+    if at == batch.T:
         return state
+    marks = batch.resets[at] & (batch.all_lengths > at)
     kept = _column(~marks, state[0])
     return state if kept is None else [torch.where(kept, member, torch.zeros_like(member)) for member in state]
 

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import formulation
 from .autograd import Outputs, Recurrence, infer
+from .compiling import admit
 from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Network, Plan, make_packed_plan, make_plan
@@ -72,6 +73,8 @@ class RecurrentForward(_Base):
         if detour is not None and detour.way is Way.TORCH:
             return super().forward(input, hx)
         if not self._fits(input, hx):
+            if isinstance(input, PackedSequence):
+                self._check_packed(input, hx)
             return _refused(super().forward(input, hx), extras)
         if isinstance(input, PackedSequence):
             found = self._run_packed(input, hx, weights, extras, detour)
@@ -125,6 +128,12 @@ class RecurrentForward(_Base):
             return self._states_fit(hx, (count, self.hidden_size))
         T, B = (input.size(1), input.size(0)) if self.batch_first else (input.size(0), input.size(1))
         return T > 0 and self._states_fit(hx, (count, B, self.hidden_size))
+
+    def _check_packed(self, packed: PackedSequence, hx: Any) -> None:
+        """Raise what torch's GRU and RNN raise; its LSTM checks nothing of a PackedSequence."""
+        self.check_input(packed.data, packed.batch_sizes)
+        if hx is not None:
+            self.check_forward_args(packed.data, hx, packed.batch_sizes)
 
     def _states_fit(self, hx: Any, shape: tuple[int, ...]) -> bool:
         if hx is None:
@@ -289,3 +298,5 @@ class RNN(RecurrentForward, torch.nn.RNN):
 
 for _module in (LSTM, GRU, RNN):
     _module.__module__ = __package__  # what a pickle names
+
+admit(RecurrentForward)

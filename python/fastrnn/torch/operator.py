@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import backend_index
 from . import execution
 from .autograd import array_of, arrays_or_none, kernel_gradients
 from .packed_weights import arrays_of, pack
@@ -118,9 +117,10 @@ def _(
     outputs = [y, *(x.new_empty(states) for _ in range(1 + (cell == "lstm")))]
     if not training:
         return outputs
-    row_bytes = execution.reserve_row_bytes(cell, _numpy_dtype(x), hidden_size, backend_index())
-    if row_bytes:
-        outputs += [x.new_empty((rows[0] * rows[1] * row_bytes,), dtype=torch.uint8) for _ in range(count)]
+    if execution.has_reserve(cell):
+        dtype = np.float32 if x.dtype == torch.float32 else np.float64
+        size = execution.reserve_bytes(cell, dtype, hidden_size, rows[0] * rows[1])
+        outputs += [x.new_empty((size,), dtype=torch.uint8) for _ in range(count)]
     for _ in range(layers - 1):
         outputs += [x.new_empty((*inside, width)) for _ in range(2 if masks else 1)]
     return outputs
@@ -130,10 +130,6 @@ def _packed_states(h0: Tensor | None, batch_sizes: Tensor | None) -> Any:
     if h0 is None:
         raise NotImplementedError("hx: expected a state with a PackedSequence under torch.compile or torch.export")
     return h0.shape[1]
-
-
-def _numpy_dtype(x: Tensor) -> Any:
-    return np.dtype(np.float32) if x.dtype == torch.float32 else np.dtype(np.float64)
 
 
 @torch.library.custom_op(
@@ -228,7 +224,8 @@ def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
         recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted)
     )
     gradients = [next(found) if one else None for one in wanted]
-    return (*gradients[:3], gradients[3:], [None] * len(masks), *(None,) * (3 + len(ctx.stack) + 1))
+    truncation = [None] * len(ctx.stack[-1])
+    return (*gradients[:3], gradients[3:], [None] * len(masks), *(None,) * 8, truncation, None)
 
 
 recurrence.register_autograd(_backward, setup_context=_setup_context)
