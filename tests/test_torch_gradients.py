@@ -180,6 +180,26 @@ def test_hooks_on_modules_tensors_and_saved_tensors():
     assert torch.equal(grad, 2 * torch.autograd.grad(y.sum(), x)[0])
 
 
+@kinds
+@pytest.mark.parametrize("shift", [0, 1, 4, 60])
+def test_saved_memory_may_move(kind, shift):
+    module = make_pair(kind, 3, 5, dtype="float32", num_layers=2)[1]
+    x = torch.randn(3, 2, 3)
+
+    def moved(tensor):
+        if tensor.dtype != torch.uint8:
+            return tensor.clone()
+        longer = torch.empty(tensor.numel() + shift, dtype=tensor.dtype)
+        longer[shift:] = tensor
+        return longer[shift:]
+
+    expected = torch.autograd.grad(loss_of(module(x)), list(module.parameters()))
+    with torch.autograd.graph.saved_tensors_hooks(moved, lambda t: t):
+        loss = loss_of(module(x))
+    found = torch.autograd.grad(loss, list(module.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_activation_checkpointing():
     module = fastrnn.torch.LSTM(3, 4, num_layers=2, dropout=0.5)
     x = torch.randn(3, 2, 3, requires_grad=True)

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .. import _core
@@ -92,6 +93,24 @@ def has_reserve(cell: str) -> bool:
     return _reserve_line(cell, np.dtype(np.float32), 1, backend_index())[0] > 0
 
 
+def _new_reserve(cell: str, x: Array, H: int, used: int) -> NDArray[np.uint8]:
+    """Memory that begins at a line: there the core finds things again, wherever hooks may copy it in between."""
+    reserve: NDArray[np.uint8] = torch.empty(
+        reserve_bytes(cell, x.dtype, H, x.shape[0] * x.shape[1]), dtype=torch.uint8
+    ).numpy()
+    reserve[max(used - _LINE, 0) :] = 0
+    return reserve
+
+
+def _on_a_line(reserve: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same bytes at the beginning of a line, where torch puts all memory of its own."""
+    if reserve.ctypes.data % _LINE == 0:
+        return reserve
+    copy: NDArray[np.uint8] = torch.empty(reserve.size, dtype=torch.uint8).numpy()
+    copy[:] = reserve
+    return copy
+
+
 def run_forward(
     plan: Plan,
     x: Array,
@@ -141,9 +160,7 @@ def _run_cell(
     if batch.flipped:
         x, y = in_order(x, batch), in_order(y, batch)
     problem = whole = whole_problem(cell, x, H)
-    reserve = None
-    if training and has_reserve(cell):
-        reserve = np.empty(reserve_bytes(cell, x.dtype, H, x.shape[0] * x.shape[1]), np.uint8)
+    reserve = _new_reserve(cell, x, H, whole.reserve) if training and has_reserve(cell) else None
     if batch.dense:
         scratch = scratch_of(problem.scratch_forward)
         _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
@@ -160,7 +177,7 @@ def read_kept(plan: Plan, x: Array, y: Array, masks: Sequence[Array | None] | No
     network = plan.network
     count = network.layers * network.directions
     saves = has_reserve(network.cell)
-    reserves: list[Array | None] = list(kept[:count]) if saves else [None] * count
+    reserves: list[Array | None] = [_on_a_line(array) for array in kept[:count]] if saves else [None] * count
     rest = iter(kept[count:] if saves else kept)
     inputs, outputs = [plan.inside(x)], []
     for layer in range(network.layers - 1):

@@ -238,10 +238,10 @@ class RecurrentForward(_Base):
         batch_sizes: Tensor | None,
     ) -> Outputs:
         network, window = self._network(), extras["truncation"]
-        truncation = [] if window is None else [window, window] if isinstance(window, int) else list(window)
+        k1, k2 = (0, 0) if window is None else (window, window) if isinstance(window, int) else window
         order = [None if extras[name] is None else torch.as_tensor(extras[name]) for name in ("lengths", "resets")]
         training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights))
-        stack = network.cell, network.layers, network.directions, network.hidden_size, kind, truncation
+        stack = network.cell, network.layers, network.directions, network.hidden_size, kind, k1, k2
         ordered = order[0], batch_sizes, order[1]
         found = recurrence(x, *states, weights, masks or [], *ordered, *stack, training)
         return tuple(found[: 3 if network.has_c else 2])

@@ -1,7 +1,8 @@
 """A stack as one operator of torch, `fastrnn::recurrence`, for torch.compile, torch.export and modes that see operators.
 
 Eager calls go straight to the kernels (autograd.py): the dispatcher's way to an operator in Python takes as long as a
-short call. The outputs are one list: y, h_n, c_n (LSTM), and what backward needs if `training`.
+short call. The outputs are one list: y, h_n, c_n (LSTM), and what backward needs if `training`. k1 = k2 = 0: no
+truncation.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .plan import Network, Plan, make_packed_plan, make_plan
 Tensor = torch.Tensor
 
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
-_STACK = "str cell, int layers, int directions, int hidden_size, str kind, int[] truncation"
+_STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
 _INPUTS = "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor[] masks"
 
 
@@ -33,15 +34,15 @@ def _plan(
     order: tuple[Tensor | None, Tensor | None, Tensor | None],
     network: Network,
     kind: str,
-    truncation: Sequence[int],
+    window: tuple[int, int],
 ) -> Plan:
     lengths, batch_sizes, resets = (None if one is None else one.numpy() for one in order)
-    window = tuple(truncation) or None
+    truncation = window if window[0] else None
     if kind == "packed":
         assert batch_sizes is not None
-        return make_packed_plan(network, batch_sizes, resets, window)
+        return make_packed_plan(network, batch_sizes, resets, truncation)
     T, B = _sizes(x, kind)
-    return make_plan(network, kind, T, B, lengths, resets, window)
+    return make_plan(network, kind, T, B, lengths, resets, truncation)
 
 
 def _sizes(x: Tensor, kind: str) -> tuple[int, int]:
@@ -69,11 +70,12 @@ def recurrence(
     directions: int,
     hidden_size: int,
     kind: str,
-    truncation: Sequence[int],
+    k1: int,
+    k2: int,
     training: bool,
 ) -> list[Tensor]:
     network = _network(cell, layers, directions, hidden_size, weights)
-    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, truncation)
+    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     first: Any = array_of(x)
     found = execution.run_forward(
         plan,
@@ -103,7 +105,8 @@ def _(
     directions: int,
     hidden_size: int,
     kind: str,
-    truncation: Sequence[int],
+    k1: int,
+    k2: int,
     training: bool,
 ) -> list[Tensor]:
     width, count = directions * hidden_size, layers * directions
@@ -159,11 +162,12 @@ def recurrence_backward(
     directions: int,
     hidden_size: int,
     kind: str,
-    truncation: Sequence[int],
+    k1: int,
+    k2: int,
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     network = _network(cell, layers, directions, hidden_size, weights)
-    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, truncation)
+    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     applied = list(masks) or None
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
     found = kernel_gradients(plan, (y, x, h0, c0), weights, applied, kept, d, wanted)
@@ -190,7 +194,8 @@ def _(
     directions: int,
     hidden_size: int,
     kind: str,
-    truncation: Sequence[int],
+    k1: int,
+    k2: int,
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     inputs = [x, h0, c0, *weights]
@@ -224,8 +229,7 @@ def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
         recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted)
     )
     gradients = [next(found) if one else None for one in wanted]
-    truncation = [None] * len(ctx.stack[-1])
-    return (*gradients[:3], gradients[3:], [None] * len(masks), *(None,) * 8, truncation, None)
+    return (*gradients[:3], gradients[3:], [None] * len(masks), *(None,) * (3 + len(ctx.stack) + 1))
 
 
 recurrence.register_autograd(_backward, setup_context=_setup_context)
