@@ -40,8 +40,22 @@ PYTHON_LAYERS = [
     {"_check"},
     {"_core"},
 ]
+TORCH_LAYERS = [
+    {"__init__"},
+    {"swap"},
+    {"cell_modules"},
+    {"modules"},
+    {"operator"},
+    {"autograd"},
+    {"execution", "formulation", "packed_weights"},
+    {"plan"},
+    {"routes", "compiling"},
+]
+# Of fastrnn itself, the torch part imports only what is below this layer.
+TORCH_STANDS_BESIDE = "layers"
 SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h"))
 MODULES = sorted((ROOT / "python" / "fastrnn").glob("*.py"))
+TORCH_MODULES = sorted((ROOT / "python" / "fastrnn" / "torch").glob("*.py"))
 named = pytest.mark.parametrize
 
 
@@ -58,15 +72,18 @@ def included(path):
     return [Path(name).name for name in re.findall(r'^\s*#\s*include "(.+)"', path.read_text(), re.MULTILINE)]
 
 
-def imported(path):
-    """Top-level names of absolute imports, and names of modules imported from the package itself."""
+def imported(path, dots=1):
+    """Top-level names of absolute imports, and names of modules imported from the package itself.
+
+    With dots=2, the latter are those of the package around it.
+    """
     absolute, relative = set(), set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             absolute |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             absolute.add(node.module.split(".")[0])
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.level == dots:
             relative |= {node.module} if node.module else {alias.name for alias in node.names}
     return absolute, relative
 
@@ -90,6 +107,18 @@ def test_a_module_imports_only_from_layers_below(path):
     for name in relative:
         assert layer_of(name, PYTHON_LAYERS) > level, f"{path.name} imports {name}"
     assert absolute <= {"numpy", *sys.stdlib_module_names}
+
+
+@named("path", TORCH_MODULES, ids=name_of)
+def test_a_module_of_the_torch_part_imports_only_from_layers_below(path):
+    """The deferred import of `swap`, for torch.jit.script, is the one that goes up."""
+    level = layer_of(path.stem, TORCH_LAYERS)
+    absolute, relative = imported(path)
+    for name in relative - ({"swap"} if path.stem in ("modules", "cell_modules") else set()):
+        assert layer_of(name, TORCH_LAYERS) > level, f"{path.name} imports {name}"
+    assert absolute <= {"numpy", "torch", *sys.stdlib_module_names}
+    for name in imported(path, dots=2)[1]:
+        assert layer_of(name, PYTHON_LAYERS) > layer_of(TORCH_STANDS_BESIDE, PYTHON_LAYERS), f"{path.name}: {name}"
 
 
 @named("path", SOURCES, ids=name_of)

@@ -67,7 +67,9 @@ def test_compile_keeps_one_operator_and_the_bits(kind, options, with_state):
         found = compiled(model, seen)(x, hx)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert sum("recurrence" in name for name in operators(seen[0])) == 1
-    assert not any("lstm" in name or "gru" in name or "rnn" in name.replace("fastrnn", "") for name in operators(seen[0]))
+    assert not any(
+        "lstm" in name or "gru" in name or "rnn" in name.replace("fastrnn", "") for name in operators(seen[0])
+    )
 
 
 @pytest.mark.parametrize("kind", CELLS)

@@ -1,4 +1,4 @@
-"""The eager way: one node of the autograd graph for a whole stack, and nothing at all where no gradient is asked for."""
+"""The eager way: one node of the autograd graph for a whole stack, and none where no gradient is asked for."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def infer(
     """Without a graph."""
     arrays = None if masks is None else [None if mask is None else mask.numpy() for mask in masks]
     first: Any = array_of(x)
-    return outputs_of(
-        execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=False)
-    )
+    return outputs_of(execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=False))
 
 
 class Recurrence(torch.autograd.Function):

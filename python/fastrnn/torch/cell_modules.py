@@ -69,9 +69,7 @@ class CellForward(_Base):
     ) -> Outputs:
         """The next states, in the shape of the given ones."""
         network = self._network()
-        needs_graph = torch.is_grad_enabled() and any(
-            t is not None and t.requires_grad for t in (x, h0, c0, *weights)
-        )
+        needs_graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h0, c0, *weights))
         if detour is not None and detour.way is Way.OPERATOR:
             batched = x.dim() == 2
             step = x.unsqueeze(0), *(None if s is None else s.unsqueeze(0) for s in (h0, c0))

@@ -7,7 +7,7 @@ one); for each layer but the last its output and, with dropout, the masked outpu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,16 +58,18 @@ class Kept(NamedTuple):
 @lru_cache(maxsize=1024)
 def _dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, bool], sizes: tuple[int, ...]) -> _core.Problem:
     backend, threads, all_threads = chosen
-    return _core.Problem(cell, dtype, backend, threads, *sizes, None, all_threads)
+    T, B, I, H = sizes
+    return _core.Problem(cell, dtype, backend, threads, T, B, I, H, None, all_threads)
 
 
 def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
     """The call over all rows of x (T, B, I), from memory if there was one like it."""
+    torch.get_num_threads()  # in a thread that is new to torch, this tells OpenMP the number that was set in another
     chosen = backend_index(), get_num_threads(), takes_all_threads()
     return _dense_problem(cell, x.dtype, chosen, (*x.shape, H))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reserve_line(cell: str, dtype: Any, H: int, backend: int) -> tuple[int, int]:
     """Bytes that forward saves for each row (t, b), and around all of them at most."""
     one, more = (_core.Problem(cell, dtype, backend, 1, rows, 1, 0, H).reserve for rows in (1, 1 + _LINE))
@@ -75,7 +77,7 @@ def _reserve_line(cell: str, dtype: Any, H: int, backend: int) -> tuple[int, int
     return row, one - row + _LINE if row else 0
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reserve_lines(cell: str, dtype: Any, H: int) -> tuple[int, int]:
     """The same, enough for every backend, since a compiled graph may keep the size for a later process."""
     lines = [_reserve_line(cell, dtype, H, j) for j, backend in enumerate(_core.backends()) if backend.runs_here]
@@ -121,7 +123,7 @@ def run_forward(
     *,
     training: bool,
 ) -> Outcome:
-    """x and the states in the user's layout; `packed` weights and `masks` inside, one mask for each layer but the last."""
+    """X and the states in the user's layout; `packed` weights and `masks` inside, one mask for each layer but the last."""
     network, batches = plan.network, plan.batches
     D, H = network.directions, network.hidden_size
     y = (np.zeros if plan.has_padding else np.empty)(plan.sequence_shape(D * H), x.dtype)
@@ -213,7 +215,7 @@ def run_backward(
     d: tuple[Array | None, Array | None, Array | None],
     wanted: Wanted,
 ) -> Gradients:
-    """d = (dy, dh_n, dc_n) in the user's layout, None standing for zero."""
+    """D = (dy, dh_n, dc_n) in the user's layout, None standing for zero."""
     network = plan.network
     tapes = _tapes(plan, kept, _states_inside(plan, h0, c0), weights)
     dy = None if d[0] is None else plan.inside(d[0])

@@ -1,4 +1,4 @@
-"""The same recurrence in torch's own operations, one step after the other: slow, and differentiable any number of times.
+"""The same recurrence in torch's own operations, step after step: slow, and differentiable any number of times.
 
 It serves where kernels cannot: gradients of gradients, forward-mode differentiation and the transforms of torch.func,
 and `lengths` and `resets` on other devices and types.

@@ -195,7 +195,7 @@ class RecurrentForward(_Base):
         if detour is not None and detour.way is Way.OPERATOR:
             if hx is None:
                 count = self.num_layers * (2 if self.bidirectional else 1)
-                zeros = x.new_zeros((count, sizes[0].item(), self.hidden_size))
+                zeros = x.new_zeros((count, int(sizes[0].item()), self.hidden_size))
                 states = zeros, (zeros.clone() if self.mode == "LSTM" else None)
             masks = self._masks((x.shape[0], 1), x)
             y, *final = self._as_operator("packed", x, states, weights, masks, extras | {"resets": resets}, sizes)

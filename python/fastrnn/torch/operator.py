@@ -1,4 +1,4 @@
-"""A stack as one operator of torch, `fastrnn::recurrence`, for torch.compile, torch.export and modes that see operators.
+"""A stack as one operator, `fastrnn::recurrence`, for torch.compile, torch.export and modes that see operators.
 
 Eager calls go straight to the kernels (autograd.py): the dispatcher's way to an operator in Python takes as long as a
 short call. The outputs are one list: y, h_n, c_n (LSTM), and what backward needs if `training`. k1 = k2 = 0: no
@@ -199,9 +199,7 @@ def _(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     inputs = [x, h0, c0, *weights]
-    return [
-        one.new_empty(one.shape) for one, asked in zip(inputs, wanted, strict=True) if asked and one is not None
-    ]
+    return [one.new_empty(one.shape) for one, asked in zip(inputs, wanted, strict=True) if asked and one is not None]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -225,9 +223,7 @@ def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
     wanted = [bool(asked[j]) and one is not None for j, one in enumerate((x, h0, c0))]
     wanted += [bool(one) for one in (asked[3] if isinstance(asked[3], list | tuple) else [asked[3]] * len(weights))]
     dy, dh_n, dc_n = (*d[: ctx.states], None)[:3]
-    found = iter(
-        recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted)
-    )
+    found = iter(recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted))
     gradients = [next(found) if one else None for one in wanted]
     return (*gradients[:3], gradients[3:], [None] * len(masks), *(None,) * (3 + len(ctx.stack) + 1))
 

@@ -15,7 +15,6 @@ from .. import _check
 from .._check import Array
 from ..schedule import Batch, PackedBatch
 
-
 # Where axes are missing in the user's layout, and the layouts whose states lack the same axes as their sequences.
 _AXES: dict[str, Any] = {
     "unbatched": np.s_[:, np.newaxis],

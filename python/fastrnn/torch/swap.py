@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -85,7 +85,8 @@ def accelerate(model: Module, inplace: bool = True) -> Report:
         if reason is not None:
             report.left[name] = reason
             continue
-        module.__class__ = _ours(type(module), parametrize.is_parametrized(module))
+        kind: type = type(module)
+        module.__class__ = _ours(kind, parametrize.is_parametrized(module))
         report.swapped[name] = f"fastrnn.torch.{type(module).__name__}"
     return report
 
@@ -143,7 +144,7 @@ def _torch_class(kind: type) -> type | None:
     return next((base for base in OURS if issubclass(kind, base)), None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ours(kind: type, is_parametrized: bool) -> type:
     if kind in OURS:
         return OURS[kind]
@@ -155,7 +156,7 @@ def _ours(kind: type, is_parametrized: bool) -> type:
 
 
 def _on_another_base(kind: type, base: type) -> type:
-    """torch's parametrizations make a class for one module, whose first base is the one to go back to."""
+    """Torch's parametrizations make a class for one module, whose first base is the one to go back to."""
     members = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
     return type(kind.__name__, (base,), members)
 
@@ -180,7 +181,8 @@ def _make_torch(module: Module) -> None:
 
 def _reduce(self: Any, protocol: Any) -> Any:
     """Pickles name the user's class, since the one made here has no name to import."""
-    make, (kind, *arguments), *rest = object.__reduce_ex__(self, max(int(protocol), 2))
+    reduced: Any = object.__reduce_ex__(self, max(int(protocol), 2))
+    make, (kind, *arguments), *rest = reduced
     return _rebuild, (make, kind._fastrnn_original, *arguments), *rest
 
 
