@@ -4,8 +4,8 @@
     python examples/ddp_lm.py                           # one process with all of them: the same losses
 
 The text, the documentation that CPython carries, is cut into --batch-size streams. Each update sees the next
---num-steps characters of every stream; the state is carried on, the gradient is not. Gradients are averaged over the processes, so
-that the curve is that of one process with the joint batch, up to rounding.
+--num-steps characters of every stream; the state is carried on, the gradient is not. Gradients are averaged over the
+processes, so that the curve is that of one process with the joint batch, up to rounding.
 """
 
 from __future__ import annotations

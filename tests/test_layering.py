@@ -47,7 +47,8 @@ TORCH_LAYERS = [
     {"modules"},
     {"operator"},
     {"autograd"},
-    {"execution", "formulation", "packed_weights"},
+    {"packed_weights"},
+    {"execution", "formulation"},
     {"plan"},
     {"routes", "compiling"},
 ]

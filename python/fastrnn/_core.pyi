@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +63,24 @@ class Stepper:
     @property
     def _dtype(self) -> np.dtype[Any]: ...
     def _kernel_steps(self, x: _Array, steps: int) -> None: ...
+
+class Repeat:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        packed: Sequence[NDArray[np.uint8]],
+        parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...]],
+        views: Sequence[_Array],
+        copies: Sequence[_Array],
+        shapes: tuple[Any, Any, Any],
+        strides: tuple[int, int, int, int],
+        torch_names: tuple[Any, Any, Any],
+        thread: Sequence[Callable[[], Any]],
+        settings: Callable[[], Any],
+    ) -> None: ...
+    def __call__(
+        self, parameters: dict[str, Any], x: Any, hx: Any, scratch_of: Callable[[int], NDArray[np.uint8]]
+    ) -> tuple[Any, Any, Any] | None: ...
 
 def cells() -> dict[str, Cell]: ...
 def backends() -> list[Backend]: ...

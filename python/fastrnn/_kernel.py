@@ -207,7 +207,6 @@ def _like(array: Array | None) -> Array | None:
 
 def backward_passes(batch: Batch, truncation: tuple[int, int] | None) -> list[list[Part] | None]:
     """The passes of a backward over `batch`; one that needs no schedule is None."""
-    longest = int(batch.all_lengths.max(initial=0))
-    if truncation is None or truncation[0] >= longest:
+    if truncation is None or truncation[0] >= int(batch.all_lengths.max(initial=0)):
         return [None] if batch.dense else [batch.forward_parts]
     return [*batch.backward_passes(*truncation)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .. import _check
 from .._check import Array
@@ -14,7 +15,6 @@ from . import execution, formulation
 from .packed_weights import Packed, arrays_of
 from .plan import Plan
 
-Tensor = torch.Tensor
 Outputs = tuple[Tensor, ...]  # y, h_n and, for the LSTM, c_n
 
 
@@ -22,9 +22,12 @@ def array_of(tensor: Tensor | None) -> Array | None:
     """A view that the core can read; a copy only where the last axis is not contiguous."""
     if tensor is None:
         return None
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
-    return _check.readable(tensor.detach().numpy())
+    array: Array = tensor.numpy()
+    return array if tensor.is_contiguous() and array.flags.aligned else _check.readable(array)
 
 
 def arrays_or_none(tensors: Sequence[Tensor | None]) -> list[Array | None]:
@@ -116,7 +119,7 @@ def kernel_gradients(
     assert y is not None
     assert x is not None
     mask_arrays = None if masks is None else arrays_or_none(masks)
-    named = execution.read_kept(plan, x, y, mask_arrays, [tensor.detach().numpy() for tensor in kept])
+    named = execution.read_kept(plan, x, y, mask_arrays, [tensor.numpy() for tensor in kept])
     dy, dh, dc = (*arrays_or_none(d), None)[:3]
     states = bool(wanted[1] or wanted[2])
     asked = execution.Wanted(bool(wanted[0]), states, wanted[3:])

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.compiler import is_compiling
 
+from .._kernel import scratch_of
 from . import formulation
 from .autograd import Outputs, Recurrence, infer
 from .modules import _call_as_leaf
@@ -13,8 +16,6 @@ from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Network, dense_plan
 from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
-
-Tensor = torch.Tensor
 
 _Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
 
@@ -26,12 +27,20 @@ class CellForward(_Base):
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
         """As torch's cell."""
-        if isinstance(input, torch.fx.Proxy):
-            return _call_as_leaf(self, input, hx)
+        if not is_compiling():
+            memory = self._fastrnn_memory
+            if memory is not None and memory.again is not None:
+                again = memory.again
+                if again.configuration == self.__dict__.get("nonlinearity"):
+                    repeated = again.call(self._parameters, input, hx, scratch_of)
+                    if repeated is not None:
+                        return repeated[1] if repeated[2] is None else repeated[1:]
+            if isinstance(input, torch.fx.Proxy):
+                return _call_as_leaf(self, input, hx)
         has_c = isinstance(self, torch.nn.LSTMCell)
         weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
         states = () if hx is None else tuple(hx) if has_c else (hx,)
-        if torch.compiler.is_compiling():
+        if is_compiling():
             detour: Detour | None = detour_when_compiling((input, *states, *weights))
         else:
             detour = detour_of_mode() or detour_of_tensors(input, (*weights, *states))
@@ -86,6 +95,8 @@ class CellForward(_Base):
         if needs_graph:
             outputs: Outputs = Recurrence.apply(plan, packed, None, x, h0, c0, *weights)
             return outputs[1:]
+        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"][: len(weights)]
+        memory.remember(plan, x, names, weights, self.__dict__.get("nonlinearity"))
         return infer(plan, x, h0, c0, packed, None)[1:]
 
 

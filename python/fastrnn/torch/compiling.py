@@ -12,7 +12,7 @@ import functools
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -48,9 +48,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, kind: type) -> None:
         self.kind = kind
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, *_: Any) -> ModuleSpec | None:
         if fullname != _TRACER:
             return None
         sys.meta_path.remove(self)

@@ -56,17 +56,22 @@ class Kept(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, bool], sizes: tuple[int, ...]) -> _core.Problem:
+def dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, bool], sizes: tuple[int, ...]) -> _core.Problem:
+    """The call over (T, B, I, H) with these settings, from memory if there was one like it."""
     backend, threads, all_threads = chosen
     T, B, I, H = sizes
     return _core.Problem(cell, dtype, backend, threads, T, B, I, H, None, all_threads)
 
 
 def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
-    """The call over all rows of x (T, B, I), from memory if there was one like it."""
+    """The call over all rows of x (T, B, I)."""
+    return dense_problem(cell, x.dtype, settings(), (*x.shape, H))
+
+
+def settings() -> tuple[int, int, bool]:
+    """Backend, threads, and whether to take them all."""
     torch.get_num_threads()  # in a thread that is new to torch, this tells OpenMP the number that was set in another
-    chosen = backend_index(), get_num_threads(), takes_all_threads()
-    return _dense_problem(cell, x.dtype, chosen, (*x.shape, H))
+    return backend_index(), get_num_threads(), takes_all_threads()
 
 
 @cache
@@ -123,7 +128,7 @@ def run_forward(
     *,
     training: bool,
 ) -> Outcome:
-    """X and the states in the user's layout; `packed` weights and `masks` inside, one mask for each layer but the last."""
+    """`x` and the states in the user's layout; `masks` inside, one for each layer but the last."""
     network, batches = plan.network, plan.batches
     D, H = network.directions, network.hidden_size
     y = (np.zeros if plan.has_padding else np.empty)(plan.sequence_shape(D * H), x.dtype)

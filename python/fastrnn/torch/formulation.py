@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from .._check import Array
 from ..schedule import Batch, PackedBatch
 from .plan import Plan
-
-Tensor = torch.Tensor
 
 
 def run(

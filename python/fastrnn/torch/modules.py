@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.compiler import is_compiling
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from .._kernel import scratch_of
 from . import formulation
 from .autograd import Outputs, Recurrence, infer
 from .compiling import admit
@@ -16,8 +19,6 @@ from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Network, Plan, make_packed_plan, make_plan
 from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
-
-Tensor = torch.Tensor
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
 PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
@@ -63,8 +64,13 @@ class RecurrentForward(_Base):
         NotImplementedError
             For these three where the kernels cannot run, and nothing else can do it.
         """
-        if isinstance(input, torch.fx.Proxy):
-            return _call_as_leaf(self, input, hx)
+        if not is_compiling():
+            if lengths is None and resets is None and truncation is None:
+                found = self._again(input, hx)
+                if found is not None:
+                    return found
+            if isinstance(input, torch.fx.Proxy):
+                return _call_as_leaf(self, input, hx)
         extras = {"lengths": lengths, "resets": resets, "truncation": truncation}
         weights, detour = self._weights_and_detour(input[0] if isinstance(input, PackedSequence) else input, hx)
         if detour is not None:
@@ -91,10 +97,22 @@ class RecurrentForward(_Base):
         say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
         return as_torch(self)
 
+    def _again(self, input: Any, hx: Any) -> Any:  # noqa: A002
+        """The result, if this call is for inference and like one before; else None."""
+        memory = self._fastrnn_memory
+        again = None if memory is None else memory.again
+        if again is None or again.configuration != (self.mode, self.batch_first) or (self.training and self.dropout):
+            return None
+        found = again.call(self._parameters, input, hx, scratch_of)
+        if found is None:
+            return None
+        y, h_n, c_n = found
+        return y, (h_n if c_n is None else (h_n, c_n))
+
     # ---- what there is to do ----
 
     def _weights_and_detour(self, data: Any, hx: Any) -> tuple[list[Tensor], Detour | None]:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             weights = [getattr(self, name) for name in self._flat_weights_names]
             detour: Detour | None = detour_when_compiling((data, *weights))
         else:
@@ -119,7 +137,7 @@ class RecurrentForward(_Base):
             data, sizes, *_ = input
             if data.dim() != 2 or data.size(-1) != self.input_size:
                 return False
-            if hx is None or torch.compiler.is_compiling():
+            if hx is None or is_compiling():
                 return True
             return self._states_fit(hx, (count, int(sizes[0]), self.hidden_size))
         if input.dim() not in (2, 3) or input.size(-1) != self.input_size or input.size(0) == 0:
@@ -225,6 +243,8 @@ class RecurrentForward(_Base):
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
             outputs: Outputs = Recurrence.apply(plan, packed, masks, x, *states, *weights)
             return outputs
+        if masks is None:
+            memory.remember(plan, x, self._flat_weights_names, weights, (self.mode, self.batch_first))
         return infer(plan, x, *states, packed, masks)
 
     def _as_operator(

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from . import execution
 from .autograd import array_of, arrays_or_none, kernel_gradients
 from .packed_weights import arrays_of, pack
 from .plan import Network, Plan, make_packed_plan, make_plan
-
-Tensor = torch.Tensor
 
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
 _STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"

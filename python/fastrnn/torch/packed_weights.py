@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .. import _core
 from .._check import Array
 from .._kernel import Weights, pack_forward
 from ..config import backend_index
-from .plan import Network
+from .execution import dense_problem, settings
+from .plan import Network, Plan
+from .routes import IS_NOT_PLAIN
 
 Packed = list[NDArray[np.uint8]]
 
@@ -34,18 +37,19 @@ class Kept(NamedTuple):
     packed: Packed
 
 
-def _marks(tensors: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+def _marks(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
     """What tells memory apart: addresses, shapes and whether it is contiguous."""
     return tuple([(t.data_ptr(), t.is_contiguous(), t.shape) for t in tensors])
 
 
-def _versions(tensors: Sequence[torch.Tensor]) -> tuple[int, ...]:
+def _versions(tensors: Sequence[Tensor]) -> tuple[int, ...]:
     return tuple([0 if t.is_inference() else t._version for t in tensors])
 
 
-def arrays_of(tensors: Sequence[torch.Tensor]) -> list[Array]:
+def arrays_of(tensors: Sequence[Tensor]) -> list[Array]:
     """Contiguous arrays, views wherever possible."""
-    return [np.ascontiguousarray(t.detach().numpy()) for t in tensors]
+    arrays = [t.detach().numpy() for t in tensors]
+    return [array if array.flags.carray else np.array(array, order="C") for array in arrays]
 
 
 def pack(network: Network, arrays: Sequence[Array]) -> Packed:
@@ -53,19 +57,27 @@ def pack(network: Network, arrays: Sequence[Array]) -> Packed:
     return [pack_forward(network.cell, Weights(*arrays[j : j + each])) for j in range(0, len(arrays), each)]
 
 
+class Again(NamedTuple):
+    """A call that can be repeated, as long as the module is configured as it was."""
+
+    call: _core.Repeat
+    configuration: Any
+
+
 class PackedWeights:
     """The memory of one module. Copies and pickles of it are empty."""
 
-    __slots__ = ("_kept", "_seen")
+    __slots__ = ("_kept", "_seen", "again")
 
     def __init__(self) -> None:
         self._kept: Kept | None = None
         self._seen: tuple[Any, ...] | None = None
+        self.again: Again | None = None
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
 
-    def get(self, network: Network, tensors: Sequence[torch.Tensor]) -> Packed:
+    def get(self, network: Network, tensors: Sequence[Tensor]) -> Packed:
         """Packed weights of the tensors as they are now."""
         kept = self._kept
         if kept is not None and kept.views is not None:
@@ -75,13 +87,44 @@ class PackedWeights:
                 and _core.same_bytes(kept.views, kept.copies)
             ):
                 return kept.packed
-            self._kept = None
+            self._kept = self.again = None
         marks, versions = _marks(tensors), _versions(tensors)
         seen, self._seen = self._seen, (marks, versions)
         arrays = arrays_of(tensors)
-        if seen != self._seen or not all(contiguous for _, contiguous, _ in marks):
+        if seen != self._seen or not all(array.base is not None for array in arrays):
             return pack(network, arrays)
         copies = tuple([array.copy() for array in arrays])
         packed = pack(network, copies)
         self._kept = Kept(marks, backend_index(), tuple(arrays), copies, packed)
         return packed
+
+    def remember(
+        self, plan: Plan, x: Tensor, names: Sequence[str], tensors: Sequence[Tensor], configuration: Any
+    ) -> None:
+        """Make a dense call for inference ready for the next one like it."""
+        kept, batch = self._kept, plan.batches[0]
+        if kept is None or not batch.dense or plan.is_packed or not x.is_contiguous() or x.numel() == 0:
+            return
+        network, T, B = plan.network, batch.T, batch.B
+        I, width = x.shape[-1], network.directions * network.hidden_size
+        is_cell = plan.kind in ("step", "unbatched_step")
+        batch_first = plan.kind == "batch_first"
+        strides = (I, T * I, width, T * width) if batch_first else (B * I, I, B * width, width)
+        inputs = [I] + [width] * (network.layers - 1)
+        dtype = kept.copies[0].dtype
+        problems = [dense_problem(network.cell, dtype, settings(), (T, B, n, network.hidden_size)) for n in inputs]
+        self.again = Again(
+            _core.Repeat(
+                problems,
+                kept.packed,
+                (tuple(names), tuple(tensors), tuple([t.detach() for t in tensors])),
+                kept.views or (),
+                kept.copies,
+                (x.shape, None if is_cell else plan.sequence_shape(width), plan.states_shape()),
+                strides,
+                (torch.Tensor, x.dtype, torch.from_numpy),
+                IS_NOT_PLAIN,
+                settings,
+            ),
+            configuration,
+        )

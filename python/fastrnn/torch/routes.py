@@ -7,14 +7,13 @@ message on the logger "fastrnn.torch" says so, once for each reason.
 from __future__ import annotations
 
 import enum
+import functools
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd import forward_ad
-
-Tensor = torch.Tensor
 
 logger = logging.getLogger("fastrnn.torch")
 _said: set[str] = set()
@@ -26,6 +25,17 @@ _functorch_active = torch._C._are_functorch_transforms_active
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _tracing_state = torch._C._get_tracing_state
 _autocast = torch.is_autocast_enabled
+
+
+# Functions of which every one is false where gradients are off and nothing else is special about the thread.
+IS_NOT_PLAIN = (
+    torch.is_grad_enabled,
+    _dispatch_modes,
+    _functorch_active,
+    _tracing_state,
+    functools.partial(_autocast, "cpu"),
+    lambda: forward_ad._current_level >= 0,
+)
 
 
 class Way(enum.Enum):

@@ -12,12 +12,11 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.nn import Module
 from torch.nn.utils import parametrize
 
 from .cell_modules import CellForward, GRUCell, LSTMCell, RNNCell
 from .modules import GRU, LSTM, RNN, RecurrentForward
-
-Module = torch.nn.Module
 
 OURS: dict[type, type] = {
     torch.nn.LSTM: LSTM,
