@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from core_call import CoreCall, assert_same_bits, same_bits
 from fastrnn import _core
+from fastrnn.schedule import Batch, PackedBatch
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import make, problems
@@ -131,3 +132,35 @@ def test_the_core_refuses_buffers_that_are_not_of_one_axis(shape):
     if shape == ():
         with pytest.raises(ValueError, match="array"):
             _core.activate(0, "tanh", np.array(1, np.float32))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12),
+    reverse=st.booleans(),
+    reset=st.floats(0, 0.5),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_packed_rows_are_visited_in_the_order_of_the_padded_ones(lengths, reverse, reset, seed):
+    lengths = np.array(sorted(lengths, reverse=True))
+    T, B = int(lengths[0]), len(lengths)
+    valid = np.arange(T)[:, None] < lengths
+    resets = np.random.default_rng(seed).random((T, B)) < reset
+    resets = resets if resets.any() else None
+    packed = PackedBatch.of_sizes(valid.sum(1), resets, reverse)
+    padded = Batch(T, B, lengths, resets, reverse)
+    row_of = np.cumsum(valid).reshape(T, B) - 1
+    assert np.array_equal(packed.lengths, lengths)
+
+    def assert_same(found, expected):
+        for a, b in zip(found, expected, strict=True):
+            assert np.array_equal(a.active, b.active)
+            assert np.array_equal(a.row, row_of.ravel()[b.row])
+            from_row = b.first >= B
+            assert np.array_equal(a.first[~from_row], b.first[~from_row])
+            assert np.array_equal(a.first[from_row] - B, row_of.ravel()[b.first[from_row] - B])
+            assert np.array_equal(a.last, b.last)
+            assert np.array_equal(a.loss, b.loss)
+
+    assert_same(packed.forward_parts, padded.forward_parts)
+    for found, expected in zip(packed.backward_passes(2, 3), padded.backward_passes(2, 3), strict=True):
+        assert_same(found, expected)

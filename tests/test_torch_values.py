@@ -72,15 +72,19 @@ def test_packed_sequences(drawn, lengths, data):
 def test_packed_sequences_have_the_bits_of_the_padded_form_with_lengths(drawn, lengths, data):
     _, ours = drawn
     lengths = [n + 1 for n in lengths]
-    x = random_input(ours, max(lengths), len(lengths))
+    x = random_input(ours, max(lengths), len(lengths), requires_grad=True)
     resets = torch.rand(x.shape[:2]) < 0.3 if data.draw(st.booleans()) else None
     packed = pack_padded_sequence(x, torch.tensor(lengths), batch_first=ours.batch_first, enforce_sorted=False)
     hx = random_state(ours, len(lengths))
-    y, state = ours(packed, hx, resets=resets)
+    truncation = data.draw(st.sampled_from([None, 2, (2, 3)]))
+    y, state = ours(packed, hx, resets=resets, truncation=truncation)
     y, _ = pad_packed_sequence(y, batch_first=ours.batch_first)
-    y_padded, state_padded = ours(x, hx, lengths=torch.tensor(lengths), resets=resets)
+    y_padded, state_padded = ours(x, hx, lengths=torch.tensor(lengths), resets=resets, truncation=truncation)
     for a, b in zip((y, *members(state)), (y_padded, *members(state_padded)), strict=True):
         assert torch.equal(a, b)
+    found, expected = (gradients_of(ours, [x], result) for result in ((y, state), (y_padded, state_padded)))
+    assert torch.equal(found[0], expected[0])
+    assert_close(found, expected, 20)  # parameters': sums over the batch in another order
 
 
 @given(drawn=pairs(), T=steps, B=batches)

@@ -183,13 +183,29 @@ class PackedBatch(Batch):
         return False
 
     @cached_property
+    def forward_parts(self) -> list[Part]:
+        if self.resets is not None or self.B > PIECES_MAX:
+            return self._parts(self._segments)
+        i = np.arange(self.B)
+        row = np.arange(int(self._offset[-1] + self._active[-1]))
+        if self.reverse:
+            step = np.repeat(np.arange(self.T), self._active)
+            b = row - self._offset[step]
+            row = self._offset[self.all_lengths[b] - 1 - step] + b
+        return [Part(self._active, row, i, i, np.zeros_like(i))]
+
+    @cached_property
+    def _active(self) -> Integers:
+        active: Integers = self.B - np.searchsorted(self.all_lengths[::-1], np.arange(self.T), side="right")
+        return active
+
+    @cached_property
     def _offset(self) -> Integers:
-        active = self.B - np.searchsorted(self.all_lengths[::-1], np.arange(self.T), side="right")
-        return np.cumsum(active) - active
+        return np.cumsum(self._active) - self._active
 
     def _rows(self, b: Integers, p: Integers) -> Integers:
         t = self.all_lengths[b] - 1 - p if self.reverse else p
-        rows: Integers = self._offset[t] + b
+        rows: Integers = self._offset[np.clip(t, 0, self.T - 1)] + b  # p = -1 is asked for and not used
         return rows
 
 

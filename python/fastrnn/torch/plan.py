@@ -138,7 +138,17 @@ def make_packed_plan(network: Network, active: Array, resets: Array | None = Non
     window = _check.truncation("truncation", truncation)
     T, B = len(active), int(active[0])
     marks = _check.resets("resets", resets, "(T, B)", (T, B))
-    if int(active[-1]) == B and marks is None:
-        return Plan(network, "packed", dense_batches(network.directions, T, B), window)
+    if marks is None:
+        return Plan(network, "packed", _packed_batches(network.directions, active.tobytes()), window)
     directions = (False, True)[: network.directions]
     return Plan(network, "packed", tuple(PackedBatch.of_sizes(active, marks, r) for r in directions), window)
+
+
+@lru_cache(maxsize=16)
+def _packed_batches(directions: int, sizes: bytes) -> tuple[Batch, ...]:
+    """Those of the last few batch_sizes are kept: several modules often read the same ones."""
+    active = np.frombuffer(sizes, np.int64)
+    T, B = len(active), int(active[0])
+    if int(active[-1]) == B:
+        return dense_batches(directions, T, B)
+    return tuple(PackedBatch.of_sizes(active, None, reverse) for reverse in (False, True)[:directions])
