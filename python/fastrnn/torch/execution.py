@@ -222,7 +222,7 @@ def run_backward(
 ) -> Gradients:
     """D = (dy, dh_n, dc_n) in the user's layout, None standing for zero."""
     network = plan.network
-    tapes = _tapes(plan, kept, _states_inside(plan, h0, c0), weights)
+    initial = _states_inside(plan, h0, c0)
     dy = None if d[0] is None else plan.inside(d[0])
     d_final = _states_inside(plan, d[1], d[2])
     dx_user = np.empty(plan.sequence_shape(kept.inputs[0].shape[2]), kept.inputs[0].dtype) if wanted.x else None
@@ -231,6 +231,10 @@ def run_backward(
     into = [np.zeros(w.shape, w.dtype) if asked else None for w, asked in zip(weights, wanted.weights, strict=True)]
     dx = None if dx_user is None else plan.inside(dx_user)
     d_initial = _states_inside(plan, dh0, dc0)
+    if network.layers == network.directions == 1 and plan.batches[0].dense and plan.truncation is None:
+        _backward_alone(network, kept, initial, weights, dy, d_final, dx, d_initial, into)
+        return Gradients(dx_user, dh0, dc0, into)
+    tapes = _tapes(plan, kept, initial, weights)
     whole = [backward_passes(batch, plan.truncation) for batch in plan.batches]
     for number, (top, below) in enumerate(_sweeps(network, whole)):
         if number == 0:
@@ -244,6 +248,39 @@ def run_backward(
     if wanted.states:
         pass_empty_through(plan.batches[0], d_final, d_initial)
     return Gradients(dx_user, dh0, dc0, into)
+
+
+def _backward_alone(
+    network: Network,
+    kept: Kept,
+    initial: States,
+    weights: Sequence[Array],
+    dy: Array | None,
+    d_final: States,
+    dx: Array | None,
+    d_initial: States,
+    into: list[Array | None],
+) -> None:
+    """One layer in one direction over a dense batch: the same as a sweep, without what stacks and schedules need.
+
+    At T=B=1, H=64 a sweep's Python takes as long as the kernel; `benchmarks/pytorch.py` has the case.
+    """
+    x, H = kept.inputs[0], network.hidden_size
+    problem, packed = whole_problem(network.cell, x, H), pack_backward(network.cell, Weights(*weights))
+    _core.backward(
+        problem,
+        packed,
+        x,
+        *_one(initial, 0),
+        kept.outputs[0],
+        kept.reserves[0],
+        dy,
+        *_one(d_final, 0),
+        dx,
+        *_one(d_initial, 0),
+        *WeightGradients(*into),
+        scratch_of(problem.scratch_backward),
+    )
 
 
 def _sweeps(network: Network, whole: list[Passes]) -> list[tuple[list[Passes], list[Passes]]]:
