@@ -49,6 +49,7 @@ TORCH_LAYERS = [
     {"autograd"},
     {"packed_weights"},
     {"execution", "formulation"},
+    {"module_arguments", "core_calls"},
     {"plan"},
     {"routes", "compiling"},
 ]

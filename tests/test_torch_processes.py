@@ -181,3 +181,8 @@ def test_fastrnn_does_not_import_torch_and_fastrnn_torch_does_not_import_the_com
         " import fastrnn.torch; print('torch._dynamo' in sys.modules)"
     )
     assert run_python(code).stdout.split() == ["False", "False"]
+
+
+def test_without_torch_the_import_says_what_to_install():
+    code = "import sys; sys.modules['torch'] = None; import fastrnn.torch"
+    assert "pip install 'fastrnn[torch]'" in run_python(code).stderr

@@ -4,6 +4,11 @@
 subclasses of torch's with the same constructor, parameters and results. See docs/pytorch.md.
 """
 
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("fastrnn.torch needs PyTorch: pip install 'fastrnn[torch]'", name="torch") from error
+
 from .cell_modules import GRUCell, LSTMCell, RNNCell
 from .modules import GRU, LSTM, RNN
 from .swap import Report, accelerate, restore

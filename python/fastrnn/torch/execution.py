@@ -7,11 +7,9 @@ one); for each layer but the last its output and, with dropout, the masked outpu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .. import _core
@@ -28,14 +26,12 @@ from .._kernel import (
     run_backward_passes,
     scratch_of,
 )
-from ..config import backend_index, get_num_threads, takes_all_threads
 from ..schedule import Batch
 from ..tape import CellTape
+from .core_calls import has_reserve, new_reserve, on_a_line, whole_problem
 from .plan import Network, Plan
 
 Passes = list[Any]
-
-_LINE = 64  # bytes: what the core aligns to, at most
 
 
 class Outcome(NamedTuple):
@@ -53,69 +49,6 @@ class Kept(NamedTuple):
     reserves: list[Array | None]  # of each layer and direction
     inputs: list[Array]  # of each layer, inside, with dropout applied
     outputs: list[Array]
-
-
-@lru_cache(maxsize=1024)
-def dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, bool], sizes: tuple[int, ...]) -> _core.Problem:
-    """The call over (T, B, I, H) with these settings, from memory if there was one like it."""
-    backend, threads, all_threads = chosen
-    T, B, I, H = sizes
-    return _core.Problem(cell, dtype, backend, threads, T, B, I, H, None, all_threads)
-
-
-def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
-    """The call over all rows of x (T, B, I)."""
-    return dense_problem(cell, x.dtype, settings(), (*x.shape, H))
-
-
-def settings() -> tuple[int, int, bool]:
-    """Backend, threads, and whether to take them all."""
-    torch.get_num_threads()  # in a thread that is new to torch, this tells OpenMP the number that was set in another
-    return backend_index(), get_num_threads(), takes_all_threads()
-
-
-@cache
-def _reserve_line(cell: str, dtype: Any, H: int, backend: int) -> tuple[int, int]:
-    """Bytes that forward saves for each row (t, b), and around all of them at most."""
-    one, more = (_core.Problem(cell, dtype, backend, 1, rows, 1, 0, H).reserve for rows in (1, 1 + _LINE))
-    row = (more - one) // _LINE
-    return row, one - row + _LINE if row else 0
-
-
-@cache
-def _reserve_lines(cell: str, dtype: Any, H: int) -> tuple[int, int]:
-    """The same, enough for every backend, since a compiled graph may keep the size for a later process."""
-    lines = [_reserve_line(cell, dtype, H, j) for j, backend in enumerate(_core.backends()) if backend.runs_here]
-    return max(row for row, _ in lines), max(around for _, around in lines)
-
-
-def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:
-    """What forward saves, as a linear function of the number of rows, which may be symbolic; 0 for some cells."""
-    row, around = _reserve_lines(cell, np.dtype(dtype), H)
-    return rows * row + around
-
-
-def has_reserve(cell: str) -> bool:
-    """Whether forward saves anything besides y."""
-    return _reserve_line(cell, np.dtype(np.float32), 1, backend_index())[0] > 0
-
-
-def _new_reserve(cell: str, x: Array, H: int, used: int) -> NDArray[np.uint8]:
-    """Memory that begins at a line: there the core finds things again, wherever hooks may copy it in between."""
-    reserve: NDArray[np.uint8] = torch.empty(
-        reserve_bytes(cell, x.dtype, H, x.shape[0] * x.shape[1]), dtype=torch.uint8
-    ).numpy()
-    reserve[max(used - _LINE, 0) :] = 0
-    return reserve
-
-
-def _on_a_line(reserve: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The same bytes at the beginning of a line, where torch puts all memory of its own."""
-    if reserve.ctypes.data % _LINE == 0:
-        return reserve
-    copy: NDArray[np.uint8] = torch.empty(reserve.size, dtype=torch.uint8).numpy()
-    copy[:] = reserve
-    return copy
 
 
 def run_forward(
@@ -167,7 +100,7 @@ def _run_cell(
     if batch.flipped:
         x, y = in_order(x, batch), in_order(y, batch)
     problem = whole = whole_problem(cell, x, H)
-    reserve = _new_reserve(cell, x, H, whole.reserve) if training and has_reserve(cell) else None
+    reserve = new_reserve(cell, x, H, whole.reserve) if training and has_reserve(cell) else None
     if batch.dense:
         scratch = scratch_of(problem.scratch_forward)
         _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
@@ -184,7 +117,7 @@ def read_kept(plan: Plan, x: Array, y: Array, masks: Sequence[Array | None] | No
     network = plan.network
     count = network.layers * network.directions
     saves = has_reserve(network.cell)
-    reserves: list[Array | None] = [_on_a_line(array) for array in kept[:count]] if saves else [None] * count
+    reserves: list[Array | None] = [on_a_line(array) for array in kept[:count]] if saves else [None] * count
     rest = iter(kept[count:] if saves else kept)
     inputs, outputs = [plan.inside(x)], []
     for layer in range(network.layers - 1):

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
-from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from .._kernel import scratch_of
 from . import formulation
 from .autograd import Outputs, Recurrence, infer
 from .compiling import admit
+from .module_arguments import ModuleArguments
 from .operator import recurrence
 from .packed_weights import PackedWeights
-from .plan import Network, Plan, make_packed_plan, make_plan
+from .plan import Plan, make_packed_plan, make_plan
 from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
 
-CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
 PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
 
-_Base: Any = torch.nn.RNNBase if TYPE_CHECKING else object
 
-
-class RecurrentForward(_Base):
+class RecurrentForward(ModuleArguments):
     """What the three kinds of module share; mixed in before torch's class."""
 
     _fastrnn_memory: PackedWeights | None = None
@@ -120,61 +117,6 @@ class RecurrentForward(_Base):
             states = () if hx is None else hx if self.mode == "LSTM" else (hx,)
             detour = detour_of_mode() or detour_of_tensors(data, (*weights, *states))
         return weights, PROJECTIONS if self.proj_size else detour
-
-    def _weights_now(self) -> list[Tensor]:
-        """The weights in torch's order, after whatever replaced parameters since the last call."""
-        parameters, weights = self._parameters, self._flat_weights
-        for name, weight in zip(self._flat_weights_names, weights, strict=True):
-            if parameters.get(name) is not weight:
-                self._update_flat_weights()
-                return list(self._flat_weights)
-        return weights
-
-    def _fits(self, input: Any, hx: Any) -> bool:  # noqa: A002
-        """Whether torch would take these shapes."""
-        count = self.num_layers * (2 if self.bidirectional else 1)
-        if isinstance(input, PackedSequence):
-            data, sizes, *_ = input
-            if data.dim() != 2 or data.size(-1) != self.input_size:
-                return False
-            if hx is None or is_compiling():
-                return True
-            return self._states_fit(hx, (count, int(sizes[0]), self.hidden_size))
-        if input.dim() not in (2, 3) or input.size(-1) != self.input_size or input.size(0) == 0:
-            return False
-        if input.dim() == 2:
-            return self._states_fit(hx, (count, self.hidden_size))
-        T, B = (input.size(1), input.size(0)) if self.batch_first else (input.size(0), input.size(1))
-        return T > 0 and self._states_fit(hx, (count, B, self.hidden_size))
-
-    def _check_packed(self, packed: PackedSequence, hx: Any) -> None:
-        """Raise what torch's GRU and RNN raise; its LSTM checks nothing of a PackedSequence."""
-        self.check_input(packed.data, packed.batch_sizes)
-        if hx is not None:
-            self.check_forward_args(packed.data, hx, packed.batch_sizes)
-
-    def _states_fit(self, hx: Any, shape: tuple[int, ...]) -> bool:
-        if hx is None:
-            return True
-        if self.mode != "LSTM":
-            return bool(hx.shape == shape)
-        return len(hx) == 2 and hx[0].shape == shape and hx[1].shape == shape
-
-    def _pair(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
-        if hx is None:
-            return None, None
-        return (hx[0], hx[1]) if self.mode == "LSTM" else (hx, None)
-
-    def _network(self) -> Network:
-        return Network(CELLS[self.mode], self.num_layers, 2 if self.bidirectional else 1, self.hidden_size, self.bias)
-
-    def _masks(self, steps: tuple[int, int], like: Tensor) -> list[Tensor | None] | None:
-        """Dropout of each layer's output but the last one's, from torch's generator."""
-        if not (self.training and self.dropout and self.num_layers > 1):
-            return None
-        width = self.hidden_size * (2 if self.bidirectional else 1)
-        ones = torch.ones((*steps, width), dtype=like.dtype, device=like.device)
-        return [functional.dropout(ones, self.dropout) for _ in range(self.num_layers - 1)]
 
     # ---- doing it ----
 

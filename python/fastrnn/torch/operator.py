@@ -16,6 +16,7 @@ from torch import Tensor
 
 from . import execution
 from .autograd import array_of, arrays_or_none, kernel_gradients
+from .core_calls import has_reserve, reserve_bytes
 from .packed_weights import arrays_of, pack
 from .plan import Network, Plan, make_packed_plan, make_plan
 
@@ -119,9 +120,9 @@ def _(
     outputs = [y, *(x.new_empty(states) for _ in range(1 + (cell == "lstm")))]
     if not training:
         return outputs
-    if execution.has_reserve(cell):
+    if has_reserve(cell):
         dtype = np.float32 if x.dtype == torch.float32 else np.float64
-        size = execution.reserve_bytes(cell, dtype, hidden_size, rows[0] * rows[1])
+        size = reserve_bytes(cell, dtype, hidden_size, rows[0] * rows[1])
         outputs += [x.new_empty((size,), dtype=torch.uint8) for _ in range(count)]
     for _ in range(layers - 1):
         outputs += [x.new_empty((*inside, width)) for _ in range(2 if masks else 1)]

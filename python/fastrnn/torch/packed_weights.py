@@ -20,7 +20,7 @@ from .. import _core
 from .._check import Array
 from .._kernel import Weights, pack_forward
 from ..config import backend_index
-from .execution import dense_problem, settings
+from .core_calls import dense_problem, settings
 from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN
 

@@ -1,0 +1,79 @@
+"""Calls of the core that a stack makes: their problems, which are kept, and memory for what forward saves."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import _core
+from .._check import Array
+from ..config import backend_index, get_num_threads, takes_all_threads
+
+_LINE = 64  # bytes: what the core aligns to, at most
+
+
+@lru_cache(maxsize=1024)
+def dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, bool], sizes: tuple[int, ...]) -> _core.Problem:
+    """The call over (T, B, I, H) with these settings, from memory if there was one like it."""
+    backend, threads, all_threads = chosen
+    T, B, I, H = sizes
+    return _core.Problem(cell, dtype, backend, threads, T, B, I, H, None, all_threads)
+
+
+def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
+    """The call over all rows of x (T, B, I)."""
+    return dense_problem(cell, x.dtype, settings(), (*x.shape, H))
+
+
+def settings() -> tuple[int, int, bool]:
+    """Backend, threads, and whether to take them all."""
+    torch.get_num_threads()  # in a thread that is new to torch, this tells OpenMP the number that was set in another
+    return backend_index(), get_num_threads(), takes_all_threads()
+
+
+@cache
+def _reserve_line(cell: str, dtype: Any, H: int, backend: int) -> tuple[int, int]:
+    """Bytes that forward saves for each row (t, b), and around all of them at most."""
+    one, more = (_core.Problem(cell, dtype, backend, 1, rows, 1, 0, H).reserve for rows in (1, 1 + _LINE))
+    row = (more - one) // _LINE
+    return row, one - row + _LINE if row else 0
+
+
+@cache
+def _reserve_lines(cell: str, dtype: Any, H: int) -> tuple[int, int]:
+    """The same, enough for every backend, since a compiled graph may keep the size for a later process."""
+    lines = [_reserve_line(cell, dtype, H, j) for j, backend in enumerate(_core.backends()) if backend.runs_here]
+    return max(row for row, _ in lines), max(around for _, around in lines)
+
+
+def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:
+    """What forward saves, as a linear function of the number of rows, which may be symbolic; 0 for some cells."""
+    row, around = _reserve_lines(cell, np.dtype(dtype), H)
+    return rows * row + around
+
+
+def has_reserve(cell: str) -> bool:
+    """Whether forward saves anything besides y."""
+    return _reserve_line(cell, np.dtype(np.float32), 1, backend_index())[0] > 0
+
+
+def new_reserve(cell: str, x: Array, H: int, used: int) -> NDArray[np.uint8]:
+    """Memory that begins at a line: there the core finds things again, wherever hooks may copy it in between."""
+    reserve: NDArray[np.uint8] = torch.empty(
+        reserve_bytes(cell, x.dtype, H, x.shape[0] * x.shape[1]), dtype=torch.uint8
+    ).numpy()
+    reserve[max(used - _LINE, 0) :] = 0
+    return reserve
+
+
+def on_a_line(reserve: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same bytes at the beginning of a line, where torch puts all memory of its own."""
+    if reserve.ctypes.data % _LINE == 0:
+        return reserve
+    copy: NDArray[np.uint8] = torch.empty(reserve.size, dtype=torch.uint8).numpy()
+    copy[:] = reserve
+    return copy
