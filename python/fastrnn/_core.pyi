@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +64,23 @@ class Stepper:
     def _dtype(self) -> np.dtype[Any]: ...
     def _kernel_steps(self, x: _Array, steps: int) -> None: ...
 
+class FrozenStack:
+    def __init__(
+        self,
+        cell: str,
+        dtype: Any,
+        backend: int,
+        I: int,
+        H: int,
+        layers: int,
+        directions: int,
+        batch_first: bool,
+        packed: tuple[NDArray[np.uint8] | None, ...],
+        empty: Callable[[tuple[int, ...], Any], _Array],
+        scratch: Callable[[int], NDArray[np.uint8]],
+    ) -> None: ...
+    def run(self, x: Any, state: Any, threads: int, all_threads: bool) -> tuple[_Array, Any] | None: ...
+
 def cells() -> dict[str, Cell]: ...
 def backends() -> list[Backend]: ...
 def best_backend() -> int: ...
@@ -109,4 +126,5 @@ def backward(
     db_hh: _Maybe,
     scratch: NDArray[np.uint8],
 ) -> None: ...
+def is_readable(array: Any, type_number: int) -> bool: ...
 def activate(backend: int, name: str, array: _Array) -> _Array: ...

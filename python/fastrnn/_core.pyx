@@ -477,6 +477,9 @@ cdef class Stepper:
             raise ValueError("x: expected an array")
 
 
+include "_frozen.pxi"
+
+
 def activate(int backend, str name, array):
     """tanh or sigmoid of every element, as the cells of a backend compute it."""
     cdef int activation = {"tanh": FASTRNN_TANH, "sigmoid": FASTRNN_SIGMOID}[name]

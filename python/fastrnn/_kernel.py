@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _core, memory
 from ._check import Array
 from .config import backend_index, get_num_threads, takes_all_threads
 from .schedule import Batch, Part
@@ -76,7 +76,7 @@ def make_problem(
 def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
     """The weights as forward streams them, for the backend in use."""
     problem = _packing(cell, weights)
-    packed = np.empty(problem.packed_forward, np.uint8)
+    packed = memory.empty((problem.packed_forward,), memory.BYTES)
     _core.pack_forward(problem, *weights, packed)
     return packed
 
@@ -84,7 +84,7 @@ def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
 def pack_backward(cell: str, weights: Weights) -> NDArray[np.uint8]:
     """The weights as backward streams them, for the backend in use."""
     problem = _packing(cell, weights)
-    packed = np.empty(problem.packed_backward, np.uint8)
+    packed = memory.empty((problem.packed_backward,), memory.BYTES)
     _core.pack_backward(problem, *weights, packed)
     return packed
 
@@ -125,7 +125,7 @@ def run_forward(
     x, y = in_order(x, batch), in_order(y, batch)
     whole = make_problem(cell, x, H, None)
     packed = pack_forward(cell, weights) if packed is None else packed
-    reserve = np.empty(whole.reserve, np.uint8) if training and whole.reserve else None
+    reserve = memory.empty((whole.reserve,), memory.BYTES) if training and whole.reserve else None
     pass_empty_through(batch, initial, final)
     parts = [None] if batch.dense else batch.forward_parts
     for part in parts:
@@ -202,12 +202,11 @@ def run_backward_passes(
 
 
 def _like(array: Array | None) -> Array | None:
-    return None if array is None else np.empty_like(array)
+    return None if array is None else memory.empty(array.shape, array.dtype)
 
 
 def backward_passes(batch: Batch, truncation: tuple[int, int] | None) -> list[list[Part] | None]:
     """The passes of a backward over `batch`; one that needs no schedule is None."""
-    longest = int(batch.all_lengths.max(initial=0))
-    if truncation is None or truncation[0] >= longest:
+    if truncation is None or truncation[0] >= int(batch.all_lengths.max(initial=0)):
         return [None] if batch.dense else [batch.forward_parts]
     return [*batch.backward_passes(*truncation)]

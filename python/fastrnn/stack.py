@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import memory
 from ._check import Array
 from ._kernel import (
     States,
@@ -71,7 +72,7 @@ class Stack:
         tapes: list[CellTape | CheckpointTape] = []
         for layer in range(self.num_layers):
             mask = None if masks is None else masks[layer]
-            x = x if mask is None else x * mask
+            x = x if mask is None else np.multiply(x, mask, out=self._sequence_like(T, B, x.shape[2]))
             y = self._sequence_like(T, B, self._directions * self.hidden_size)
             if batches[0].lengths is not None:
                 y[...] = 0
@@ -93,7 +94,7 @@ class Stack:
     ) -> tuple[Array, States, dict[str, Array]]:
         """Down the stack: the gradients of x, of the initial states and of the parameters."""
         passes = [backward_passes(batch, truncation) for batch in tape.batches]
-        gradients = {name: np.zeros(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
+        gradients = {name: memory.zeros(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
         if self.bidirectional or self.num_layers == 1:
             dx, d_initial = self._backward_once(tape, dy, d_final, gradients, passes, passes)
         else:
@@ -142,7 +143,7 @@ class Stack:
         return dy, d_initial
 
     def _sequence_like(self, T: int, B: int, n: int) -> Array:
-        laid_out: Array = np.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
+        laid_out: Array = memory.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
         return np.swapaxes(laid_out, 0, 1) if self.batch_first else laid_out
 
     def _half(self, y: Array, direction: int) -> Array:
