@@ -127,16 +127,26 @@ def run_forward(
     packed = pack_forward(cell, weights) if packed is None else packed
     reserve = memory.empty((whole.reserve,), memory.BYTES) if training and whole.reserve else None
     pass_empty_through(batch, initial, final)
-    parts = [None] if batch.dense else batch.forward_parts
+    starting = batch.starting
+    parts = [None] if batch.dense or starting is not None else batch.forward_parts
+    start = initial if starting is None else States(*(_zeroed(member, starting) for member in initial))
     for part in parts:
         problem = whole if part is None else make_problem(cell, x, H, part, backend=whole.backend)
         scratch = _scratch.at_least(problem.scratch_forward)
-        _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
+        _core.forward(problem, packed, x, *start, y, *final, reserve, scratch)
     if not training:
         return None
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
     packed_backward = pack_backward(cell, weights) if packed_backward is None else packed_backward
     return CellTape(cell, whole, packed_backward, x, *initial, y, reserve, (*x.shape, H), x.dtype, has_bias, batch)
+
+
+def _zeroed(state: Array | None, rows: NDArray[np.bool_]) -> Array | None:
+    if state is None:
+        return None
+    state = state.copy()
+    state[rows] = 0
+    return state
 
 
 def run_backward(
