@@ -97,10 +97,10 @@ ALWAYS_INLINE void tile_each(const int G, tile_body *const body, const void *con
 struct project_job {
     int64_t I;
     const real *x; /* rows of x_row reals */
-    const real *w; /* packed w_ih */
+    const real *w; /* packed w_ih, blocks w_block reals apart */
     const real *b; /* packed b_x */
     real *gates;   /* rows of gates_row reals: [NB][G][VL] */
-    ptrdiff_t x_row, gates_row;
+    ptrdiff_t w_block, x_row, gates_row;
 };
 
 ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const job, const int64_t row,
@@ -116,7 +116,7 @@ ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const
         }
     }
     tile_multiply(&tile, shape, p->I, (struct tile_rows){p->x + row * p->x_row, p->x_row, 1},
-                  (struct tile_panels){p->w + block * p->I * shape.G * VL, p->I * shape.G * VL});
+                  (struct tile_panels){p->w + block * p->w_block, p->w_block});
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         UNROLL
@@ -147,8 +147,8 @@ ALWAYS_INLINE void prefetch_rows(const real *const at, const ptrdiff_t step, con
 
 /* acc += slots[row …] w, with k running over the gates and, within a gate, over the units. */
 ALWAYS_INLINE void tile_multiply_slots(struct tile *const tile, const struct tile_shape shape,
-                                       const struct gradient_slots *const d, const int64_t row, const real *w) {
-    const ptrdiff_t panel = d->gates * d->H * VL;
+                                       const struct gradient_slots *const d, const int64_t row, const real *w,
+                                       const ptrdiff_t panel) {
     const int64_t whole = d->H / VL;
     for (int gate = 0; gate < d->gates; gate++) {
         const real *at = d->data + (row * d->slots + gate) * VL;
@@ -166,7 +166,8 @@ ALWAYS_INLINE void tile_multiply_slots(struct tile *const tile, const struct til
 
 struct input_gradient_job {
     struct gradient_slots d;
-    const real *w;                    /* packed w_ih transpose */
+    const real *w; /* packed w_ih transpose, blocks w_block reals apart */
+    ptrdiff_t w_block;
     const struct layout_place *place; /* of each row */
     struct fastrnn_view dx;
     int64_t I;
@@ -177,7 +178,7 @@ ALWAYS_INLINE void input_gradient_tile(const struct tile_shape shape, const void
     const struct input_gradient_job *const p = job;
     struct tile tile;
     tile_clear(&tile, shape);
-    tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->d.gates * p->d.H * VL);
+    tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->w_block, p->w_block);
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         const struct layout_place place = p->place[row + r];

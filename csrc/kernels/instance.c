@@ -53,8 +53,8 @@ static void pack_forward(const struct fastrnn_problem *const problem, const stru
     const struct layout_packed_forward layout = layout_packed_forward(&shape);
     const struct cell *const cell = cell_of(problem->cell);
     real *const to = aligned(packed);
-    pack_units(cell->gates, problem->H, problem->I, weights->w_ih, to + layout.w_ih);
-    pack_units(cell->gates, problem->H, problem->H, weights->w_hh, to + layout.w_hh);
+    pack_units(cell->gates, problem->H, problem->I, weights->w_ih, to + layout.w_ih, layout.w_ih_block);
+    pack_units(cell->gates, problem->H, problem->H, weights->w_hh, to + layout.w_hh, layout.w_hh_block);
     pack_biases(cell, problem->H, weights->b_ih, weights->b_hh, to + layout.b_x, to + layout.b_apart);
 }
 
@@ -64,8 +64,8 @@ static void pack_backward(const struct fastrnn_problem *const problem, const str
     const struct layout_packed_backward layout = layout_packed_backward(&shape);
     const struct cell *const cell = cell_of(problem->cell);
     real *const to = aligned(packed);
-    pack_transpose(cell, cell->input_slot, problem->H, problem->I, weights->w_ih, to + layout.w_ih);
-    pack_transpose(cell, cell->hidden_slot, problem->H, problem->H, weights->w_hh, to + layout.w_hh);
+    pack_transpose(cell, cell->input_slot, problem->H, problem->I, weights->w_ih, to + layout.w_ih, layout.w_block);
+    pack_transpose(cell, cell->hidden_slot, problem->H, problem->H, weights->w_hh, to + layout.w_hh, layout.w_block);
 }
 
 static void forward(const struct fastrnn_problem *const problem, const struct fastrnn_forward_args *const args,

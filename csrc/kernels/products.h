@@ -71,6 +71,7 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
     const struct input_gradient_job job = {
         .d = slots_from(pass, pass->cell->input_slot, pass->all_sequences),
         .w = pass->packed + pass->packed_layout.w_ih,
+        .w_block = pass->packed_layout.w_block,
         .place = pass->place,
         .dx = pass->args->dx,
         .I = pass->problem->I,

