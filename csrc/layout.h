@@ -175,7 +175,7 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     return l;
 }
 
-/* Backward's scratch. Gate gradients are [NB][gradient_rows][slots][VL]: the first `sequences` rows hold the step that
+/* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]: the first `sequences` rows hold the step that
  * the chunk before ended with, each sequence at its own number. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
 struct layout_backward_scratch {
     int64_t state_row;
@@ -192,10 +192,10 @@ static inline struct layout_backward_scratch layout_backward_scratch(const struc
     l.chunk_rows = LAYOUT_GRADIENT_ROWS < s->rows ? LAYOUT_GRADIENT_ROWS : s->rows;
     l.chunk_rows = l.chunk_rows < s->sequences ? s->sequences : l.chunk_rows;
     cursor.overflowed |= __builtin_add_overflow(l.chunk_rows, s->sequences, &l.gradient_rows);
-    l.gradient_rows |= 1; /* an odd distance between blocks spreads them over the cache sets */
+    l.gradient_rows |= 1; /* an odd distance between slots spreads them over the cache sets */
     l.dh = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.dc = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
-    l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.gradient_rows, s->slots, s->vl);
+    l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), s->slots, l.gradient_rows, s->vl);
     l.x = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.chunk_rows, s->vl, 1);
     l.h_prev = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.chunk_rows, s->vl, 1);
     l.places = layout_take(&cursor, line, l.gradient_rows, layout_place_reals(s), 1, 1);

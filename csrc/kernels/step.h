@@ -143,7 +143,7 @@ struct step_backward_job {
     ptrdiff_t w_block;
     struct gradient_slots later; /* of the step after, hidden side */
     int64_t later_row;           /* of the group's first sequence there */
-    real *slots;                 /* of this step: [NB][…][slots][VL], blocks later.block reals apart */
+    real *slots;                 /* of this step: [NB][slots][…][VL], as later */
     real *dh, *dc;
     ptrdiff_t state_row;
     bool starts; /* these rows end their sequences: dh is the final state's gradient, there is no later step */
@@ -204,10 +204,10 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
         in.h_prev = load_n_or_zero(row_of_origin(&origin, p->h0, p->y), u, lanes);
     }
     cell->backward(&in, &out);
-    real *const slots = p->slots + block * p->later.block + row * cell->slots * VL;
+    real *const slots = p->slots + block * p->later.block + row * VL;
     UNROLL
     for (int slot = 0; slot < cell->slots; slot++) {
-        vstore(slots + slot * VL, out.slots[slot]);
+        vstore(slots + slot * p->later.slot, out.slots[slot]);
     }
     if (cell->saved_c != NO_GATE) {
         vstore(p->dc + state, out.dc_prev);

@@ -310,8 +310,11 @@ def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, s
 
 
 def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, dc_n, dx, dh0, dc0,
-             dw_ih, dw_hh, db_ih, db_hh, scratch):
-    """fastrnn_backward; None stands for a null pointer: zero for an input, not wanted for an output."""
+             dw_ih, dw_hh, db_ih, db_hh, scratch, bint overwrite=False):
+    """fastrnn_backward; None stands for a null pointer: zero for an input, not wanted for an output.
+
+    Gradients of weights are added to, or overwritten.
+    """
     cdef Problem p = problem
     cdef fastrnn_backward_args_t a
     cdef int status, t = p.type_number
@@ -333,6 +336,7 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
     a.d.w_hh = _weights(dw_hh, "dw_hh", t, p.w_hh_shape, True)
     a.d.b_ih = _weights(db_ih, "db_ih", t, p.b_shape, True)
     a.d.b_hh = _weights(db_hh, "db_hh", t, p.b_shape, True)
+    a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
     a.scratch = _memory(scratch, "scratch", p.sizes.scratch_backward, True)
     with nogil:
         status = fastrnn_backward(&p.c, &a)

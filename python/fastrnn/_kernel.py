@@ -91,7 +91,7 @@ def pack_backward(cell: str, weights: Weights) -> NDArray[np.uint8]:
 
 def _packing(cell: str, weights: Weights) -> _core.Problem:
     dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
-    return _core.Problem(cell, dtype, backend_index(), 1, 0, 0, I, H)
+    return _core.Problem(cell, dtype, backend_index(), get_num_threads(), 0, 0, I, H, None, takes_all_threads())
 
 
 def pass_empty_through(batch: Batch, states: States, to: States) -> None:
@@ -157,8 +157,9 @@ def run_backward(
     d_initial: States,
     into: WeightGradients,
     parts: list[Part] | None,
+    overwrite: bool,
 ) -> None:
-    """One pass: overwrites dx and d_initial, adds to `into`. `parts` None: the whole of a dense batch.
+    """One pass: overwrites dx, d_initial and, if told to, `into`, to which it adds otherwise. `parts` None: dense.
 
     What passes through sequences of no steps is the caller's to add (`pass_empty_through`): it is no pass's own.
     """
@@ -187,7 +188,13 @@ def run_backward(
             *d_initial,
             *into,
             _scratch.at_least(problem.scratch_backward),
+            overwrite,
         )
+        overwrite = False
+    if overwrite:  # no part at all
+        for gradient in into:
+            if gradient is not None:
+                gradient[...] = 0
 
 
 def run_backward_passes(
@@ -198,14 +205,16 @@ def run_backward_passes(
     d_initial: States,
     into: WeightGradients,
     passes: list[list[Part] | None],
+    *,
+    overwrite: bool,
 ) -> None:
-    """All passes, summed; overwrites dx and d_initial, adds to `into`."""
-    run_backward(tape, dy, d_final, dx, d_initial, into, passes[0])
+    """All passes, summed; overwrites dx, d_initial and, if told to, `into`, to which it adds otherwise."""
+    run_backward(tape, dy, d_final, dx, d_initial, into, passes[0], overwrite)
     if len(passes) == 1:
         return
     more_dx, more_initial = _like(dx), States(*map(_like, d_initial))
     for parts in passes[1:]:
-        run_backward(tape, dy, d_final, more_dx, more_initial, into, parts)
+        run_backward(tape, dy, d_final, more_dx, more_initial, into, parts, False)
         for total, more in zip((dx, *d_initial), (more_dx, *more_initial), strict=True):
             if total is not None and more is not None:
                 total += more

@@ -221,7 +221,7 @@ class Cell:
         if isinstance(tape, CheckpointTape):
             run_backward_checkpointed(tape, dy, d_final, dx, d_initial, gradients)
         else:
-            run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes)
+            run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes, overwrite=into is None)
         pass_empty_through(tape.batch, d_final, d_initial)
         return CellGradients(dx, self._public(d_initial), *gradients)
 
@@ -294,11 +294,12 @@ class Cell:
         shapes = {"w_ih": (rows, I), "w_hh": (rows, H), "b_ih": (rows,), "b_hh": (rows,)}
         absent = {name for name, has in zip(("b_ih", "b_hh"), tape.has_bias, strict=True) if not has}
         arrays: list[Array | None] = []
+        new = memory.zeros if into is not None or isinstance(tape, CheckpointTape) else memory.empty
         for name, given in zip(shapes, into or WeightGradients(), strict=True):
             if name not in wanted or name in absent:
                 arrays.append(None)
             elif given is None:
-                arrays.append(memory.zeros(shapes[name], tape.dtype))
+                arrays.append(new(shapes[name], tape.dtype))
             else:
                 arrays.append(_accumulator(f"into.{name}", given, tape.dtype, shapes[name]))
         return WeightGradients(*arrays)

@@ -73,7 +73,8 @@ class Batch:
         """Where resets do no more than to zero the states that some sequences start from: which ones (B,)."""
         if self.resets is None or self.lengths is not None or self.reverse or self.resets[1:].any():
             return None
-        return self.resets[0]
+        first: NDArray[np.bool_] = self.resets[0]
+        return first
 
     @cached_property
     def all_lengths(self) -> Integers:
