@@ -80,6 +80,8 @@ def serve(make: Callable[[int], Contestant]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, required=True)
     threads = parser.parse_args().threads
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     contestant: Contestant | None = None
@@ -93,7 +95,8 @@ def serve(make: Callable[[int], Contestant]) -> None:
                 answer = {"version": contestant.version()}
             elif command["do"] == "open":
                 case = Case(**command["case"])
-                call, outputs = getattr(contestant, command["mode"])(case, data_of(case))
+                data = data_of(case)  # noqa: F841 - alive while the case is open: a contestant may share its memory
+                call, outputs = getattr(contestant, command["mode"])(case, data)
                 call()  # the second call shows whether the first has left anything behind
                 arrays = {name: np.asarray(array) for name, array in outputs(call()).items()}
                 with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
