@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <time.h>
 
+#include <omp.h>
+
 #if defined(__AVX512F__)
 enum { BYTES = 64 };
 #elif defined(__AVX2__)
@@ -73,4 +75,29 @@ double read_gigabytes(const float *const data, const size_t bytes, const long ro
         keep(sum[j]);
     }
     return (double)bytes * (double)rounds / time * 1e-9;
+}
+
+/* Seconds of a barrier among the threads of a team. */
+double barrier_seconds(const int threads, const long rounds) {
+    double time = 0;
+#pragma omp parallel num_threads(threads)
+    {
+        const double begin = seconds();
+        for (long k = 0; k < rounds; k++) {
+#pragma omp barrier
+        }
+#pragma omp single
+        time = seconds() - begin;
+    }
+    return time / (double)rounds;
+}
+
+/* Seconds of an empty parallel region. */
+double region_seconds(const int threads, const long rounds) {
+    const double begin = seconds();
+    for (long k = 0; k < rounds; k++) {
+#pragma omp parallel num_threads(threads)
+        keep((vfloat){0});
+    }
+    return (seconds() - begin) / (double)rounds;
 }

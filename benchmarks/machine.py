@@ -23,7 +23,7 @@ def _compile(backend: str) -> Path:
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang") or "cc"
     library = Path(tempfile.mkdtemp(prefix="fastrnn-machine-")) / "machine.so"
     source = Path(__file__).with_name("machine.c")
-    flags = ["-O3", "-ffp-contract=fast", "-shared", "-fPIC", *FLAGS.get(backend, [])]
+    flags = ["-O3", "-ffp-contract=fast", "-fopenmp", "-shared", "-fPIC", *FLAGS.get(backend, [])]
     subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True)
     return library
 
@@ -38,6 +38,9 @@ class Machine:
         self._read = library.read_gigabytes
         self._read.restype = ctypes.c_double
         self._read.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long]
+        self._barrier, self._region = library.barrier_seconds, library.region_seconds
+        for function in (self._barrier, self._region):
+            function.restype, function.argtypes = ctypes.c_double, [ctypes.c_int, ctypes.c_long]
         self._data = np.zeros(L2_BYTES // 4, np.float32)
 
     def fma_gflops(self) -> float:
@@ -47,3 +50,16 @@ class Machine:
     def l2_gigabytes(self) -> float:
         """Sequential reads of an array of 1 MiB, in 1e9 bytes a second."""
         return float(self._read(self._data.ctypes.data, self._data.nbytes, 4))
+
+    def read_gigabytes(self, size: int) -> float:
+        """Sequential reads of an array of this many bytes, in 1e9 bytes a second; for concurrent threads."""
+        data = np.ones(size // 4, np.float32)
+        return float(self._read(data.ctypes.data, data.nbytes, max(3, (64 << 20) // size)))
+
+    def barrier_seconds(self, threads: int) -> float:
+        """An OpenMP barrier of this many threads."""
+        return float(self._barrier(threads, 10_000))
+
+    def region_seconds(self, threads: int) -> float:
+        """An empty parallel region of this many threads."""
+        return float(self._region(threads, 10_000))

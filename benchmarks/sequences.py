@@ -56,11 +56,11 @@ def ragged_cases(rng: np.random.Generator) -> list[Case]:
 
 
 def reset_cases(rng: np.random.Generator) -> list[Case]:
-    T, found = 2000, []
-    for H, limit in ((512, 1 / 3), (128, 1 / 1.5)):
+    found = []
+    for T, B, H, limit in ((2000, 1, 512, 1 / 3), (2000, 1, 128, 1 / 1.5), (1, 16, 128, 1.25)):
         layer = fastrnn.LSTM(H, H, seed=0)
-        x = rng.standard_normal((T, 1, H)).astype(np.float32)
-        resets = (np.arange(T) % 10 == 0)[:, np.newaxis]
+        x = rng.standard_normal((T, B, H)).astype(np.float32)
+        resets = np.broadcast_to((np.arange(T) % 10 == 0)[:, np.newaxis], (T, B))
 
         def with_resets(layer: Any = layer, x: np.ndarray = x, resets: np.ndarray = resets) -> Any:
             return layer(x, resets=resets)
@@ -68,7 +68,7 @@ def reset_cases(rng: np.random.Generator) -> list[Case]:
         def without(layer: Any = layer, x: np.ndarray = x) -> Any:
             return layer(x)
 
-        found.append(Case(f"LSTM T={T} B=1 H={H}, forward: a reset every 10 steps", with_resets, without, limit))
+        found.append(Case(f"LSTM T={T} B={B} H={H}, forward: a reset every 10 steps", with_resets, without, limit))
     return found
 
 

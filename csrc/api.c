@@ -125,6 +125,20 @@ static int worthwhile_threads(const struct fastrnn_problem *const p, const int64
 
 static struct crowding crowding;
 
+/* Weights that a thread must at least have to pack: at 30 GB/s, a team starts in the time of some 64 KiB. */
+enum { PACKED_BYTES_PER_THREAD = 256 << 10 };
+
+static int packing_threads(const struct fastrnn_problem *const p) {
+    const double bytes =
+        (double)cells[p->cell].gates * (double)p->H * (double)(p->I + p->H) * (p->dtype == FASTRNN_F64 ? 8 : 4);
+    const double threads = bytes / PACKED_BYTES_PER_THREAD;
+    const int most = fastrnn_is_forked() ? 1 : team_threads(p->threads);
+    if (p->team == FASTRNN_TEAM_ALL) {
+        return most;
+    }
+    return threads < 2 || !crowding_allows_team(&crowding, team_clock()) ? 1 : threads < most ? (int)threads : most;
+}
+
 /* What the threads of a call share beside its arguments. */
 struct team_state {
     struct team_barrier groups[TEAM_THREADS_MAX], all;
@@ -193,13 +207,31 @@ enum fastrnn_status fastrnn_query(const struct fastrnn_problem *const problem, s
     return status != FASTRNN_OK ? status : !sizes ? FASTRNN_NULL_POINTER : backend->query(problem, sizes);
 }
 
+typedef void pack_function(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed,
+                           const struct team_member *);
+
+/* Packing is a copy: the members share the blocks, and need no barrier. */
+static void pack(pack_function *const function, const struct fastrnn_problem *const problem,
+                 const struct fastrnn_weights *const weights, void *const packed) {
+#if defined(_OPENMP)
+    const int threads = packing_threads(problem);
+    if (threads > 1) {
+#pragma omp parallel num_threads(threads)
+        function(problem, weights, packed,
+                 &(struct team_member){.groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
+        return;
+    }
+#endif
+    function(problem, weights, packed, &(struct team_member){.groups = 1, .members = 1});
+}
+
 enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *const problem,
                                          const struct fastrnn_weights *const weights, void *const packed) {
     const struct backend *backend;
     enum fastrnn_status status = check_sizes(problem, &backend);
     status = status != FASTRNN_OK ? status : check_weights(problem, weights, packed);
     if (status == FASTRNN_OK) {
-        backend->pack_forward(problem, weights, packed);
+        pack(backend->pack_forward, problem, weights, packed);
     }
     return status;
 }
@@ -210,7 +242,7 @@ enum fastrnn_status fastrnn_pack_backward(const struct fastrnn_problem *const pr
     enum fastrnn_status status = check_sizes(problem, &backend);
     status = status != FASTRNN_OK ? status : check_weights(problem, weights, packed);
     if (status == FASTRNN_OK) {
-        backend->pack_backward(problem, weights, packed);
+        pack(backend->pack_backward, problem, weights, packed);
     }
     return status;
 }
@@ -233,6 +265,20 @@ enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *const problem,
     return FASTRNN_OK;
 }
 
+/* Gradients that are to be overwritten, of no rows. */
+static void clear_gradients(const struct fastrnn_problem *const p, const struct fastrnn_weight_gradients *const d) {
+    const size_t rows = (size_t)cells[p->cell].gates * (size_t)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
+    const struct {
+        void *data;
+        size_t bytes;
+    } all[] = {{d->w_ih, rows * (size_t)p->I}, {d->w_hh, rows * (size_t)p->H}, {d->b_ih, rows}, {d->b_hh, rows}};
+    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) {
+        if (all[j].data) {
+            memset(all[j].data, 0, all[j].bytes);
+        }
+    }
+}
+
 enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *const problem,
                                      const struct fastrnn_backward_args *const args) {
     const struct backend *backend;
@@ -248,6 +294,9 @@ enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *const problem
         (rows > 0 && problem->H > 0 && !args->y.data) ||
         (rows > 0 && problem->I > 0 && args->d.w_ih && !args->x.data)) {
         return FASTRNN_NULL_POINTER;
+    }
+    if (rows == 0 && args->accumulation == FASTRNN_OVERWRITE) {
+        clear_gradients(problem, &args->d);
     }
     run_team(&(struct team_call){backend, problem, NULL, args}, rows);
     return FASTRNN_OK;

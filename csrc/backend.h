@@ -12,8 +12,10 @@ struct backend {
     int vector_length;  /* VL: reals in a vector */
     int has_fma;
     enum fastrnn_status (*query)(const struct fastrnn_problem *, struct fastrnn_sizes *);
-    void (*pack_forward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed);
-    void (*pack_backward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed);
+    void (*pack_forward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed,
+                         const struct team_member *);
+    void (*pack_backward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed,
+                          const struct team_member *);
     void (*forward)(const struct fastrnn_problem *, const struct fastrnn_forward_args *, const struct team_member *);
     void (*backward)(const struct fastrnn_problem *, const struct fastrnn_backward_args *, const struct team_member *);
     void (*activate)(enum fastrnn_activation, int64_t n, const void *x, void *y);

@@ -1,8 +1,8 @@
 /* Whether several threads pay just now. On cores that a neighbour uses as well, a thread that has lost its core keeps
  * its team waiting for a slice of the scheduler: a call then takes up to fifty times as long as on one thread, however
- * its barriers wait. So every call of a team is judged by the clock. If it took clearly longer than one thread would
- * have taken, calls run on one thread for a while, longer after each attempt that fails; a call that goes well shortens
- * the next pause. Results have the same bits either way.
+ * its barriers wait. So every call of a team is judged by the clock. If two in turn took clearly longer than one thread
+ * would have taken, calls run on one thread for a while, longer after each attempt that fails; a call that goes well
+ * shortens the next pause. Results have the same bits either way.
  *
  * Times are nanoseconds. Races between callers do no harm: each field is valid by itself.
  */
@@ -23,6 +23,7 @@ enum {
 struct crowding {
     atomic_int_least64_t until; /* one thread up to this time */
     atomic_int_least64_t pause; /* the last pause, halved at each call that went well */
+    atomic_bool suspected;      /* the call before was lost, the first for long: anything may disturb a single one */
 };
 
 static inline bool crowding_allows_team(struct crowding *const c, const int64_t now) {
@@ -35,9 +36,13 @@ static inline bool crowding_allows_team(struct crowding *const c, const int64_t 
 static inline void crowding_judge(struct crowding *const c, const int64_t now, const int64_t wall, const int64_t busy) {
     const int64_t before = atomic_load_explicit(&c->pause, memory_order_relaxed);
     if (wall <= busy / 100 * CROWDING_LOSS_PERCENT + CROWDING_LOSS_NS) {
+        atomic_store_explicit(&c->suspected, false, memory_order_relaxed);
         if (before) {
             atomic_store_explicit(&c->pause, before / 2, memory_order_relaxed);
         }
+        return;
+    }
+    if (before == 0 && !atomic_exchange_explicit(&c->suspected, true, memory_order_relaxed)) {
         return;
     }
     int64_t pause = 2 * before > CROWDING_PAUSE_CALLS * wall ? 2 * before : CROWDING_PAUSE_CALLS * wall;

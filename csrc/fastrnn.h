@@ -114,6 +114,9 @@ struct fastrnn_forward_args {
     void *scratch;
 };
 
+/* What happens to gradients of weights that are there already. */
+enum fastrnn_accumulation { FASTRNN_ADD, FASTRNN_OVERWRITE };
+
 struct fastrnn_backward_args {
     const void *packed;                     /* from fastrnn_pack_backward */
     struct fastrnn_const_view x, h0, c0, y; /* as given to and written by fastrnn_forward */
@@ -122,7 +125,8 @@ struct fastrnn_backward_args {
     struct fastrnn_const_view dh_n, dc_n;   /* data null: zero */
     struct fastrnn_view dx;                 /* (T, B, I), overwritten; data null: not wanted */
     struct fastrnn_view dh0, dc0;           /* overwritten; data null: not wanted */
-    struct fastrnn_weight_gradients d;      /* added to */
+    struct fastrnn_weight_gradients d;
+    enum fastrnn_accumulation accumulation; /* of d */
     void *scratch;
 };
 

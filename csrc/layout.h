@@ -69,9 +69,17 @@ static inline int64_t layout_row(const int64_t n, const struct layout_shape *con
     return (lines | 1) * layout_line(s);
 }
 
-/* Weights for forward, unit-block major: w [NB][k][G][VL], biases [NB][G][VL]. b_x holds b_ih + b_hh, but b_ih alone
- * for the gate that stays apart, whose b_hh is b_apart [NB][VL]. */
+/* Reals from one block of packed weights to the next, K rows of G vectors: an odd number of cache lines, since a tile
+ * reads several blocks side by side, which a power of two would send to the same cache sets. */
+static inline int64_t layout_weight_block(const int64_t K, const int64_t G, const int vl, const int line) {
+    const int64_t reals = K * G * vl;
+    return reals == 0 ? 0 : (layout_blocks(reals, line) | 1) * line;
+}
+
+/* Weights for forward, unit-block major: w [NB][k][G][VL], blocks w_block reals apart, biases [NB][G][VL]. b_x holds
+ * b_ih + b_hh, but b_ih alone for the gate that stays apart, whose b_hh is b_apart [NB][VL]. */
 struct layout_packed_forward {
+    int64_t w_ih_block, w_hh_block;
     size_t w_ih, w_hh, b_x, b_apart, bytes;
     bool overflowed;
 };
@@ -81,8 +89,10 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
     const int64_t NB = layout_blocks(s->H, s->vl);
-    l.w_ih = layout_take(&cursor, line, NB, s->I, s->gates, s->vl);
-    l.w_hh = layout_take(&cursor, line, NB, s->H, s->gates, s->vl);
+    l.w_ih_block = layout_weight_block(s->I, s->gates, s->vl, line);
+    l.w_hh_block = layout_weight_block(s->H, s->gates, s->vl, line);
+    l.w_ih = layout_take(&cursor, line, NB, l.w_ih_block, 1, 1);
+    l.w_hh = layout_take(&cursor, line, NB, l.w_hh_block, 1, 1);
     l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
     l.b_apart = layout_take(&cursor, line, NB, s->apart, s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
@@ -92,6 +102,7 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
 
 /* The transposes for backward: w_hh [NB][G][H][VL] and w_ih [NI][G][H][VL], k running over gates in slot order. */
 struct layout_packed_backward {
+    int64_t w_block; /* of both */
     size_t w_ih, w_hh, bytes;
     bool overflowed;
 };
@@ -100,8 +111,9 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
     struct layout_packed_backward l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
-    l.w_ih = layout_take(&cursor, line, layout_blocks(s->I, s->vl), s->gates, s->H, s->vl);
-    l.w_hh = layout_take(&cursor, line, layout_blocks(s->H, s->vl), s->gates, s->H, s->vl);
+    l.w_block = layout_weight_block(s->H, s->gates, s->vl, line);
+    l.w_ih = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.w_block, 1, 1);
+    l.w_hh = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.w_block, 1, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;
@@ -163,7 +175,7 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     return l;
 }
 
-/* Backward's scratch. Gate gradients are [NB][gradient_rows][slots][VL]: the first `sequences` rows hold the step that
+/* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]: the first `sequences` rows hold the step that
  * the chunk before ended with, each sequence at its own number. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
 struct layout_backward_scratch {
     int64_t state_row;
@@ -180,10 +192,10 @@ static inline struct layout_backward_scratch layout_backward_scratch(const struc
     l.chunk_rows = LAYOUT_GRADIENT_ROWS < s->rows ? LAYOUT_GRADIENT_ROWS : s->rows;
     l.chunk_rows = l.chunk_rows < s->sequences ? s->sequences : l.chunk_rows;
     cursor.overflowed |= __builtin_add_overflow(l.chunk_rows, s->sequences, &l.gradient_rows);
-    l.gradient_rows |= 1; /* an odd distance between blocks spreads them over the cache sets */
+    l.gradient_rows |= 1; /* an odd distance between slots spreads them over the cache sets */
     l.dh = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.dc = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
-    l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.gradient_rows, s->slots, s->vl);
+    l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), s->slots, l.gradient_rows, s->vl);
     l.x = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.chunk_rows, s->vl, 1);
     l.h_prev = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.chunk_rows, s->vl, 1);
     l.places = layout_take(&cursor, line, l.gradient_rows, layout_place_reals(s), 1, 1);

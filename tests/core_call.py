@@ -45,13 +45,13 @@ class CoreCall:
         dx, dh0 = self._new("dx", d.x.shape, dtype), self._new("dh0", state, dtype)
         dc0 = self._new("dc0", state, dtype) if d.has_c else None
         for name, weight in zip(("w_ih", "w_hh", "b_ih", "b_hh"), d.weights, strict=True):
-            gradient = self._new(f"d{name}", weight.shape, dtype, 0)
+            gradient = self._new(f"d{name}", weight.shape, dtype)
             if into is not None:
                 gradient[...] = into[f"d{name}"]
         gradients = [self.guarded[f"d{name}"].array for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
         _core.backward(
             p, memory["packed_backward"], d.x, d.h0, c0, y, memory["reserve"], d.dy, d.dh_n, dc_n, dx, dh0, dc0,
-            *gradients, memory["scratch_backward"],
+            *gradients, memory["scratch_backward"], into is None,
         )  # fmt: skip
         names = ("y", "h_n", "c_n", "dx", "dh0", "dc0", "dw_ih", "dw_hh", "db_ih", "db_hh")
         self.outputs = {name: self.guarded[name].array for name in names if name in self.guarded}

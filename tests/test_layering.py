@@ -36,7 +36,7 @@ PYTHON_LAYERS = [
     {"checkpoint"},
     {"_kernel"},
     {"tape", "config"},
-    {"schedule"},
+    {"schedule", "memory"},
     {"_check"},
     {"_core"},
 ]

@@ -28,6 +28,8 @@ def ragged_stacks(draw, **fixed):
     arrays = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     lengths = rng.integers(0, T + 1, B) if draw(st.booleans()) else None
     resets = rng.random((T, B)) < draw(st.sampled_from([0.1, 0.5])) if draw(st.booleans()) else None
+    if resets is not None and draw(st.booleans()):
+        resets[1:] = False  # where states are zeroed and nothing is cut
     for b, n in enumerate(lengths if lengths is not None else []):
         arrays["x"][n:, b] = arrays["dy"][n:, b] = np.nan
     return cell, layer, arrays, lengths, resets

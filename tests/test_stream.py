@@ -286,3 +286,77 @@ def test_wrong_calls_are_refused_and_change_nothing(call, error, message):
         call(layer, stream)
     for found, expected in zip(stream.state, before, strict=True):
         assert same_bits(found, expected)
+
+
+@st.composite
+def frozen_calls(draw):
+    """A layer and a way to lay out its arguments: batch-first or not, without a batch, with views, with states."""
+    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
+    names = ("bidirectional", "batch_first", "bias")
+    options = {name: draw(st.booleans()) for name in names} | {"num_layers": draw(st.sampled_from([1, 2]))}
+    layer = KINDS[cell](draw(input_sizes), draw(widths), dtype=dtype, seed=seed, **options)
+    unbatched = draw(st.booleans())
+    rng = np.random.default_rng(seed)
+    shape = (draw(st.sampled_from([0, 1, 2, 5])),) if unbatched else (draw(st.sampled_from([1, 4])), draw(batches))
+    x = rng.standard_normal((*shape, layer.input_size)).astype(dtype)
+    x = draw(st.sampled_from([x, x[::-1], np.repeat(x, 2, axis=-1)[..., ::2], np.asfortranarray(x)]))
+    count = layer.num_layers * (1 + layer.bidirectional)
+    B = () if unbatched else (x.shape[0 if layer.batch_first else 1],)
+    parts = [rng.standard_normal((count, *B, layer.hidden_size)).astype(dtype) for _ in range(2)]
+    parts = [draw(st.sampled_from([part, np.repeat(part, 2, axis=0)[::2]])) for part in parts]
+    lstm_states = [None, tuple(parts), list(parts), (parts[0], None), (None, parts[1])]
+    state = draw(st.sampled_from(lstm_states if cell == "lstm" else [None, parts[0]]))
+    return cell, layer, x, state
+
+
+@given(drawn=frozen_calls(), threads=st.sampled_from([1, 2]))
+def test_a_frozen_layer_gives_the_bits_of_a_thawed_one(backend, drawn, threads):
+    cell, layer, x, state = drawn
+    y, final = layer(x, state)
+    layer.freeze()
+    fastrnn.set_num_threads(threads)
+    with config.use_all_threads():
+        y_frozen, final_frozen = layer(x, state)
+    assert same_bits(y_frozen, y)
+    assert y_frozen.flags.writeable
+    assert type(final_frozen) is type(final)
+    for found, expected in zip(members(cell, final_frozen), members(cell, final), strict=True):
+        assert same_bits(found, expected)
+
+
+@pytest.mark.parametrize("state", ["none", "given"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.ones((4, 1, 3)),
+        np.ones((4, 1, 2), np.float32),
+        np.ones(3, np.float32),
+        np.float32(1),
+        None,
+        "x",
+        np.ma.ones((4, 1, 3)),
+    ],
+)
+def test_a_frozen_layer_refuses_what_a_thawed_one_does(wrong, state):
+    layer, _, _ = a_stream()
+    state = None if state == "none" else (np.zeros((2, 1, 4), np.float32),) * 2
+    with pytest.raises((TypeError, ValueError)) as expected:
+        layer(wrong, state)
+    layer.freeze()
+    with pytest.raises(type(expected.value), match=re.escape(str(expected.value))):
+        layer(wrong, state)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, 1, 4)), np.zeros((1, 1, 4), np.float32), np.zeros((2, 2, 4), np.float32), 3]
+)
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_frozen_layer_refuses_states_that_a_thawed_one_does(wrong, position):
+    layer, _, x = a_stream()
+    state = [np.zeros((2, 1, 4), np.float32)] * 2
+    state[position] = wrong
+    with pytest.raises((TypeError, ValueError)) as expected:
+        layer(x, tuple(state))
+    layer.freeze()
+    with pytest.raises(type(expected.value), match=re.escape(str(expected.value))):
+        layer(x, tuple(state))

@@ -97,10 +97,10 @@ ALWAYS_INLINE void tile_each(const int G, tile_body *const body, const void *con
 struct project_job {
     int64_t I;
     const real *x; /* rows of x_row reals */
-    const real *w; /* packed w_ih */
+    const real *w; /* packed w_ih, blocks w_block reals apart */
     const real *b; /* packed b_x */
     real *gates;   /* rows of gates_row reals: [NB][G][VL] */
-    ptrdiff_t x_row, gates_row;
+    ptrdiff_t w_block, x_row, gates_row;
 };
 
 ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const job, const int64_t row,
@@ -116,7 +116,7 @@ ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const
         }
     }
     tile_multiply(&tile, shape, p->I, (struct tile_rows){p->x + row * p->x_row, p->x_row, 1},
-                  (struct tile_panels){p->w + block * p->I * shape.G * VL, p->I * shape.G * VL});
+                  (struct tile_panels){p->w + block * p->w_block, p->w_block});
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         UNROLL
@@ -128,45 +128,45 @@ ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const
 
 /* ---- products with gate gradients ---- */
 
-/* Gate gradients of one side (input or hidden): [NB][rows][slots][VL], data at the side's first slot. */
+/* Gate gradients of one side (input or hidden): [NB][slots][rows][VL], data at the side's first slot. */
 struct gradient_slots {
     const real *data;
-    int gates, slots;
+    int gates;
     int64_t H;
-    ptrdiff_t block;
+    ptrdiff_t block, slot;
 };
 
 /* The lines of a tile's rows in the next block, which lies too far away for the machine to foresee: dx at T=20, B=32,
  * H=512 runs at 52 to 58 % of the FMA peak without, at 79 to 82 % with it. */
-ALWAYS_INLINE void prefetch_rows(const real *const at, const ptrdiff_t step, const int R) {
+ALWAYS_INLINE void prefetch_rows(const real *const at, const int R) {
     UNROLL
     for (int r = 0; r < R; r++) {
-        __builtin_prefetch(at + r * step);
+        __builtin_prefetch(at + r * VL);
     }
 }
 
 /* acc += slots[row …] w, with k running over the gates and, within a gate, over the units. */
 ALWAYS_INLINE void tile_multiply_slots(struct tile *const tile, const struct tile_shape shape,
-                                       const struct gradient_slots *const d, const int64_t row, const real *w) {
-    const ptrdiff_t panel = d->gates * d->H * VL;
+                                       const struct gradient_slots *const d, const int64_t row, const real *w,
+                                       const ptrdiff_t panel) {
     const int64_t whole = d->H / VL;
     for (int gate = 0; gate < d->gates; gate++) {
-        const real *at = d->data + (row * d->slots + gate) * VL;
-        const ptrdiff_t step = d->slots * VL;
+        const real *at = d->data + gate * d->slot + row * VL;
         for (int64_t block = 0; block < whole; block++) {
-            prefetch_rows(at + d->block, step, shape.R);
-            tile_multiply(tile, shape, VL, (struct tile_rows){at, step, 1}, (struct tile_panels){w, panel});
+            prefetch_rows(at + d->block, shape.R);
+            tile_multiply(tile, shape, VL, (struct tile_rows){at, VL, 1}, (struct tile_panels){w, panel});
             at += d->block;
             w += VL * VL;
         }
-        tile_multiply(tile, shape, d->H % VL, (struct tile_rows){at, step, 1}, (struct tile_panels){w, panel});
+        tile_multiply(tile, shape, d->H % VL, (struct tile_rows){at, VL, 1}, (struct tile_panels){w, panel});
         w += d->H % VL * VL;
     }
 }
 
 struct input_gradient_job {
     struct gradient_slots d;
-    const real *w;                    /* packed w_ih transpose */
+    const real *w; /* packed w_ih transpose, blocks w_block reals apart */
+    ptrdiff_t w_block;
     const struct layout_place *place; /* of each row */
     struct fastrnn_view dx;
     int64_t I;
@@ -177,7 +177,7 @@ ALWAYS_INLINE void input_gradient_tile(const struct tile_shape shape, const void
     const struct input_gradient_job *const p = job;
     struct tile tile;
     tile_clear(&tile, shape);
-    tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->d.gates * p->d.H * VL);
+    tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->w_block, p->w_block);
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         const struct layout_place place = p->place[row + r];
@@ -189,20 +189,20 @@ ALWAYS_INLINE void input_gradient_tile(const struct tile_shape shape, const void
     }
 }
 
-/* dw[gate*H + u][n] += sum over k of slots[k][gate][u] * x[k][n]. A row of the tile is a lane of a slot. */
+/* dw[u][n] += sum over k of d[k][u] * x[k][n], for the units of one block and gate. A row of the tile is a lane of d.
+ */
 struct weight_gradient_job {
-    const real *d; /* slots of one unit block, at the side's first slot: rows k of d_row reals */
-    const int *slot_gate;
+    const real *d; /* [k][VL] */
     const real *x; /* panels [block][k][VL], blocks x_block reals apart */
-    real *dw;
-    ptrdiff_t d_row, x_block;
+    real *dw;      /* the gate's rows */
+    bool fresh;    /* dw holds nothing yet */
+    ptrdiff_t x_block;
     int64_t H, N, K;
     int64_t unit; /* the unit block's first */
 };
 
 ALWAYS_INLINE real *weight_gradient_row(const struct weight_gradient_job *const p, const int64_t row) {
-    const int64_t unit = p->unit + row % VL;
-    return unit < p->H ? p->dw + (p->slot_gate[row / VL] * p->H + unit) * p->N : NULL;
+    return p->unit + row < p->H ? p->dw + (p->unit + row) * p->N : NULL;
 }
 
 ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const void *const job, const int64_t row,
@@ -213,14 +213,14 @@ ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const voi
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         const real *const dw = weight_gradient_row(p, row + r);
-        if (dw) {
+        if (dw && !p->fresh) {
             UNROLL
             for (int q = 0; q < shape.Q; q++) {
                 tile.acc[r][q] = vload_n(dw + (block + q) * VL, lanes_of_block(block + q, p->N));
             }
         }
     }
-    tile_multiply(&tile, shape, p->K, (struct tile_rows){p->d + row, 1, p->d_row},
+    tile_multiply(&tile, shape, p->K, (struct tile_rows){p->d + row, 1, VL},
                   (struct tile_panels){p->x + block * p->x_block, p->x_block});
     UNROLL
     for (int r = 0; r < shape.R; r++) {
@@ -234,12 +234,11 @@ ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const voi
     }
 }
 
-/* db[gate*H + u] += sum over k of slots[k][gate][u], for one unit block and one gate; k ascending. */
-static void bias_gradient(const real *const d, const ptrdiff_t d_row, const int64_t K, real *const db,
-                          const int lanes) {
-    vreal sum = vload_n(db, lanes);
+/* db[u] += sum over k of d[k][u], for the units of one block and gate; k ascending. */
+static void bias_gradient(const real *const d, const int64_t K, real *const db, const int lanes, const bool fresh) {
+    vreal sum = fresh ? vsplat(0) : vload_n(db, lanes);
     for (int64_t k = 0; k < K; k++) {
-        sum += vload(d + k * d_row);
+        sum += vload(d + k * VL);
     }
     vstore_n(db, sum, lanes);
 }

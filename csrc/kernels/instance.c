@@ -47,25 +47,32 @@ static enum fastrnn_status query(const struct fastrnn_problem *const problem, st
     return overflowed ? FASTRNN_TOO_LARGE : FASTRNN_OK;
 }
 
+static struct team_range blocks_of(const int64_t n, const struct team_member *const me) {
+    return team_share(layout_blocks(n, VL), team_rank(me), team_size(me));
+}
+
 static void pack_forward(const struct fastrnn_problem *const problem, const struct fastrnn_weights *const weights,
-                         void *const packed) {
+                         void *const packed, const struct team_member *const me) {
     const struct layout_shape shape = shape_of(problem);
     const struct layout_packed_forward layout = layout_packed_forward(&shape);
     const struct cell *const cell = cell_of(problem->cell);
+    const struct team_range units = blocks_of(problem->H, me);
     real *const to = aligned(packed);
-    pack_units(cell->gates, problem->H, problem->I, weights->w_ih, to + layout.w_ih);
-    pack_units(cell->gates, problem->H, problem->H, weights->w_hh, to + layout.w_hh);
-    pack_biases(cell, problem->H, weights->b_ih, weights->b_hh, to + layout.b_x, to + layout.b_apart);
+    pack_units(cell->gates, problem->H, problem->I, weights->w_ih, to + layout.w_ih, layout.w_ih_block, units);
+    pack_units(cell->gates, problem->H, problem->H, weights->w_hh, to + layout.w_hh, layout.w_hh_block, units);
+    pack_biases(cell, problem->H, weights->b_ih, weights->b_hh, to + layout.b_x, to + layout.b_apart, units);
 }
 
 static void pack_backward(const struct fastrnn_problem *const problem, const struct fastrnn_weights *const weights,
-                          void *const packed) {
+                          void *const packed, const struct team_member *const me) {
     const struct layout_shape shape = shape_of(problem);
     const struct layout_packed_backward layout = layout_packed_backward(&shape);
     const struct cell *const cell = cell_of(problem->cell);
     real *const to = aligned(packed);
-    pack_transpose(cell, cell->input_slot, problem->H, problem->I, weights->w_ih, to + layout.w_ih);
-    pack_transpose(cell, cell->hidden_slot, problem->H, problem->H, weights->w_hh, to + layout.w_hh);
+    pack_transpose(cell, cell->input_slot, problem->H, problem->I, weights->w_ih, to + layout.w_ih, layout.w_block,
+                   blocks_of(problem->I, me));
+    pack_transpose(cell, cell->hidden_slot, problem->H, problem->H, weights->w_hh, to + layout.w_hh, layout.w_block,
+                   blocks_of(problem->H, me));
 }
 
 static void forward(const struct fastrnn_problem *const problem, const struct fastrnn_forward_args *const args,

@@ -4,6 +4,7 @@
 #define FASTRNN_PACK_H
 
 #include "../layout.h"
+#include "../team.h"
 #include "cell.h"
 
 static inline int lanes_of_block(const int64_t block, const int64_t n) {
@@ -34,12 +35,13 @@ ALWAYS_INLINE void transpose(vreal *const rows) {
 }
 
 /* to[block][k][g][VL] from w[(g*H + u)*K + k]: a transpose, VL by VL elements at a time. */
-static void pack_units(const int G, const int64_t H, const int64_t K, const real *const w, real *const to) {
-    for (int64_t block = 0; K > 0 && block < layout_blocks(H, VL); block++) {
+static void pack_units(const int G, const int64_t H, const int64_t K, const real *const w, real *const to,
+                       const ptrdiff_t to_block, const struct team_range blocks) {
+    for (int64_t block = blocks.begin; K > 0 && block < blocks.end; block++) {
         const int lanes = lanes_of_block(block, H);
         for (int g = 0; g < G; g++) {
             const real *const from = w + (g * H + block * VL) * K;
-            real *const panel = to + (block * K * G + g) * VL;
+            real *const panel = to + block * to_block + g * VL;
             for (int64_t k = 0; k < K; k += VL) {
                 const int columns = K - k < VL ? (int)(K - k) : VL;
                 vreal rows[VL];
@@ -58,12 +60,13 @@ static void pack_units(const int G, const int64_t H, const int64_t K, const real
 
 /* to[block][slot][u][VL] from w[(gate*H + u)*N + n]: a copy, block by block. */
 static void pack_transpose(const struct cell *const cell, const int first_slot, const int64_t H, const int64_t N,
-                           const real *const w, real *const to) {
-    for (int64_t block = 0; H > 0 && block < layout_blocks(N, VL); block++) {
+                           const real *const w, real *const to, const ptrdiff_t to_block,
+                           const struct team_range blocks) {
+    for (int64_t block = blocks.begin; H > 0 && block < blocks.end; block++) {
         const int lanes = lanes_of_block(block, N);
         for (int slot = 0; slot < cell->gates; slot++) {
             const real *const from = w + cell->slot_gate[first_slot + slot] * H * N + block * VL;
-            real *const panel = to + (block * cell->gates + slot) * H * VL;
+            real *const panel = to + block * to_block + slot * H * VL;
             for (int64_t u = 0; u < H; u++) {
                 vstore(panel + u * VL, vload_n(from + u * N, lanes));
             }
@@ -73,9 +76,9 @@ static void pack_transpose(const struct cell *const cell, const int first_slot, 
 
 /* to[block][g][VL] = b_ih + b_hh, leaving b_hh of the gate that stays apart to `apart` [block][VL]. */
 static void pack_biases(const struct cell *const cell, const int64_t H, const real *const b_ih, const real *const b_hh,
-                        real *const to, real *const apart) {
+                        real *const to, real *const apart, const struct team_range blocks) {
     const vreal zero = {0};
-    for (int64_t block = 0; block < layout_blocks(H, VL); block++) {
+    for (int64_t block = blocks.begin; block < blocks.end; block++) {
         const int lanes = lanes_of_block(block, H);
         for (int g = 0; g < cell->gates; g++) {
             const int64_t at = g * H + block * VL;

@@ -26,7 +26,7 @@ struct backward_pass {
     real *dh, *dc; /* of this group */
     real *gradients, *x, *h_prev;
     struct layout_place *place;
-    ptrdiff_t gradient_row, gradient_block;
+    ptrdiff_t gradient_slot, gradient_block;
 };
 
 /* A chunk of steps [begin, end), visited from the last to the first. */
@@ -34,16 +34,17 @@ struct backward_chunk {
     int64_t begin, end;
     int64_t rows;
     int64_t offset; /* of step `end` in the schedule */
+    bool fresh;     /* the first chunk of a call that overwrites the gradients of weights */
 };
 
 static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot,
                                         const int64_t first_row) {
     return (struct gradient_slots){
-        .data = pass->gradients + first_row * pass->gradient_row + first_slot * VL,
+        .data = pass->gradients + first_slot * pass->gradient_slot + first_row * VL,
         .gates = pass->cell->gates,
-        .slots = pass->cell->slots,
         .H = pass->problem->H,
         .block = pass->gradient_block,
+        .slot = pass->gradient_slot,
     };
 }
 
@@ -71,6 +72,7 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
     const struct input_gradient_job job = {
         .d = slots_from(pass, pass->cell->input_slot, pass->all_sequences),
         .w = pass->packed + pass->packed_layout.w_ih,
+        .w_block = pass->packed_layout.w_block,
         .place = pass->place,
         .dx = pass->args->dx,
         .I = pass->problem->I,
@@ -81,45 +83,43 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
 
 /* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
 static void weight_gradient(const struct backward_pass *const pass, const int first_slot, const real *const x,
-                            const int64_t n, const int64_t rows, real *const dw) {
+                            const int64_t n, const struct backward_chunk *const chunk, real *const dw) {
     const struct cell *const cell = pass->cell;
     const struct team_range units =
         team_share(layout_blocks(pass->problem->H, VL), team_rank(pass->me), team_size(pass->me));
     const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
     const int64_t strips = layout_blocks(n, VL);
-    for (int64_t k = 0; k < rows; k += WEIGHT_GRADIENT_K) {
-        for (int64_t strip = 0; strip < strips; strip += TILE_PANELS) {
-            const int64_t strip_end = strip + TILE_PANELS < strips ? strip + TILE_PANELS : strips;
-            for (int64_t block = units.begin; block < units.end; block++) {
-                const struct weight_gradient_job job = {
-                    .d = d.data + block * d.block + k * pass->gradient_row,
-                    .slot_gate = cell->slot_gate + first_slot,
-                    .x = x + k * VL,
-                    .dw = dw,
-                    .d_row = pass->gradient_row,
-                    .x_block = pass->layout.chunk_rows * VL,
-                    .H = pass->problem->H,
-                    .N = n,
-                    .K = rows - k < WEIGHT_GRADIENT_K ? rows - k : WEIGHT_GRADIENT_K,
-                    .unit = block * VL,
-                };
-                tile_each(1, weight_gradient_tile, &job, (struct team_range){0, cell->gates * VL},
-                          (struct team_range){strip, strip_end});
-            }
+    for (int64_t strip = 0; strip < strips; strip += TILE_PANELS) {
+        const int64_t strip_end = strip + TILE_PANELS < strips ? strip + TILE_PANELS : strips;
+        for (int64_t at = units.begin * cell->gates; at < units.end * cell->gates; at++) {
+            const int64_t block = at / cell->gates, slot = at % cell->gates;
+            const struct weight_gradient_job job = {
+                .d = d.data + block * d.block + slot * d.slot,
+                .x = x,
+                .dw = dw + cell->slot_gate[first_slot + slot] * pass->problem->H * n,
+                .x_block = pass->layout.chunk_rows * VL,
+                .H = pass->problem->H,
+                .N = n,
+                .fresh = chunk->fresh,
+                .K = chunk->rows,
+                .unit = block * VL,
+            };
+            tile_each(1, weight_gradient_tile, &job, (struct team_range){0, lanes_of_block(block, job.H)},
+                      (struct team_range){strip, strip_end});
         }
     }
 }
 
-static void bias_gradients(const struct backward_pass *const pass, const int first_slot, const int64_t rows,
-                           real *const db) {
+static void bias_gradients(const struct backward_pass *const pass, const int first_slot,
+                           const struct backward_chunk *const chunk, real *const db) {
     const int64_t H = pass->problem->H;
     const struct team_range units = team_share(layout_blocks(H, VL), team_rank(pass->me), team_size(pass->me));
     const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
     for (int64_t block = units.begin; block < units.end; block++) {
         for (int slot = 0; slot < d.gates; slot++) {
             const int64_t gate = pass->cell->slot_gate[first_slot + slot];
-            bias_gradient(d.data + block * d.block + slot * VL, pass->gradient_row, rows, db + gate * H + block * VL,
-                          lanes_of_block(block, H));
+            bias_gradient(d.data + block * d.block + slot * d.slot, chunk->rows, db + gate * H + block * VL,
+                          lanes_of_block(block, H), chunk->fresh);
         }
     }
 }
@@ -141,16 +141,16 @@ static void multiply_chunk(const struct backward_pass *const pass, const struct 
         input_gradient(pass, rows);
     }
     if (args->d.w_ih) {
-        weight_gradient(pass, cell->input_slot, pass->x, pass->problem->I, rows, args->d.w_ih);
+        weight_gradient(pass, cell->input_slot, pass->x, pass->problem->I, chunk, args->d.w_ih);
     }
     if (args->d.w_hh) {
-        weight_gradient(pass, cell->hidden_slot, pass->h_prev, pass->problem->H, rows, args->d.w_hh);
+        weight_gradient(pass, cell->hidden_slot, pass->h_prev, pass->problem->H, chunk, args->d.w_hh);
     }
     if (args->d.b_ih) {
-        bias_gradients(pass, cell->input_slot, rows, args->d.b_ih);
+        bias_gradients(pass, cell->input_slot, chunk, args->d.b_ih);
     }
     if (args->d.b_hh) {
-        bias_gradients(pass, cell->hidden_slot, rows, args->d.b_hh);
+        bias_gradients(pass, cell->hidden_slot, chunk, args->d.b_hh);
     }
     team_wait(pass->me);
 }

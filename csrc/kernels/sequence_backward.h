@@ -16,6 +16,7 @@
 static struct backward_chunk take_chunk(const struct backward_pass *const pass, const int64_t end,
                                         const int64_t offset) {
     struct backward_chunk chunk = {.begin = end, .end = end, .rows = 0, .offset = offset};
+    chunk.fresh = pass->args->accumulation == FASTRNN_OVERWRITE && end == schedule_steps(pass->problem);
     while (chunk.begin > 0) {
         const int64_t active = schedule_active(pass->problem, chunk.begin - 1);
         if (chunk.rows > 0 && chunk.rows + active > pass->layout.chunk_rows) {
@@ -52,9 +53,10 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
         .H = problem->H,
         .NB = layout_blocks(problem->H, VL),
         .w = pass->packed + pass->packed_layout.w_hh,
+        .w_block = pass->packed_layout.w_block,
         .later = slots_from(pass, pass->cell->hidden_slot, 0),
         .later_row = row == 0 ? begin : N + row - schedule_active(problem, s + 1) + begin,
-        .slots = pass->gradients + (N + row + begin) * pass->gradient_row,
+        .slots = pass->gradients + (N + row + begin) * VL,
         .dh = pass->dh,
         .dc = pass->dc,
         .state_row = pass->layout.state_row,
@@ -89,10 +91,11 @@ static void recur_chunk(const struct backward_pass *const pass, const struct bac
     const int64_t active = active_in_group(pass->problem, chunk->begin, pass->sequences);
     const int64_t from = pass->all_sequences + row - schedule_active(pass->problem, chunk->begin);
     for (int64_t block = pass->blocks.begin; block < pass->blocks.end; block++) {
-        real *const gradients = pass->gradients + block * pass->gradient_block;
-        memmove(gradients + pass->sequences.begin * pass->gradient_row,
-                gradients + (from + pass->sequences.begin) * pass->gradient_row,
-                (size_t)(active * pass->gradient_row) * sizeof(real));
+        for (int slot = 0; slot < pass->cell->slots; slot++) {
+            real *const gradients = pass->gradients + block * pass->gradient_block + slot * pass->gradient_slot;
+            memmove(gradients + pass->sequences.begin * VL, gradients + (from + pass->sequences.begin) * VL,
+                    (size_t)(active * VL) * sizeof(real));
+        }
     }
 }
 
@@ -147,8 +150,8 @@ static struct backward_pass begin_backward(const struct cell *const cell, const 
     pass.x = scratch + pass.layout.x;
     pass.h_prev = scratch + pass.layout.h_prev;
     pass.place = (struct layout_place *)(scratch + pass.layout.places);
-    pass.gradient_row = cell->slots * VL;
-    pass.gradient_block = pass.layout.gradient_rows * pass.gradient_row;
+    pass.gradient_slot = pass.layout.gradient_rows * VL;
+    pass.gradient_block = cell->slots * pass.gradient_slot;
     for (int64_t i = 0; i < pass.sequences.end - pass.sequences.begin; i++) {
         const int64_t last = schedule_last(problem, pass.sequences.begin + i);
         load_state(args->dh_n, last, pass.blocks, problem->H, pass.dh + i * pass.layout.state_row);

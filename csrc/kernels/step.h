@@ -27,7 +27,7 @@ struct step_forward_job {
     const real *w, *b_apart;
     const real *gates, *h_prev;
     real *h, *c;
-    ptrdiff_t gates_row, state_row;
+    ptrdiff_t w_block, gates_row, state_row;
     const struct layout_place *place;
     struct fastrnn_view y, c_rows; /* c_rows.data null: not wanted */
     real *reserve;                 /* or null */
@@ -113,7 +113,7 @@ ALWAYS_INLINE void step_forward_tile(const struct tile_shape shape, const void *
         }
     }
     tile_multiply(&tile, shape, p->H, (struct tile_rows){p->h_prev + row * p->state_row, p->state_row, 1},
-                  (struct tile_panels){p->w + block * p->H * G * VL, p->H * G * VL});
+                  (struct tile_panels){p->w + block * p->w_block, p->w_block});
     vreal acc[TILE_ROWS_MAX * TILE_PANELS_MAX];
     tile_spill(&tile, shape, acc);
     finish_forward_rows(p, shape, acc, row, block);
@@ -139,10 +139,11 @@ struct step_backward_job {
     bool carries_dh;
     bool initial; /* no step: what reaches the initial state goes to dh */
     int64_t H, NB;
-    const real *w;
+    const real *w; /* packed w_hh transpose, blocks w_block reals apart */
+    ptrdiff_t w_block;
     struct gradient_slots later; /* of the step after, hidden side */
     int64_t later_row;           /* of the group's first sequence there */
-    real *slots;                 /* of this step: [NB][…][slots][VL], blocks later.block reals apart */
+    real *slots;                 /* of this step: [NB][slots][…][VL], as later */
     real *dh, *dc;
     ptrdiff_t state_row;
     bool starts; /* these rows end their sequences: dh is the final state's gradient, there is no later step */
@@ -203,10 +204,10 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
         in.h_prev = load_n_or_zero(row_of_origin(&origin, p->h0, p->y), u, lanes);
     }
     cell->backward(&in, &out);
-    real *const slots = p->slots + block * p->later.block + row * cell->slots * VL;
+    real *const slots = p->slots + block * p->later.block + row * VL;
     UNROLL
     for (int slot = 0; slot < cell->slots; slot++) {
-        vstore(slots + slot * VL, out.slots[slot]);
+        vstore(slots + slot * p->later.slot, out.slots[slot]);
     }
     if (cell->saved_c != NO_GATE) {
         vstore(p->dc + state, out.dc_prev);
@@ -254,8 +255,7 @@ ALWAYS_INLINE void later_gradient(struct tile *const tile, const struct tile_sha
         }
     }
     if (!p->starts) {
-        tile_multiply_slots(tile, shape, &p->later, p->later_row + row,
-                            p->w + block * p->later.gates * p->later.H * VL);
+        tile_multiply_slots(tile, shape, &p->later, p->later_row + row, p->w + block * p->w_block, p->w_block);
     }
 }
 

@@ -26,8 +26,7 @@ enum {
     TILE_PANELS_ONE_ROW = 8, /* one row needs the panels as independent chains: latency 4 x 2 units */
     TILE_ROWS_MAX = 8,
     TILE_PANELS_MAX = 9,
-    TILE_PREFETCH_K = 16,    /* how far ahead panels are fetched: past L2's latency at 12 cycles a k */
-    WEIGHT_GRADIENT_K = 256, /* rows of a weight gradient's pass: four panels of x stay in the first-level cache */
+    TILE_PREFETCH_K = 16, /* how far ahead panels are fetched: past L2's latency at 12 cycles a k */
 };
 
 /* Blocks side by side in a tile whose blocks have `gates` panels, and the most rows of such a tile. */

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
+
 Array = NDArray[Any]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -64,6 +66,8 @@ def array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
 
     It is `value` itself, whatever its strides, as long as its last axis is contiguous; otherwise a copy.
     """
+    if _core.is_readable(value, dtype.num):
+        return value  # type: ignore[no-any-return]
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array, got a masked array")
     if not isinstance(value, np.ndarray):
@@ -84,6 +88,8 @@ def readable(value: Array) -> Array:
 
 def shape(name: str, value: Array, letters: str, expected: Sequence[int | None]) -> None:
     """None in `expected` stands for any size; `letters` is how the documentation writes the shape."""
+    if value.shape == expected:
+        return
     fits = value.ndim == len(expected) and all(e is None or e == n for e, n in zip(expected, value.shape, strict=True))
     if fits:
         return

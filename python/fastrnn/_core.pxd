@@ -26,6 +26,10 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_TEAM_ALL
 
     enum:
+        FASTRNN_ADD
+        FASTRNN_OVERWRITE
+
+    enum:
         FASTRNN_TANH
         FASTRNN_SIGMOID
 
@@ -84,6 +88,7 @@ cdef extern from "fastrnn.h" nogil:
         fastrnn_const_view_t dy, dh_n, dc_n
         fastrnn_view_t dx, dh0, dc0
         fastrnn_weight_gradients_t d
+        int accumulation
         void *scratch
 
     int fastrnn_query(const fastrnn_problem_t *, fastrnn_sizes_t *)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _core, memory
 from ._check import Array
 from .config import backend_index, get_num_threads, takes_all_threads
 from .schedule import Batch, Part
@@ -76,7 +76,7 @@ def make_problem(
 def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
     """The weights as forward streams them, for the backend in use."""
     problem = _packing(cell, weights)
-    packed = np.empty(problem.packed_forward, np.uint8)
+    packed = memory.empty((problem.packed_forward,), memory.BYTES)
     _core.pack_forward(problem, *weights, packed)
     return packed
 
@@ -84,14 +84,14 @@ def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
 def pack_backward(cell: str, weights: Weights) -> NDArray[np.uint8]:
     """The weights as backward streams them, for the backend in use."""
     problem = _packing(cell, weights)
-    packed = np.empty(problem.packed_backward, np.uint8)
+    packed = memory.empty((problem.packed_backward,), memory.BYTES)
     _core.pack_backward(problem, *weights, packed)
     return packed
 
 
 def _packing(cell: str, weights: Weights) -> _core.Problem:
     dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
-    return _core.Problem(cell, dtype, backend_index(), 1, 0, 0, I, H)
+    return _core.Problem(cell, dtype, backend_index(), get_num_threads(), 0, 0, I, H, None, takes_all_threads())
 
 
 def pass_empty_through(batch: Batch, states: States, to: States) -> None:
@@ -125,18 +125,28 @@ def run_forward(
     x, y = in_order(x, batch), in_order(y, batch)
     whole = make_problem(cell, x, H, None)
     packed = pack_forward(cell, weights) if packed is None else packed
-    reserve = np.empty(whole.reserve, np.uint8) if training and whole.reserve else None
+    reserve = memory.empty((whole.reserve,), memory.BYTES) if training and whole.reserve else None
     pass_empty_through(batch, initial, final)
-    parts = [None] if batch.dense else batch.forward_parts
+    starting = batch.starting
+    parts = [None] if batch.dense or starting is not None else batch.forward_parts
+    start = initial if starting is None else States(*(_zeroed(member, starting) for member in initial))
     for part in parts:
         problem = whole if part is None else make_problem(cell, x, H, part, backend=whole.backend, states=batch.B)
         scratch = _scratch.at_least(problem.scratch_forward)
-        _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
+        _core.forward(problem, packed, x, *start, y, *final, reserve, scratch)
     if not training:
         return None
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
     packed_backward = pack_backward(cell, weights) if packed_backward is None else packed_backward
     return CellTape(cell, whole, packed_backward, x, *initial, y, reserve, (*x.shape, H), x.dtype, has_bias, batch)
+
+
+def _zeroed(state: Array | None, rows: NDArray[np.bool_]) -> Array | None:
+    if state is None:
+        return None
+    state = state.copy()
+    state[rows] = 0
+    return state
 
 
 def run_backward(
@@ -147,8 +157,9 @@ def run_backward(
     d_initial: States,
     into: WeightGradients,
     parts: list[Part] | None,
+    overwrite: bool,
 ) -> None:
-    """One pass: overwrites dx and d_initial, adds to `into`. `parts` None: the whole of a dense batch.
+    """One pass: overwrites dx, d_initial and, if told to, `into`, to which it adds otherwise. `parts` None: dense.
 
     What passes through sequences of no steps is the caller's to add (`pass_empty_through`): it is no pass's own.
     """
@@ -177,7 +188,13 @@ def run_backward(
             *d_initial,
             *into,
             _scratch.at_least(problem.scratch_backward),
+            overwrite,
         )
+        overwrite = False
+    if overwrite:  # no part at all
+        for gradient in into:
+            if gradient is not None:
+                gradient[...] = 0
 
 
 def run_backward_passes(
@@ -188,21 +205,23 @@ def run_backward_passes(
     d_initial: States,
     into: WeightGradients,
     passes: list[list[Part] | None],
+    *,
+    overwrite: bool,
 ) -> None:
-    """All passes, summed; overwrites dx and d_initial, adds to `into`."""
-    run_backward(tape, dy, d_final, dx, d_initial, into, passes[0])
+    """All passes, summed; overwrites dx, d_initial and, if told to, `into`, to which it adds otherwise."""
+    run_backward(tape, dy, d_final, dx, d_initial, into, passes[0], overwrite)
     if len(passes) == 1:
         return
     more_dx, more_initial = _like(dx), States(*map(_like, d_initial))
     for parts in passes[1:]:
-        run_backward(tape, dy, d_final, more_dx, more_initial, into, parts)
+        run_backward(tape, dy, d_final, more_dx, more_initial, into, parts, False)
         for total, more in zip((dx, *d_initial), (more_dx, *more_initial), strict=True):
             if total is not None and more is not None:
                 total += more
 
 
 def _like(array: Array | None) -> Array | None:
-    return None if array is None else np.empty_like(array)
+    return None if array is None else memory.empty(array.shape, array.dtype)
 
 
 def backward_passes(batch: Batch, truncation: tuple[int, int] | None) -> list[list[Part] | None]:

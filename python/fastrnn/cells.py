@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _check, _core
+from . import _check, _core, memory
 from ._check import Array
 from ._kernel import (
     States,
@@ -216,12 +216,12 @@ class Cell:
             raise ValueError("truncation: expected None for a tape with checkpoints")
         passes = backward_passes(tape.batch, window)
         gradients = self._gradient_arrays(tape, wanted, into)
-        dx = np.empty((T, B, I), tape.dtype) if "x" in wanted else None
+        dx = memory.empty((T, B, I), tape.dtype) if "x" in wanted else None
         d_initial = self._new_states(tape.dtype, B, H) if "state" in wanted else States(None)
         if isinstance(tape, CheckpointTape):
             run_backward_checkpointed(tape, dy, d_final, dx, d_initial, gradients)
         else:
-            run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes)
+            run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes, overwrite=into is None)
         pass_empty_through(tape.batch, d_final, d_initial)
         return CellGradients(dx, self._public(d_initial), *gradients)
 
@@ -249,7 +249,7 @@ class Cell:
         initial = self._states("state", state, dtype, B, H)
         lengths = _check.lengths("lengths", lengths, T, B)
         batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
-        y = (np.empty if lengths is None else np.zeros)((T, B, H), dtype)
+        y = (memory.empty if lengths is None else memory.zeros)((T, B, H), dtype)
         final = self._new_states(dtype, B, H)
         whole = self.name, x, checked, None, None, y, initial, final, batch
         tape: CellTape | CheckpointTape | None
@@ -294,11 +294,12 @@ class Cell:
         shapes = {"w_ih": (rows, I), "w_hh": (rows, H), "b_ih": (rows,), "b_hh": (rows,)}
         absent = {name for name, has in zip(("b_ih", "b_hh"), tape.has_bias, strict=True) if not has}
         arrays: list[Array | None] = []
+        new = memory.zeros if into is not None or isinstance(tape, CheckpointTape) else memory.empty
         for name, given in zip(shapes, into or WeightGradients(), strict=True):
             if name not in wanted or name in absent:
                 arrays.append(None)
             elif given is None:
-                arrays.append(np.zeros(shapes[name], tape.dtype))
+                arrays.append(new(shapes[name], tape.dtype))
             else:
                 arrays.append(_accumulator(f"into.{name}", given, tape.dtype, shapes[name]))
         return WeightGradients(*arrays)

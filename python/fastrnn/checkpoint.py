@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
+from . import _core, memory
 from ._check import Array
 from ._kernel import (
     States,
@@ -105,7 +105,7 @@ def _forward_part(
     cell: str, x: Array, packed: Any, y: Array, initial: States, final: States, part: Part, n: int
 ) -> Checkpoints:
     states = _gathered(initial, part.first, final)
-    c_rows = np.empty(y.shape, y.dtype) if n == 1 and final.c is not None else None
+    c_rows = memory.empty(y.shape, y.dtype) if n == 1 and final.c is not None else None
     cut = Checkpoints(part, n, None if n == 1 else [], c_rows)
     length = cut.steps if n == 1 else n
     for begin in range(0, cut.steps, length):
@@ -166,11 +166,11 @@ def _backward_group(
     B, H = tape.sizes[1], tape.sizes[3]
     active, offset = cut.part.active[begin:end], cut.offset
     t, b = np.divmod(cut.part.row[offset[begin] : offset[end]], B)
-    x, y = tape.x[t, b][:, np.newaxis], np.empty((len(t), 1, H), tape.dtype)
+    x, y = tape.x[t, b][:, np.newaxis], memory.empty((len(t), 1, H), tape.dtype)
     starts = _starts(tape, cut, begin, end)
     pieces = _pieces(active, cut.n)
     problem = make_problem(tape.cell, x, H, pieces, backend=tape.backend, states=len(pieces.first))
-    reserve = np.empty(problem.reserve, np.uint8) if problem.reserve else None
+    reserve = memory.empty((problem.reserve,), memory.BYTES) if problem.reserve else None
     _core.forward(problem, tape.packed, x, *starts, y, None, None, reserve, scratch_of(problem.scratch_forward))
     every = np.arange(active[0])
     part = Part(active, np.arange(len(t)), every, every, 0 * every)
@@ -178,7 +178,7 @@ def _backward_group(
     before, after = _first_of(starts, len(every)), _first_of(gradient, len(every))
     d_before = States(*(None if s is None else np.empty((len(every), H), tape.dtype) for s in gradient))
     d_rows = None if dy is None else dy[t, b][:, np.newaxis]
-    dx_rows = None if dx is None else np.empty_like(x)
+    dx_rows = None if dx is None else memory.empty(x.shape, x.dtype)
     scratch = scratch_of(problem.scratch_backward)
     _core.backward(
         problem, tape.packed_backward, x, *before, y, reserve, d_rows, *after, dx_rows, *d_before, *into, scratch

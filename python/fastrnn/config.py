@@ -26,6 +26,7 @@ _backend: int = (
     _named_backend(os.environ["FASTRNN_BACKEND"]) if os.environ.get("FASTRNN_BACKEND") else _core.best_backend()
 )
 _threads: int | None = None
+_HAS_OPENMP = _core.openmp_version() != "none"
 _all_threads = False
 
 
@@ -80,9 +81,8 @@ def set_num_threads(n: int) -> None:
 
 def get_num_threads() -> int:
     """The most threads that a call may use: as set, else OpenMP's own number (``OMP_NUM_THREADS``)."""
-    available = _core.max_threads()
-    if _threads is None or _core.is_forked() or _core.openmp_version() == "none":
-        return available
+    if _threads is None or not _HAS_OPENMP or _core.is_forked():
+        return _core.max_threads()
     return _threads
 
 

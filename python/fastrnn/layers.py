@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _check, _core
+from . import _check, _core, memory
 from ._check import Array
-from ._kernel import pack_backward, pack_forward
+from ._kernel import pack_backward, pack_forward, scratch_of
 from .arguments import LayerArguments
 from .cells import CELLS, State
 from .checkpoint import CheckpointTape
-from .config import backend_index
+from .config import backend_index, get_num_threads, takes_all_threads
 from .stack import PackedWeights
 from .stream import Stream, make_stream
 from .tape import LayerTape
@@ -108,7 +108,7 @@ class _Layers(LayerArguments):
             self._rng = np.random.default_rng(seed)
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed: {error}") from None
-        self._frozen: tuple[Frozen, list[PackedWeights], int] | None = None
+        self._frozen: tuple[Frozen, list[PackedWeights], int, _core.FrozenStack] | None = None
         self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     def __repr__(self) -> str:
@@ -150,6 +150,11 @@ class _Layers(LayerArguments):
         ValueError
             For another shape, of an argument or of a replaced parameter.
         """
+        frozen = self._frozen
+        if frozen is not None and lengths is None and resets is None and frozen[2] == backend_index():
+            found: tuple[Array, State] | None = frozen[3].run(x, state, get_num_threads(), takes_all_threads())
+            if found is not None:
+                return found
         y, final, _ = self._run(x, state, lengths, resets, training=False)
         return y, final
 
@@ -233,7 +238,11 @@ class _Layers(LayerArguments):
         """
         if self._frozen is None:
             frozen = Frozen(checked_parameters(self._parameters, self._shapes, self.dtype))
-            self._frozen = (frozen, self._packed(frozen.parameters), backend_index())
+            packed, backend = self._packed(frozen.parameters), backend_index()
+            sizes = self.input_size, self.hidden_size, self.num_layers, self._directions, self.batch_first
+            weights = tuple(one.forward for one in packed)
+            stack = _core.FrozenStack(self._cell, self.dtype, backend, *sizes, weights, memory.empty, scratch_of)
+            self._frozen = frozen, packed, backend, stack
 
     def thaw(self) -> None:
         """Use the parameters as they are again. Thawing a layer that is not frozen does nothing."""

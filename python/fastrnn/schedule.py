@@ -69,6 +69,14 @@ class Batch:
         return self.reverse and self.dense
 
     @cached_property
+    def starting(self) -> NDArray[np.bool_] | None:
+        """Where resets do no more than to zero the states that some sequences start from: which ones (B,)."""
+        if self.resets is None or self.lengths is not None or self.reverse or self.resets[1:].any():
+            return None
+        first: NDArray[np.bool_] = self.resets[0]
+        return first
+
+    @cached_property
     def all_lengths(self) -> Integers:
         return np.full(self.B, self.T, np.int64) if self.lengths is None else self.lengths
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import memory
 from ._check import Array
 from ._kernel import (
     States,
@@ -71,7 +72,7 @@ class Stack:
         tapes: list[CellTape | CheckpointTape] = []
         for layer in range(self.num_layers):
             mask = None if masks is None else masks[layer]
-            x = x if mask is None else x * mask
+            x = x if mask is None else np.multiply(x, mask, out=self._sequence_like(T, B, x.shape[2]))
             y = self._sequence_like(T, B, self._directions * self.hidden_size)
             if batches[0].lengths is not None:
                 y[...] = 0
@@ -93,15 +94,17 @@ class Stack:
     ) -> tuple[Array, States, dict[str, Array]]:
         """Down the stack: the gradients of x, of the initial states and of the parameters."""
         passes = [backward_passes(batch, truncation) for batch in tape.batches]
-        gradients = {name: np.zeros(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
+        fresh = not any(isinstance(cell, CheckpointTape) for cell in tape.cells)
+        new = memory.empty if fresh else memory.zeros
+        gradients = {name: new(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
         if self.bidirectional or self.num_layers == 1:
-            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, passes, passes)
+            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, passes, passes, fresh)
         else:
             # Windows that overlap go down the stack one after the other; below the top, all that reaches one is loss.
             below = [None if one is None else [part.with_loss_everywhere() for part in one] for one in passes[0]]
-            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, [passes[0][:1]], [below[:1]])
+            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, [passes[0][:1]], [below[:1]], fresh)
             for top, others in zip(passes[0][1:], below[1:], strict=True):
-                more_dx, more = self._backward_once(tape, dy, d_final, gradients, [[top]], [[others]])
+                more_dx, more = self._backward_once(tape, dy, d_final, gradients, [[top]], [[others]], False)
                 dx += more_dx
                 _add_states(d_initial, more)
         pass_empty_through(tape.batches[0], d_final, d_initial)
@@ -115,8 +118,12 @@ class Stack:
         gradients: dict[str, Array],
         top: list[list[list[Part] | None]],
         below: list[list[list[Part] | None]],
+        fresh: bool,
     ) -> tuple[Array, States]:
-        """Down the stack; `top` and `below` are the passes of each direction, for the last layer and the others."""
+        """Down the stack; `top` and `below` are the passes of each direction, for the last layer and the others.
+
+        `gradients` are overwritten if `fresh`, and added to otherwise.
+        """
         T, B = tape.shape
         d_initial = self._new_states(B)
         names = suffixes(self.num_layers, self.bidirectional)
@@ -133,7 +140,7 @@ class Stack:
                 if isinstance(cell, CheckpointTape):
                     run_backward_checkpointed(cell, *around)
                 else:
-                    run_backward_passes(cell, *around, passes)
+                    run_backward_passes(cell, *around, passes, overwrite=fresh)
                 dx = part if dx is None else np.add(dx, part, out=dx)
             mask = tape.masks[layer]
             assert dx is not None
@@ -142,7 +149,7 @@ class Stack:
         return dy, d_initial
 
     def _sequence_like(self, T: int, B: int, n: int) -> Array:
-        laid_out: Array = np.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
+        laid_out: Array = memory.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
         return np.swapaxes(laid_out, 0, 1) if self.batch_first else laid_out
 
     def _half(self, y: Array, direction: int) -> Array:

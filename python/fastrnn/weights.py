@@ -64,8 +64,9 @@ def checked_parameters(
     checked = {}
     for name, (letters, shape) in shapes.items():
         value = _check.array(name, parameters[name], dtype)
-        _check.shape(name, value, letters, shape)
-        checked[name] = np.ascontiguousarray(value)
+        if value.shape != shape:
+            _check.shape(name, value, letters, shape)
+        checked[name] = value if value.flags.c_contiguous else np.ascontiguousarray(value)
     return checked
 
 

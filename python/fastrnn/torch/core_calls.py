@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .. import _core
+from .. import _core, memory
 from .._check import Array
 from ..config import backend_index, get_num_threads, takes_all_threads
 
@@ -63,9 +63,11 @@ def has_reserve(cell: str) -> bool:
 
 def new_reserve(cell: str, x: Array, H: int, used: int) -> NDArray[np.uint8]:
     """Memory that begins at a line: there the core finds things again, wherever hooks may copy it in between."""
-    reserve: NDArray[np.uint8] = torch.empty(
-        reserve_bytes(cell, x.dtype, H, x.shape[0] * x.shape[1]), dtype=torch.uint8
-    ).numpy()
+    size = reserve_bytes(cell, x.dtype, H, x.shape[0] * x.shape[1])
+    if size >= memory.POOLED_BYTES_MIN:  # on a page of its own
+        reserve = memory.empty((size,), memory.BYTES)
+    else:
+        reserve = torch.empty(size, dtype=torch.uint8).numpy()
     reserve[max(used - _LINE, 0) :] = 0
     return reserve
 

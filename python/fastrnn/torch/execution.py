@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+from .. import _core, memory
 from .._check import Array
 from .._kernel import (
     States,
@@ -64,9 +64,9 @@ def run_forward(
     """`x` and the states in the user's layout; `masks` inside, one for each layer but the last."""
     network, batches = plan.network, plan.batches
     D, H = network.directions, network.hidden_size
-    y = (np.zeros if plan.has_padding else np.empty)(plan.sequence_shape(D * H), x.dtype)
-    h_n = np.empty(plan.states_shape(), x.dtype)
-    c_n = np.empty_like(h_n) if network.has_c else None
+    y = (memory.zeros if plan.has_padding else memory.empty)(plan.sequence_shape(D * H), x.dtype)
+    h_n = memory.empty(plan.states_shape(), x.dtype)
+    c_n = memory.empty(h_n.shape, h_n.dtype) if network.has_c else None
     initial, final = _states_inside(plan, h0, c0), _states_inside(plan, h_n, c_n)
     x, reserves, between = plan.inside(x), [], []
     for layer in range(network.layers):
@@ -158,10 +158,10 @@ def run_backward(
     initial = _states_inside(plan, h0, c0)
     dy = None if d[0] is None else plan.inside(d[0])
     d_final = _states_inside(plan, d[1], d[2])
-    dx_user = np.empty(plan.sequence_shape(kept.inputs[0].shape[2]), kept.inputs[0].dtype) if wanted.x else None
-    dh0 = np.empty(plan.states_shape(), kept.inputs[0].dtype) if wanted.states else None
-    dc0 = np.empty_like(dh0) if dh0 is not None and network.has_c else None
-    into = [np.zeros(w.shape, w.dtype) if asked else None for w, asked in zip(weights, wanted.weights, strict=True)]
+    dx_user = memory.empty(plan.sequence_shape(kept.inputs[0].shape[2]), kept.inputs[0].dtype) if wanted.x else None
+    dh0 = memory.empty(plan.states_shape(), kept.inputs[0].dtype) if wanted.states else None
+    dc0 = memory.empty(dh0.shape, dh0.dtype) if dh0 is not None and network.has_c else None
+    into = [memory.empty(w.shape, w.dtype) if asked else None for w, asked in zip(weights, wanted.weights, strict=True)]
     dx = None if dx_user is None else plan.inside(dx_user)
     d_initial = _states_inside(plan, dh0, dc0)
     if network.layers == network.directions == 1 and plan.batches[0].dense and plan.truncation is None:
@@ -171,10 +171,10 @@ def run_backward(
     whole = [backward_passes(batch, plan.truncation) for batch in plan.batches]
     for number, (top, below) in enumerate(_sweeps(network, whole)):
         if number == 0:
-            _sweep(network, tapes, masks, dy, d_final, dx, d_initial, into, top, below)
+            _sweep(network, tapes, masks, dy, d_final, dx, d_initial, into, top, below, fresh=True)
             continue
         more_dx, more = _like(dx), States(*map(_like, d_initial))
-        _sweep(network, tapes, masks, dy, d_final, more_dx, more, into, top, below)
+        _sweep(network, tapes, masks, dy, d_final, more_dx, more, into, top, below, fresh=False)
         for total, addition in zip((dx, *d_initial), (more_dx, *more), strict=True):
             if total is not None and addition is not None:
                 total += addition
@@ -213,6 +213,7 @@ def _backward_alone(
         *_one(d_initial, 0),
         *WeightGradients(*into),
         scratch_of(problem.scratch_backward),
+        overwrite=True,
     )
 
 
@@ -238,8 +239,13 @@ def _sweep(
     into: list[Array | None],
     top: list[Passes],
     below: list[Passes],
+    *,
+    fresh: bool,
 ) -> None:
-    """Down the stack, as far as gradients are asked for: fills dx_last and d_initial, adds to `into`."""
+    """Down the stack, as far as gradients are asked for: fills dx_last, d_initial and, if `fresh`, `into`.
+
+    Otherwise it adds to `into`.
+    """
     D, H, each = network.directions, network.hidden_size, network.tensors_each
     for layer in reversed(range(network.layers)):
         needs_below = dx_last is not None or any(array is not None for array in into[: layer * D * each])
@@ -251,9 +257,8 @@ def _sweep(
             part = _gradient_of_input(tapes[j], layer, direction, dx_last, needs_below)
             members = into[j * each : (j + 1) * each]
             passes = (top if layer == network.layers - 1 else below)[direction]
-            run_backward_passes(
-                tapes[j], half, _one(d_final, j), part, _one(d_initial, j), WeightGradients(*members), passes
-            )
+            around = half, _one(d_final, j), part, _one(d_initial, j), WeightGradients(*members)
+            run_backward_passes(tapes[j], *around, passes, overwrite=fresh)
             if part is not None:
                 dx = part if dx is None else np.add(dx, part, out=dx)
         mask = None if masks is None or layer == 0 else masks[layer - 1]
@@ -268,7 +273,7 @@ def _gradient_of_input(tape: CellTape, layer: int, direction: int, last: Array |
     if (layer == 0 and last is None) or not needed:
         return None
     T, B, I, _ = tape.sizes
-    return np.empty((T, B, I), tape.dtype)
+    return memory.empty((T, B, I), tape.dtype)
 
 
 def _tapes(plan: Plan, kept: Kept, initial: States, weights: Sequence[Array]) -> list[CellTape]:
@@ -291,11 +296,11 @@ def _tapes(plan: Plan, kept: Kept, initial: States, weights: Sequence[Array]) ->
 
 def _like_output(plan: Plan, x: Array, n: int) -> Array:
     """A layer's output, inside; zero where there is padding."""
-    return (np.zeros if plan.has_padding else np.empty)((*x.shape[:2], n), x.dtype)
+    return (memory.zeros if plan.has_padding else memory.empty)((*x.shape[:2], n), x.dtype)
 
 
 def _like(array: Array | None) -> Array | None:
-    return None if array is None else np.empty_like(array)
+    return None if array is None else memory.empty(array.shape, array.dtype)
 
 
 def _states_inside(plan: Plan, h: Array | None, c: Array | None) -> States:

@@ -1,0 +1,127 @@
+"""Contestants as processes that take turns: they are opened, compared and timed case by case."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from cases import Case
+from contestants import PROGRAMS, Entry, python_of
+
+# Between turns, so that the threads of the one before have stopped spinning. GNU OpenMP spins for some milliseconds.
+REST_SECONDS = 0.05
+# Largest difference to our own result, relative to the largest value of the array; twice the digits that are lost to
+# the order of sums in the longest case.
+TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
+
+
+class Process:
+    """One contestant at one number of threads."""
+
+    def __init__(self, entry: Entry, threads: int) -> None:
+        self.entry, self.threads = entry, threads
+        number = str(threads)
+        limits = {"OMP_NUM_THREADS": number, "OPENBLAS_NUM_THREADS": number, "MKL_NUM_THREADS": number}
+        self.process = subprocess.Popen(
+            [str(python_of(entry.environment)), str(PROGRAMS / entry.program), "--threads", number],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | limits | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def ask(self, **command: Any) -> dict[str, Any]:
+        """The answer to a command; a process that has ended answers that it cannot."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(command) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return {"unsupported": "its process has ended"}
+        line = self.process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"unsupported": "its process has ended"}
+        return answer
+
+    def open(self, case: Case, mode: str) -> dict[str, np.ndarray] | str:
+        """The outputs of one call, or why there are none."""
+        answer = self.ask(do="open", case=case.as_dict(), mode=mode)
+        if "outputs" not in answer:
+            return str(answer["unsupported"])
+        path = Path(answer["outputs"])
+        with np.load(path) as file:
+            outputs = {name: file[name] for name in file.files}
+        path.unlink()
+        return outputs
+
+
+def difference(case: Case, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> str | None:
+    """What is wrong with a rival's outputs; None if nothing is. A rival may leave out the gradients of biases."""
+    needed = [name for name in ours if not name.startswith("bias")]
+    missing = [name for name in needed if name not in theirs]
+    if missing:
+        return f"no {', '.join(missing)}"
+    for name, array in theirs.items():
+        if array.shape != ours[name].shape:
+            return f"{name} has shape {array.shape} instead of {ours[name].shape}"
+        error = np.abs(array - ours[name]).max(initial=0) / max(np.abs(ours[name]).max(initial=0), 1e-30)
+        if not error <= TOLERANCE[case.dtype]:
+            return f"{name} differs by {error:.1e} of the largest value"
+    return None
+
+
+def measure(
+    case: Case, mode: str, processes: list[Process], rounds: int, seconds: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Seconds of each contestant: {name: {"median", "p10", "p99", "medians"} or {"unsupported"}}."""
+    found: dict[str, Any] = {}
+    running, ours = [], None
+    for process in processes:
+        name = process.entry.name
+        say(f"{name}: preparing")
+        outputs = process.open(case, mode)
+        if isinstance(outputs, str):
+            found[name] = {"unsupported": outputs}
+            continue
+        if ours is None:
+            ours = outputs
+        wrong = difference(case, ours, outputs)
+        if wrong is None:
+            running.append(process)
+        else:
+            found[name] = {"unsupported": wrong}
+    times: dict[str, list[list[float]]] = {process.entry.name: [] for process in running}
+    for turn in range(rounds):
+        for process in running[turn % len(running) :] + running[: turn % len(running)] if running else []:
+            say(f"{process.entry.name}: round {turn + 1} of {rounds}")
+            time.sleep(REST_SECONDS)
+            answer = process.ask(do="time", seconds=seconds)
+            times[process.entry.name].append(answer.get("times", []))
+    for name, turns in times.items():
+        every = np.array([t for turn in turns for t in turn])
+        if not every.size:
+            found[name] = {"unsupported": "its process has ended"}
+            continue
+        medians = [float(np.median(turn)) for turn in turns if turn]
+        p10, p99 = np.percentile(every, [10, 99])
+        found[name] = {"median": float(np.median(medians)), "p10": float(p10), "p99": float(p99), "medians": medians}
+    for process in running:
+        process.ask(do="close")
+    return found

@@ -1,0 +1,45 @@
+"""onnxruntime on the CPU: inference with LSTM, GRU and RNN nodes, layout and gate order are in onnx_graph.py.
+
+x and y are bound once to buffers, so that a call neither copies nor allocates them. Threads spin as by default.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+from onnx_graph import onnx_model
+from worker import Call, Case, Contestant, Outputs, Unsupported, serve
+
+
+class OnnxRuntime(Contestant):
+    """A session of its own for each case."""
+
+    def version(self) -> str:
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    def _options(self) -> onnxruntime.SessionOptions:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        return options
+
+    def forward(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:
+        if case.dtype != "float32":
+            raise Unsupported("no kernels for double precision")
+        model = onnx_model(case, data).SerializeToString()
+        session = onnxruntime.InferenceSession(model, self._options(), providers=["CPUExecutionProvider"])
+        x = onnxruntime.OrtValue.ortvalue_from_numpy(data["x"])
+        y = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
+            [case.T, case.B, case.directions * case.H], data["x"].dtype
+        )
+        binding = session.io_binding()
+        binding.bind_ortvalue_input("x", x)
+        binding.bind_ortvalue_output("y", y)
+        return lambda: session.run_with_iobinding(binding), lambda _: {"y": y.numpy()}
+
+
+if __name__ == "__main__":
+    serve(OnnxRuntime)
