@@ -26,7 +26,10 @@ enum {
     TILE_PANELS_ONE_ROW = 8, /* one row needs the panels as independent chains: latency 4 x 2 units */
     TILE_ROWS_MAX = 8,
     TILE_PANELS_MAX = 9,
-    TILE_PREFETCH_K = 16, /* how far ahead panels are fetched: past L2's latency at 12 cycles a k */
+    /* How far ahead the panels of several rows are fetched: past L2's latency at 12 cycles a k. One row is read as fast
+     * as the machine fetches by itself, and asking for more takes its place: LSTM forward at T=100, B=1, H=512
+     * takes 3.7 ms without, 4.1 with it. */
+    TILE_PREFETCH_K = 16,
 };
 
 /* Blocks side by side in a tile whose blocks have `gates` panels, and the most rows of such a tile. */
@@ -76,7 +79,9 @@ ALWAYS_INLINE void tile_spill(const struct tile *const tile, const struct tile_s
 ALWAYS_INLINE vreal tile_panel(const struct tile_panels w, const struct tile_shape shape, const int64_t k,
                                const int p) {
     const real *const at = w.data + p / shape.G * w.block + (k * shape.G + p % shape.G) * VL;
-    __builtin_prefetch(at + TILE_PREFETCH_K * shape.G * VL);
+    if (shape.R > 1) {
+        __builtin_prefetch(at + TILE_PREFETCH_K * shape.G * VL);
+    }
     return vload(at);
 }
 
