@@ -93,41 +93,50 @@ def ratio_of(times: dict[str, Any]) -> float | None:
     return min(rivals.values()) / times["fastrnn"]["median"] if rivals and "median" in times["fastrnn"] else None
 
 
-def table_of(results: list[dict[str, Any]], peaks: dict[int, float], names: list[str]) -> Table:
-    """A row for each case, mode and number of threads."""
-    table = Table(title="median time of a call; ratio: fastest rival over fastrnn")
-    for title in ("case", "mode", "threads", *names, "ratio", "of peak"):
-        table.add_column(title, justify="left" if title in ("case", "mode") else "right")
+def table_of(results: list[dict[str, Any]], peaks: dict[int, float], names: list[str], width: int) -> Table:
+    """A row for each case, mode and number of threads; each contestant's time too where the width allows it."""
+    names = names if width >= 72 + 12 * len(names) else []
+    table = Table(title="ms: median time of a call; ratio: the fastest rival's time over ours")
+    table.add_column("case")
+    for title in ("mode", "thr.", "ms", "ratio", "fastest rival", "peak"):
+        table.add_column(title, justify="left" if title in ("mode", "fastest rival") else "right", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         case, times = Case(**result["case"]), result["times"]
-        ratio = ratio_of(times)
-        cells = [_milliseconds(times.get(name, {})) for name in names]
-        colour = "red" if ratio is not None and ratio < 1 else "green"
-        rate = case.multiply_adds(result["mode"]) / times["fastrnn"].get("median", float("inf"))
-        share = f"{rate / 1e9 / peaks[result['threads']]:.0%}" if case.dtype == "float32" else ""
-        last = "" if ratio is None else f"[{colour}]{ratio:.2f}"
-        table.add_row(case.name, result["mode"], str(result["threads"]), *cells, last, share)
+        row = row_of(case, result["mode"], times, peaks[result["threads"]])
+        mode = {"forward": "fwd", "training": "train"}[result["mode"]]
+        colour = "red" if row[1].startswith("0") else "green"
+        each = [_milliseconds(times.get(name, {})) for name in names]
+        cells = [mode, str(result["threads"]), row[0], f"[{colour}]{row[1]}" if row[1] else "", *row[2:]]
+        table.add_row(case.name, *cells, *each)
     return table
 
 
+def row_of(case: Case, mode: str, times: dict[str, Any], peak: float) -> tuple[str, str, str, str]:
+    """Our time, the ratio, the fastest rival, the share of the peak."""
+    rivals, ratio = rivals_of(times), ratio_of(times)
+    ours = times["fastrnn"].get("median", float("inf"))
+    return (
+        _milliseconds(times["fastrnn"]),
+        "" if ratio is None else f"{ratio:.2f}",
+        min(rivals, key=rivals.__getitem__) if rivals else "",
+        f"{case.multiply_adds(mode) / ours / 1e9 / peak:.0%}" if case.dtype == "float32" else "",
+    )
+
+
 def markdown_of(results: list[dict[str, Any]], peaks: dict[int, float]) -> str:
-    """The same for a page: our own time, the ratio, the fastest rival and the share of the peak."""
+    """The same for a page."""
     lines = ["| case | mode | threads | ms | ratio | fastest rival | of peak |", "|---|---|---|---|---|---|---|"]
     for result in results:
-        case, times = Case(**result["case"]), result["times"]
-        rivals, ratio = rivals_of(times), ratio_of(times)
-        ours = times["fastrnn"].get("median", float("inf"))
-        share = case.multiply_adds(result["mode"]) / ours / 1e9 / peaks[result["threads"]]
-        lines.append(
-            f"| {case.name} | {result['mode']} | {result['threads']} | {ours * 1e3:.4g} "
-            f"| {'' if ratio is None else f'{ratio:.2f}'} | {min(rivals, key=rivals.__getitem__) if rivals else ''} "
-            f"| {f'{share:.0%}' if case.dtype == 'float32' else ''} |"
-        )
+        case = Case(**result["case"])
+        row = row_of(case, result["mode"], result["times"], peaks[result["threads"]])
+        lines.append(f"| {' | '.join((case.name, result['mode'], str(result['threads']), *row))} |")
     return "\n".join(lines) + "\n"
 
 
 def _milliseconds(times: dict[str, Any]) -> str:
-    return f"{times['median'] * 1e3:.4g} ms" if "median" in times else "–"
+    return f"{times['median'] * 1e3:.4g}" if "median" in times else "–"
 
 
 def summary(results: list[dict[str, Any]]) -> list[str]:
@@ -198,7 +207,7 @@ def show(report: dict[str, Any], options: argparse.Namespace, console: Console) 
     console.print(", ".join(f"{name}: {version}" for name, version in report["versions"].items()))
     peaks = {int(threads): values["FMA peak, GFLOP/s"] for threads, values in report["limits"].items()}
     measured = {name for result in results for name in result["times"]}
-    console.print(table_of(results, peaks, [entry.name for entry in ENTRIES if entry.name in measured]))
+    console.print(table_of(results, peaks, [e.name for e in ENTRIES if e.name in measured], console.width))
     if options.markdown:
         options.markdown.write_text(markdown_of(results, peaks))
     for line in summary(results):

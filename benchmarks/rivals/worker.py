@@ -8,7 +8,7 @@ and the library that it measures, so that each can live in an environment of its
 Commands are JSON objects on standard input, a line each; so are the answers on standard output:
 
     {"do": "hello"}                                    {"version": "torch 2.13.0"}
-    {"do": "open", "case": {…}, "mode": "forward"}     {"outputs": "/tmp/….npz"} or {"unsupported": "why"}
+    {"do": "open", "case": {…}, "mode": "forward"}     {"outputs": "….npz"} or {"unsupported": "why"}
     {"do": "time", "seconds": 0.1}                     {"times": [seconds of each call]}
     {"do": "close"}                                    {}
 """
