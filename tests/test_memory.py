@@ -59,7 +59,7 @@ def test_a_view_keeps_the_memory(pool, keep):
 
 def test_large_arrays_are_aligned_and_have_the_shape_asked_for(pool):
     array = memory.empty((3, LARGE // 8, 2), np.dtype(np.float64))
-    assert address(array) % 64 == 0
+    assert address(array) % memory.LINE_BYTES == 0
     assert array.shape == (3, LARGE // 8, 2)
     assert array.dtype == np.float64
     assert array.flags.c_contiguous
@@ -108,6 +108,19 @@ def test_what_is_kept_goes_back_when_there_is_no_more(pool, monkeypatch):
     array = memory.empty((3 * LARGE,), BYTES)
     assert array.size == 3 * LARGE
     assert pool.kept == 0
+
+
+def test_there_is_memory_when_there_are_no_more_mappings(pool, monkeypatch):
+    def refused(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr(memory.mmap, "mmap", refused)
+    array = memory.zeros((LARGE,), BYTES)
+    assert address(array) % memory.LINE_BYTES == 0
+    view = array[1:]
+    del array
+    memory.empty((LARGE,), BYTES).fill(7)
+    assert not view.any()
 
 
 def test_more_than_the_machine_has_is_a_memory_error(pool):
