@@ -7,7 +7,7 @@ import fastrnn
 import numpy as np
 import pytest
 from core_call import assert_same_bits, same_bits
-from fastrnn import config
+from fastrnn import config, schedule
 from fastrnn.schedule import Batch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -307,3 +307,20 @@ def test_a_full_length_batch_takes_the_dense_path(kind):
     layer = KINDS[kind](3, 4, seed=0)
     _, _, tape = layer.forward(np.ones((5, 2, 3), np.float32), lengths=[5, 5], resets=np.zeros((5, 2), bool))
     assert tape.batches[0].dense
+
+
+def test_more_pieces_than_one_part_holds_are_truncated_as_a_loop_does(backend):
+    """Windows of one step: several calls of the core, of which the first alone may overwrite the gradients."""
+    T, B = 2 * schedule.PIECES_MAX + 3, 1
+    layer = fastrnn.LSTM(3, 5, seed=0, dtype=np.float64)
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal((T, B, 3)), rng.standard_normal((T, B, 5))
+    _, _, tape = layer.forward(x)
+    found = layer.backward(tape, dy, truncation=1)
+    total, state = None, None
+    for t in range(T):
+        _, state, one = layer.forward(x[t : t + 1], state)
+        gradients = layer.backward(one, dy[t : t + 1]).parameters
+        total = gradients if total is None else {name: total[name] + g for name, g in gradients.items()}
+    for name, gradient in total.items():
+        np.testing.assert_allclose(found.parameters[name], gradient, rtol=1e-9, atol=1e-12)
