@@ -195,7 +195,7 @@ struct weight_gradient_job {
     const real *d; /* [k][VL] */
     const real *x; /* panels [block][k][VL], blocks x_block reals apart */
     real *dw;      /* the gate's rows */
-    bool fresh;    /* dw holds nothing yet */
+    enum fastrnn_accumulation accumulation;
     ptrdiff_t x_block;
     int64_t H, N, K;
     int64_t unit; /* the unit block's first */
@@ -213,7 +213,7 @@ ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const voi
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         const real *const dw = weight_gradient_row(p, row + r);
-        if (dw && !p->fresh) {
+        if (dw && p->accumulation == FASTRNN_ADD) {
             UNROLL
             for (int q = 0; q < shape.Q; q++) {
                 tile.acc[r][q] = vload_n(dw + (block + q) * VL, lanes_of_block(block + q, p->N));
@@ -235,8 +235,9 @@ ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const voi
 }
 
 /* db[u] += sum over k of d[k][u], for the units of one block and gate; k ascending. */
-static void bias_gradient(const real *const d, const int64_t K, real *const db, const int lanes, const bool fresh) {
-    vreal sum = fresh ? vsplat(0) : vload_n(db, lanes);
+static void bias_gradient(const real *const d, const int64_t K, real *const db, const int lanes,
+                          const enum fastrnn_accumulation accumulation) {
+    vreal sum = accumulation == FASTRNN_ADD ? vload_n(db, lanes) : vsplat(0);
     for (int64_t k = 0; k < K; k++) {
         sum += vload(d + k * VL);
     }

@@ -33,8 +33,8 @@ struct backward_pass {
 struct backward_chunk {
     int64_t begin, end;
     int64_t rows;
-    int64_t offset; /* of step `end` in the schedule */
-    bool fresh;     /* the first chunk of a call that overwrites the gradients of weights */
+    int64_t offset;                         /* of step `end` in the schedule */
+    enum fastrnn_accumulation accumulation; /* of the call for its first chunk; later ones add */
 };
 
 static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot,
@@ -100,7 +100,7 @@ static void weight_gradient(const struct backward_pass *const pass, const int fi
                 .x_block = pass->layout.chunk_rows * VL,
                 .H = pass->problem->H,
                 .N = n,
-                .fresh = chunk->fresh,
+                .accumulation = chunk->accumulation,
                 .K = chunk->rows,
                 .unit = block * VL,
             };
@@ -119,7 +119,7 @@ static void bias_gradients(const struct backward_pass *const pass, const int fir
         for (int slot = 0; slot < d.gates; slot++) {
             const int64_t gate = pass->cell->slot_gate[first_slot + slot];
             bias_gradient(d.data + block * d.block + slot * d.slot, chunk->rows, db + gate * H + block * VL,
-                          lanes_of_block(block, H), chunk->fresh);
+                          lanes_of_block(block, H), chunk->accumulation);
         }
     }
 }

@@ -16,7 +16,7 @@
 static struct backward_chunk take_chunk(const struct backward_pass *const pass, const int64_t end,
                                         const int64_t offset) {
     struct backward_chunk chunk = {.begin = end, .end = end, .rows = 0, .offset = offset};
-    chunk.fresh = pass->args->accumulation == FASTRNN_OVERWRITE && end == schedule_steps(pass->problem);
+    chunk.accumulation = end == schedule_steps(pass->problem) ? pass->args->accumulation : FASTRNN_ADD;
     while (chunk.begin > 0) {
         const int64_t active = schedule_active(pass->problem, chunk.begin - 1);
         if (chunk.rows > 0 && chunk.rows + active > pass->layout.chunk_rows) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -74,6 +74,15 @@ class Gradients:
     parameters: dict[str, Array]
 
 
+class _FrozenLayer(NamedTuple):
+    """What `freeze` made for one backend."""
+
+    weights: Frozen
+    packed: list[PackedWeights]
+    backend: int
+    stack: _core.FrozenStack
+
+
 class _Layers(LayerArguments):
     """What the three kinds of layer share."""
 
@@ -108,7 +117,7 @@ class _Layers(LayerArguments):
             self._rng = np.random.default_rng(seed)
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed: {error}") from None
-        self._frozen: tuple[Frozen, list[PackedWeights], int, _core.FrozenStack] | None = None
+        self._frozen: _FrozenLayer | None = None
         self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     def __repr__(self) -> str:
@@ -151,8 +160,8 @@ class _Layers(LayerArguments):
             For another shape, of an argument or of a replaced parameter.
         """
         frozen = self._frozen
-        if frozen is not None and lengths is None and resets is None and frozen[2] == backend_index():
-            found: tuple[Array, State] | None = frozen[3].run(x, state, get_num_threads(), takes_all_threads())
+        if frozen is not None and lengths is None and resets is None and frozen.backend == backend_index():
+            found: tuple[Array, State] | None = frozen.stack.run(x, state, get_num_threads(), takes_all_threads())
             if found is not None:
                 return found
         y, final, _ = self._run(x, state, lengths, resets, training=False)
@@ -242,7 +251,7 @@ class _Layers(LayerArguments):
             sizes = self.input_size, self.hidden_size, self.num_layers, self._directions, self.batch_first
             weights = tuple(one.forward for one in packed)
             stack = _core.FrozenStack(self._cell, self.dtype, backend, *sizes, weights, memory.empty, scratch_of)
-            self._frozen = frozen, packed, backend, stack
+            self._frozen = _FrozenLayer(frozen, packed, backend, stack)
 
     def thaw(self) -> None:
         """Use the parameters as they are again. Thawing a layer that is not frozen does nothing."""
@@ -257,7 +266,7 @@ class _Layers(LayerArguments):
     def parameters(self) -> dict[str, Array]:
         """Map torch's names to arrays; read-only ones for a frozen layer."""
         frozen = self._frozen
-        return self._parameters if frozen is None else frozen[0].parameters
+        return self._parameters if frozen is None else frozen.weights.parameters
 
     @parameters.setter
     def parameters(self, parameters: dict[str, Array]) -> None:
@@ -341,9 +350,9 @@ class _Layers(LayerArguments):
     def _packed_now(self, *, for_all: bool = False) -> list[PackedWeights]:
         """Weights for a call: the frozen ones, else the parameters as they are, packed if `for_all`."""
         frozen = self._frozen
-        if frozen is not None and frozen[2] == backend_index():
-            return frozen[1]
-        parameters = self._parameters if frozen is None else frozen[0].parameters
+        if frozen is not None and frozen.backend == backend_index():
+            return frozen.packed
+        parameters = self._parameters if frozen is None else frozen.weights.parameters
         checked = checked_parameters(parameters, self._shapes, self.dtype)
         names = suffixes(self.num_layers, self.bidirectional)
         return self._packed(checked) if for_all else [PackedWeights(weights_of(checked, name)) for name in names]
