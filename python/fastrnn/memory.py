@@ -22,8 +22,10 @@ BYTES = np.dtype(np.uint8)
 POOLED_BYTES_MIN = 256 << 10
 # Kept at most for later, and never more than twice what was in use at one time.
 KEPT_BYTES_MAX = 512 << 20
-# An array may sit in memory of up to this many times its size.
+# An array may sit in memory of up to this many times its size. New blocks have one of eight sizes in each octave, so that
+# arrays of almost the same size find each other's; what is never touched of them takes no memory.
 LOOSE = 1.125
+SIZES_PER_OCTAVE = 8
 # From here on, huge pages are asked for: LSTM forward at T=35, B=20, H=1500 takes 138 ms instead of 146.
 HUGE_BYTES_MIN = 2 << 20
 LINE_BYTES = 64
@@ -45,6 +47,7 @@ class _Pool:
         self.in_use = self.most_in_use = self.kept = 0
 
     def take(self, size: int) -> Block:
+        size = _rounded(size)
         with self.lock:
             self._settle()
             fitting = (j for j in reversed(range(len(self.free))) if size <= len(self.free[j]) <= LOOSE * size)
@@ -85,6 +88,11 @@ class _Pool:
             self.free.append(block)
         while self.free and self.kept > min(2 * self.most_in_use, KEPT_BYTES_MAX):
             self.kept -= len(self.free.pop(0))
+
+
+def _rounded(size: int) -> int:
+    step = max(1, (1 << (size.bit_length() - 1)) // SIZES_PER_OCTAVE)
+    return -(-size // step) * step
 
 
 def _fresh(size: int) -> Block:
