@@ -3,7 +3,7 @@
 Each way runs in a process of its own: its peak resident memory, less what the process held with the user's own arrays
 (x, y, dy, dx and parameters) in place, is what forward and backward needed beyond them.
 
-    python benchmarks/memory.py [--steps T] [--threads N] [--check]
+    python benchmarks/memory.py [--steps T] [--threads N] [--truncation K1 K2] [--check]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def resident_bytes() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
-def run(way: str, T: int, threads: int) -> None:
+def run(way: str, T: int, threads: int, truncation: tuple[int, int] | None) -> None:
     """In a process of its own: print the bytes beyond the user's arrays and the seconds of forward and backward."""
     fastrnn.set_num_threads(threads)
     layer = fastrnn.LSTM(H, H, seed=0)
@@ -41,7 +41,7 @@ def run(way: str, T: int, threads: int) -> None:
     before = resident_bytes()
     begin = time.perf_counter()
     _, _, tape = layer.forward(x, checkpoint=checkpoint)
-    gradients = layer.backward(tape, dy)
+    gradients = layer.backward(tape, dy, truncation=truncation)
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     digest = float(np.abs(gradients.parameters["weight_hh_l0"]).sum())
@@ -55,16 +55,18 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="exit with 1 if checkpoints at sqrt(T) save or cost too much"
     )
+    parser.add_argument("--truncation", type=int, nargs=2, metavar=("K1", "K2"), help="of backward (default none)")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
-        run(arguments.way, arguments.steps, arguments.threads)
+        run(arguments.way, arguments.steps, arguments.threads, arguments.truncation)
         return 0
     print(f"LSTM T={arguments.steps} B={B} H={H}, forward and backward; memory beyond x, y, dy, dx")
     results = {}
     for way in WAYS:
         command = [sys.executable, __file__, "--way", way, "--steps", str(arguments.steps)]
         command += ["--threads", str(arguments.threads)]
+        command += ["--truncation", *map(str, arguments.truncation)] if arguments.truncation else []
         rounds = [json.loads(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
         results[way] = tuple(sorted(column)[1] for column in zip(*rounds, strict=True))
         held, seconds, digest = results[way]

@@ -27,7 +27,7 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     case FASTRNN_BAD_SIZE:
         return "T, B, I, H: expected sizes of at least 0, and at least 1 thread";
     case FASTRNN_BAD_SCHEDULE:
-        return "schedule: active must not grow, and row, first, last and loss must lie in range";
+        return "schedule: active must not grow, and row, first, last and d_first must lie in range";
     case FASTRNN_NULL_POINTER:
         return "a required array is missing";
     case FASTRNN_TOO_LARGE:
@@ -257,7 +257,7 @@ enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *const problem,
                                     const struct fastrnn_forward_args *const args) {
     const struct backend *backend;
     enum fastrnn_status status = check_sizes(problem, &backend);
-    status = status != FASTRNN_OK ? status : check_starts(problem);
+    status = status != FASTRNN_OK ? status : check_forward_schedule(problem);
     if (status != FASTRNN_OK) {
         return status;
     }

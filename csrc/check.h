@@ -12,7 +12,7 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
     if (!s) {
         return FASTRNN_OK;
     }
-    if (s->steps < 0 || s->states < 0 || s->states > INT64_MAX / 2 ||
+    if (s->steps < 0 || s->states < 0 || s->states > INT64_MAX / 2 || (s->d_first && s->d_states < 0) ||
         (s->steps > 0 && (!s->active || !s->row || !s->first || !s->last))) {
         return FASTRNN_BAD_SCHEDULE;
     }
@@ -32,19 +32,20 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
             return FASTRNN_BAD_SCHEDULE;
         }
     }
+    const int64_t ends = s->d_first ? s->d_states : s->states;
     for (int64_t i = 0; s->steps > 0 && i < s->active[0]; i++) {
-        if (s->first[i] < -1 || s->first[i] >= s->states + cells_of_grid || s->last[i] < -1 ||
-            s->last[i] >= s->states || (s->loss && s->loss[i] < 0)) {
+        if (s->first[i] < -1 || s->first[i] >= s->states + cells_of_grid || s->last[i] < -1 || s->last[i] >= ends ||
+            (s->d_first && (s->d_first[i] < -1 || s->d_first[i] >= s->d_states))) {
             return FASTRNN_BAD_SCHEDULE;
         }
     }
     return FASTRNN_OK;
 }
 
-/* Forward has no states to start from but those of h0. */
-static enum fastrnn_status check_starts(const struct fastrnn_problem *const p) {
+/* Forward has no states to start from but those of h0, and no gradients. */
+static enum fastrnn_status check_forward_schedule(const struct fastrnn_problem *const p) {
     for (int64_t i = 0; p->schedule && i < schedule_sequences(p); i++) {
-        if (p->schedule->first[i] >= p->schedule->states) {
+        if (p->schedule->first[i] >= p->schedule->states || p->schedule->d_first) {
             return FASTRNN_BAD_SCHEDULE;
         }
     }

@@ -23,7 +23,7 @@ enum fastrnn_status {
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
     FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it */
     FASTRNN_BAD_SIZE,     /* a negative size or thread count, or team is not a fastrnn_team */
-    FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or loss is out of range */
+    FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
 };
@@ -39,17 +39,21 @@ enum fastrnn_dtype { FASTRNN_F32, FASTRNN_F64, FASTRNN_DTYPE_COUNT };
 
 /* The order in which (t, b) rows are visited (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
  * row t*B + b of the sequence tensors belongs to sequence i at step s where row[offset(s) + i] = t*B + b and
- * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and entries of first and of last that are not
- * -1 must differ from each other: the caller sees to it, since checking would need memory. */
+ * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and entries of first, of last and of d_first
+ * that are not -1 must differ from each other: the caller sees to it, since checking would need memory. */
 struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
     const int64_t *row;    /* [sum of active], each in 0 … T*B - 1 */
-    int64_t states;        /* rows of h0, c0, h_n and c_n and of their gradients; B in a dense schedule */
-    const int64_t *first;  /* [active[0]]: what the sequence starts from. Below states: this row of h0 (and c0); -1: the
-                              zero state; states + r, in backward alone: the state after row r of y, a constant */
-    const int64_t *last;   /* [active[0]]: row of h_n that the sequence's last state goes to; -1: nowhere */
-    const int64_t *loss;   /* [active[0]]: the first of the sequence's steps whose dy counts; null: 0 for all */
+    int64_t states; /* rows of h0, c0, h_n and c_n, and of their gradients without d_first; B in a dense schedule */
+    const int64_t *first; /* [active[0]]: what the sequence starts from. Below states: this row of h0 (and c0); -1: the
+                             zero state; states + r, in backward alone: the state after row r of y, a constant */
+    const int64_t *last; /* [active[0]]: row of h_n that the sequence's last state goes to, in backward row of dh_n that
+                            its gradient comes from; -1: nowhere, zero */
+    /* Backward alone. Null: the gradient of a row of h0 goes to the same row of dh0, and no other goes anywhere. */
+    const int64_t *d_first; /* [active[0]]: row of dh0 that the gradient of what the sequence starts from goes to, even
+                               if that is the state after a row of y; -1: nowhere */
+    int64_t d_states;       /* with d_first: rows of dh_n, dc_n, dh0 and dc0 */
 };
 
 /* How many of the threads a call takes. */

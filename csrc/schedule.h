@@ -56,9 +56,9 @@ static inline int64_t schedule_last(const struct fastrnn_problem *const p, const
     return p->schedule ? p->schedule->last[i] : i;
 }
 
-/* The first of sequence i's steps whose dy counts. */
-static inline int64_t schedule_loss(const struct fastrnn_problem *const p, const int64_t i) {
-    return p->schedule && p->schedule->loss ? p->schedule->loss[i] : 0;
+/* The row of dh0 that takes the gradient of what sequence i starts from; -1: none. */
+static inline int64_t schedule_d_first(const struct fastrnn_problem *const p, const int64_t i) {
+    return p->schedule && p->schedule->d_first ? p->schedule->d_first[i] : schedule_first(p, i);
 }
 
 /* The rows of the sequences before i. */

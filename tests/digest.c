@@ -101,15 +101,17 @@ static void *draw_reals(uint64_t *const seed, const enum fastrnn_dtype dtype, co
     return to;
 }
 
-/* Rows of h0: one for each sequence and, in a schedule, one more on either side. */
-static int64_t states_of(const struct drawn *const d) { return d->problem.B + (d->ragged ? 2 : 0); }
+/* Rows of h0: one for each sequence and, in a schedule, one more on either side and one for each row's gradient. */
+static int64_t states_of(const struct drawn *const d) {
+    return d->problem.B + (d->ragged ? 2 + d->problem.T * d->problem.B : 0);
+}
 
 /* Cuts sequences into pieces, the longest first, each from where the one before ended. Forward, a later piece starts
  * from zero; backward, from zero or the row before it, and only rows that forward visited are visited. */
 static struct fastrnn_schedule draw_schedule(uint64_t *const seed, const enum pass pass, struct drawn *const d) {
     const int64_t T = d->problem.T, B = d->problem.B, states = states_of(d);
     int64_t *const start = take_integers(T * B), *const first = take_integers(T * B);
-    int64_t *const last = take_integers(T * B), *const loss = take_integers(T * B);
+    int64_t *const last = take_integers(T * B), *const d_first = take_integers(T * B);
     int64_t *const active = memset(take_integers(T), 0, (size_t)T * sizeof *active);
     int64_t n = 0, rows = 0;
     for (int64_t length = pass == FORWARD ? T : T / 2 + 1; length > 0; length--) {
@@ -122,7 +124,8 @@ static struct fastrnn_schedule draw_schedule(uint64_t *const seed, const enum pa
             start[n] = done * B + b;
             first[n] = draw_one_in(seed, 4) ? -1 : state;
             last[n] = draw_one_in(seed, 4) || done > 0 ? -1 : b + 1;
-            loss[n++] = draw_below(seed, length + 1);
+            d_first[n] = draw_one_in(seed, 4) ? -1 : B + 2 + start[n];
+            n++;
             d->lengths[pass][b] += length;
             rows += length;
             for (int64_t s = 0; s < length; s++) {
@@ -143,7 +146,8 @@ static struct fastrnn_schedule draw_schedule(uint64_t *const seed, const enum pa
         .states = states,
         .first = copy_integers(first, n),
         .last = copy_integers(last, n),
-        .loss = draw_one_in(seed, 4) ? NULL : copy_integers(loss, n),
+        .d_first = pass == BACKWARD ? copy_integers(d_first, n) : NULL,
+        .d_states = states,
     };
 }
 

@@ -6,17 +6,17 @@ import fastrnn
 import numpy as np
 import pytest
 from core_call import assert_same_bits, same_bits
-from fastrnn import checkpoint, config
+from fastrnn import checkpoint, config, recompute
 from hypothesis import given
 from hypothesis import strategies as st
 from test_layers import members, pair
 from test_sequences import ragged_stacks
 
 
-def train(cell, layer, a, **options):
+def train(cell, layer, a, truncation=None, **options):
     """Everything that forward and backward return, by name."""
     y, final, tape = layer.forward(a["x"], pair(cell, a["h0"], a["c0"]), **options)
-    g = layer.backward(tape, a["dy"], pair(cell, a["dh"], a["dc"]))
+    g = layer.backward(tape, a["dy"], pair(cell, a["dh"], a["dc"]), truncation=truncation)
     found = {"y": y, "x": g.x} | g.parameters
     found |= dict(zip(("h_n", "c_n"), members(cell, final), strict=False))
     return found | dict(zip(("h0", "c0"), members(cell, g.state), strict=False))
@@ -24,19 +24,19 @@ def train(cell, layer, a, **options):
 
 @given(
     drawn=ragged_stacks(), n=st.sampled_from([1, 2, 3, 5, 100]), group_bytes=st.sampled_from([1, 2000, 8 << 20]),
-    threads=st.sampled_from([1, 2, 3]),
+    threads=st.sampled_from([1, 2, 3]), k=st.none() | st.sampled_from([1, 2, 4, (1, 3), (2, 3), (3, 9)]),
 )  # fmt: skip
-def test_checkpoints_change_no_bit(backend, drawn, n, group_bytes, threads):
+def test_checkpoints_change_no_bit(backend, drawn, n, group_bytes, threads, k):
     cell, layer, a, lengths, resets = drawn
-    order = {"lengths": lengths, "resets": resets}
+    order = {"lengths": lengths, "resets": resets, "truncation": k}
     expected = train(cell, layer, a, **order)
     fastrnn.set_num_threads(threads)
-    before, checkpoint.GROUP_BYTES = checkpoint.GROUP_BYTES, group_bytes
+    before, recompute.GROUP_BYTES = recompute.GROUP_BYTES, group_bytes
     try:
         with config.use_all_threads():
             assert_same_bits(train(cell, layer, a, **order, checkpoint=n), expected)
     finally:
-        checkpoint.GROUP_BYTES = before
+        recompute.GROUP_BYTES = before
 
 
 @given(drawn=ragged_stacks(), n=st.sampled_from([1, 3]))
@@ -85,9 +85,7 @@ def kept(tape):
     arrays = []
     for cell in tape.cells:
         if isinstance(cell, checkpoint.CheckpointTape):
-            for cut in cell.checkpoints:
-                arrays += [array for start in cut.starts or [] for array in start]
-                arrays.append(cut.c)
+            arrays += [*(cell.checkpoints.starts or []), cell.checkpoints.c]
         else:
             arrays.append(cell.reserve)
     return sum(array.nbytes for array in arrays if array is not None)
@@ -109,7 +107,7 @@ def test_auto_takes_the_fastest_way_that_fits(budget, n):
     x = np.zeros((400, 3, 4), np.float32)
     _, _, tape = layer.forward(x, checkpoint="auto", budget=budget)
     found = tape.cells[0]
-    assert (found.checkpoints[0].n if isinstance(found, checkpoint.CheckpointTape) else None) == n
+    assert (found.checkpoints.n if isinstance(found, checkpoint.CheckpointTape) else None) == n
 
 
 @pytest.mark.parametrize(
@@ -128,13 +126,6 @@ def test_wrong_arguments_are_refused(options, error, message):
     layer = fastrnn.LSTM(3, 4, seed=0)
     with pytest.raises(error, match=re.escape(message)):
         layer.forward(np.zeros((5, 2, 3), np.float32), **options)
-
-
-def test_truncation_of_a_tape_with_checkpoints_is_refused():
-    layer = fastrnn.LSTM(3, 4, seed=0)
-    y, _, tape = layer.forward(np.zeros((5, 2, 3), np.float32), checkpoint=2)
-    with pytest.raises(ValueError, match="truncation: expected None for a tape with checkpoints"):
-        layer.backward(tape, y, truncation=2)
 
 
 @given(drawn=ragged_stacks(num_layers=1), n=st.sampled_from([1, 2, 4]))

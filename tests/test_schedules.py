@@ -5,6 +5,7 @@ import pytest
 from core_call import CoreCall, assert_same_bits, same_bits
 from fastrnn import _core
 from fastrnn.schedule import Batch, PackedBatch
+from fastrnn.truncation import stages_of
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import make, problems
@@ -86,7 +87,8 @@ def test_a_sequence_without_first_or_last_row_starts_from_zero_and_ends_nowhere(
         ([2, 1], [0, 1, 6], [0, 1], [0, 1]),  # row beyond T*B
         ([2, 1], [0, -1, 2], [0, 1], [0, 1]),
         ([2, 1], [0, 1, 2], [0, 8], [0, 1]),  # first beyond B and the rows of y
-        ([2, 1], [0, 1, 2], [0, 1], [0, 1], [0, -1]),  # loss negative
+        ([2, 1], [0, 1, 2], [0, 1], [0, 1], [0, -2]),  # d_first
+        ([2, 1], [0, 1, 2], [0, 1], [0, 1], [0, 2]),
         ([2, 1], [0, 1, 2], [0, 1], [0, 1], [0]),
         ([2, 1], [0, 1, 2], [0, 1], [-2, 1]),
         ([2, 1], [0, 1], [0, 1], [0, 1]),  # too few rows
@@ -159,8 +161,12 @@ def test_packed_rows_are_visited_in_the_order_of_the_padded_ones(lengths, revers
             assert np.array_equal(a.first[~from_row], b.first[~from_row])
             assert np.array_equal(a.first[from_row] - B, row_of.ravel()[b.first[from_row] - B])
             assert np.array_equal(a.last, b.last)
-            assert np.array_equal(a.loss, b.loss)
+            assert np.array_equal(a.d_first, b.d_first)
 
     assert_same(packed.forward_parts, padded.forward_parts)
-    for found, expected in zip(packed.backward_passes(2, 3), padded.backward_passes(2, 3), strict=True):
-        assert_same(found, expected)
+    for truncation in ((2, 2), (2, 3), (2, 4)):
+        stages = stages_of(packed, truncation).stages, stages_of(padded, truncation).stages
+        for found, expected in zip(*stages, strict=True):
+            assert_same(found.parts, expected.parts)
+            assert found.is_whole == expected.is_whole
+            assert np.array_equal(found.initial, expected.initial)

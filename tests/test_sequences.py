@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from core_call import assert_same_bits, same_bits
 from fastrnn import config, schedule
-from fastrnn.schedule import Batch
+from fastrnn._kernel import States, WeightGradients
+from fastrnn.backward import StateGradients, run_backward
+from fastrnn.schedule import Batch, Pieces
+from fastrnn.truncation import Stage, Stages, stages_of
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import batches, dtypes, input_sizes, seeds, widths
@@ -167,8 +170,8 @@ def literal_truncation(cell, layer, a, n, b, resets, k1, k2):
 
 
 @given(
-    drawn=ragged_stacks(bidirectional=False), k1=st.sampled_from([1, 2, 3, 5, 20]), more=st.sampled_from([0, 1, 2, 7]),
-    threads=st.sampled_from([1, 2, 3]),
+    drawn=ragged_stacks(bidirectional=False), k1=st.sampled_from([1, 2, 3, 5, 20]),
+    more=st.sampled_from([0, 1, 2, 3, 7]), threads=st.sampled_from([1, 2, 3]),
 )  # fmt: skip
 def test_truncation_is_a_loop_over_windows_with_a_constant_state_before_each(backend, drawn, k1, more, threads):
     cell, layer, a, lengths, resets = drawn
@@ -188,6 +191,45 @@ def test_truncation_is_a_loop_over_windows_with_a_constant_state_before_each(bac
         assert_close(alone, literal, layer, T, B, alone)
         assert not found["x"][n:, b].any()
     assert_close(found, total, layer, T, B, total)
+
+
+def one_region_after_the_other(T, B, k):
+    """No truncation: each region of k steps starts from what the one after it hands on."""
+    batch, b, begins = Batch(T, B), np.arange(B), range(0, T, k)
+    stages = []
+    for begin in reversed(begins):
+        end, last_row, first_row = min(begin + k, T), 2 * B + b * len(begins), np.full(B, begin)
+        pieces = Pieces(
+            b, first_row, np.full(B, end),
+            first=b if begin == 0 else B + batch.rows(b, begin - 1),
+            last=b if end == T else last_row + begin // k,
+            d_first=B + b if begin == 0 else last_row + begin // k - 1,
+        )  # fmt: skip
+        stages.append(Stage(batch.parts(pieces), True, b if begin == 0 else b[:0]))
+    return Stages(stages, B * len(begins))
+
+
+@given(cell=st.sampled_from(sorted(KINDS)), T=st.integers(1, 9), B=st.integers(1, 4), k=st.integers(1, 5), seed=seeds,
+       H=st.sampled_from([1, 5, 17]), threads=st.sampled_from([1, 2]))  # fmt: skip
+def test_gradients_handed_from_region_to_region_have_the_bits_of_one_backward(backend, cell, T, B, k, seed, H, threads):
+    rng = np.random.default_rng(seed)
+    layer = KINDS[cell](3, H, seed=0)
+    x, dy, h, c, dh, dc = (
+        rng.standard_normal(shape).astype(np.float32) for shape in ((T, B, 3), (T, B, H), *[(1, B, H)] * 4)
+    )
+    fastrnn.set_num_threads(threads)
+    with config.use_all_threads():
+        _, _, tape = layer.forward(x, pair(cell, h, c))
+        whole = layer.backward(tape, dy, pair(cell, dh, dc))
+        like = [np.empty_like(array) for array in members(cell, whole.state)]
+        into = [np.empty_like(array) for array in whole.parameters.values()]
+        d_states = StateGradients(States(*members(cell, pair(cell, dh[0], dc[0]))), States(*(m[0] for m in like)))
+        dx = np.empty_like(whole.x)
+        run_backward(tape.cells[0], one_region_after_the_other(T, B, k), dy, dx, d_states, WeightGradients(*into),
+                     overwrite=True)  # fmt: skip
+    assert same_bits(dx, whole.x)
+    for found, expected in zip((*like, *into), (*members(cell, whole.state), *whole.parameters.values()), strict=True):
+        assert same_bits(found, expected)
 
 
 @given(drawn=ragged_stacks(), data=st.data())
@@ -251,22 +293,25 @@ def test_batch_first_and_a_missing_batch_axis_only_change_the_layout(backend, dr
     T=st.integers(0, 12), B=st.integers(0, 5), k1=st.integers(1, 6), more=st.integers(0, 9), reverse=st.booleans(),
     seed=seeds, given_lengths=st.booleans(),
 )  # fmt: skip
-def test_passes_visit_no_row_twice_and_each_loss_once(T, B, k1, more, reverse, seed, given_lengths):
+def test_stages_visit_no_row_twice_and_finish_each_once(T, B, k1, more, reverse, seed, given_lengths):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, T + 1, B) if given_lengths else None
     batch = Batch(T, B, lengths, rng.random((T, B)) < 0.3, reverse)
-    losses = np.zeros(T * B, int)
-    for parts in batch.backward_passes(k1, k1 + more):
+    finished, initial = np.zeros(T * B, int), np.zeros(B, int)
+    stages = stages_of(batch, (k1, k1 + more))
+    for stage in stages.stages:
         visits = np.zeros(T * B, int)
-        for part in parts:
-            step = np.repeat(np.arange(len(part.active)), part.active)
-            i = np.concatenate([np.arange(n) for n in part.active])
+        for part in stage.parts:
             np.add.at(visits, part.row, 1)
-            np.add.at(losses, part.row, step >= part.loss[i])
         assert visits.max(initial=0) <= 1
+        finished += visits * stage.is_whole
+        if stage.initial is not None:
+            np.add.at(initial, stage.initial, 1)
     t, b = np.divmod(np.arange(T * B), max(B, 1))
     expected = t < (lengths[b] if lengths is not None else T)
-    np.testing.assert_array_equal(losses, expected)
+    np.testing.assert_array_equal(finished, expected)
+    if stages.regions:
+        np.testing.assert_array_equal(initial, np.bincount(batch.segments.b[batch.segments.first >= 0], minlength=B))
 
 
 def test_no_sequences_take_no_time_however_many_steps(backend):

@@ -63,7 +63,6 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
         .place = pass->place + row + begin,
         .place_prev = s > 0 ? pass->place + row + active + begin : NULL,
         .problem = problem,
-        .step = s,
         .first_sequence = begin,
         .dy = pass->args->dy,
         .y = pass->args->y,
@@ -99,13 +98,14 @@ static void recur_chunk(const struct backward_pass *const pass, const struct bac
     }
 }
 
-/* The group's sequences from the first to the last that start from a row of h0: of many windows, a few. */
-static struct team_range starting_from_states(const struct backward_pass *const pass, const int64_t owned) {
+/* The group's sequences from the first to the last whose starting states' gradients are wanted: of many windows, a few.
+ */
+static struct team_range with_d_first(const struct backward_pass *const pass, const int64_t owned) {
     struct team_range rows = {0, owned};
-    while (rows.begin < rows.end && schedule_first(pass->problem, pass->sequences.begin + rows.begin) < 0) {
+    while (rows.begin < rows.end && schedule_d_first(pass->problem, pass->sequences.begin + rows.begin) < 0) {
         rows.begin++;
     }
-    while (rows.begin < rows.end && schedule_first(pass->problem, pass->sequences.begin + rows.end - 1) < 0) {
+    while (rows.begin < rows.end && schedule_d_first(pass->problem, pass->sequences.begin + rows.end - 1) < 0) {
         rows.end--;
     }
     return rows;
@@ -117,13 +117,13 @@ static void finish_states(const struct backward_pass *const pass, const int64_t 
     if (steps > 0 && pass->args->dh0.data) {
         struct step_backward_job job = step_job(pass, 0, 0);
         job.initial = true;
-        step_backward(&job, starting_from_states(pass, owned), pass->blocks);
+        step_backward(&job, with_d_first(pass, owned), pass->blocks);
     }
     for (int64_t i = 0; i < owned; i++) {
-        const int64_t first = schedule_first(pass->problem, pass->sequences.begin + i);
+        const int64_t to = schedule_d_first(pass->problem, pass->sequences.begin + i);
         const int64_t state = i * pass->layout.state_row;
-        store_state(pass->args->dh0, first, pass->blocks, pass->problem->H, pass->dh + state);
-        store_state(pass->args->dc0, first, pass->blocks, pass->problem->H, pass->dc + state);
+        store_state(pass->args->dh0, to, pass->blocks, pass->problem->H, pass->dh + state);
+        store_state(pass->args->dc0, to, pass->blocks, pass->problem->H, pass->dc + state);
     }
 }
 

@@ -149,7 +149,7 @@ struct step_backward_job {
     bool starts; /* these rows end their sequences: dh is the final state's gradient, there is no later step */
     const struct layout_place *place, *place_prev; /* place_prev null: the first step */
     const struct fastrnn_problem *problem;
-    int64_t step, first_sequence;
+    int64_t first_sequence;
     struct fastrnn_const_view dy, y, h0, c0;
     const real *reserve;
 };
@@ -183,11 +183,10 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
                                      const struct step_backward_job *const p, const int64_t row, const int64_t block) {
     const struct layout_place place = p->place[row];
     const struct schedule_origin origin = origin_of(p, row);
-    const bool has_loss = p->step >= schedule_loss(p->problem, p->first_sequence + row);
     const int64_t u = block * VL;
     const ptrdiff_t state = row * p->state_row + u;
     const int lanes = lanes_of_block(block, p->H);
-    struct cell_backward_in in = {.dh = acc + load_n_or_zero(has_loss ? row_of(p->dy, place) : NULL, u, lanes)};
+    struct cell_backward_in in = {.dh = acc + load_n_or_zero(row_of(p->dy, place), u, lanes)};
     struct cell_backward_out out;
     UNROLL
     for (int j = 0; j < cell->saved; j++) {

@@ -40,7 +40,8 @@ cdef extern from "fastrnn.h" nogil:
         int64_t states
         const int64_t *first
         const int64_t *last
-        const int64_t *loss
+        const int64_t *d_first
+        int64_t d_states
 
     ctypedef struct fastrnn_problem_t "struct fastrnn_problem":
         int cell

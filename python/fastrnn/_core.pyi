@@ -28,9 +28,10 @@ class Problem:
         B: int,
         I: int,
         H: int,
-        schedule: Sequence[NDArray[np.int64]] | None = None,
+        schedule: Sequence[NDArray[np.int64] | None] | None = None,
         all_threads: bool = False,
         states: int | None = None,
+        d_states: int | None = None,
     ) -> None: ...
     @property
     def backend(self) -> int: ...

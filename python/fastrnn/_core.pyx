@@ -168,8 +168,9 @@ cdef void *_memory(object array, str name, size_t size, bint writeable) except? 
 cdef class Problem:
     """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
 
-    `schedule` is None (dense) or a tuple (active, row, first, last[, loss]) of int64 arrays, see csrc/fastrnn.h. A call
-    takes as many threads as pay for the work, or all of them with `all_threads` (for tests).
+    `schedule` is None (dense) or a tuple (active, row, first, last[, d_first]) of int64 arrays, see csrc/fastrnn.h;
+    `states` are the rows of the states, and `d_states`, with d_first, those of their gradients. A call takes as many
+    threads as pay for the work, or all of them with `all_threads` (for tests).
     """
 
     cdef fastrnn_problem_t c
@@ -178,10 +179,10 @@ cdef class Problem:
     cdef int type_number, gates
     cdef bint has_c
     cdef object kept
-    cdef tuple x_shape, y_shape, state_shape, w_ih_shape, w_hh_shape, b_shape
+    cdef tuple x_shape, y_shape, state_shape, d_state_shape, w_ih_shape, w_hh_shape, b_shape
 
     def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
-                  schedule=None, bint all_threads=False, states=None):
+                  schedule=None, bint all_threads=False, states=None, d_states=None):
         if cell not in _CELL_INDEX:
             raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
         self.type_number = _type_number(dtype)
@@ -196,21 +197,27 @@ cdef class Problem:
         if states is not None and schedule is None:
             raise ValueError("states: expected None without a schedule")
         self.schedule_c.states = B if states is None else states
+        self.schedule_c.d_states = self.schedule_c.states if d_states is None else d_states
         if schedule is not None:
             self._set_schedule(schedule)
+        elif d_states is not None:
+            raise ValueError("d_states: expected None without a schedule")
         cdef int status = fastrnn_query(&self.c, &self.sizes)
         if status != FASTRNN_OK:
             _raise(status)
         self.x_shape, self.y_shape, self.state_shape = (T, B, I), (T, B, H), (self.schedule_c.states, H)
+        self.d_state_shape = (self.schedule_c.d_states, H)
         self.w_ih_shape, self.w_hh_shape = (self.gates * H, I), (self.gates * H, H)
         self.b_shape = (self.gates * H,)
 
     cdef int _set_schedule(self, schedule) except -1:
         cdef cnp.ndarray a
-        names = ("active", "row", "first", "last", "loss")
+        names = ("active", "row", "first", "last", "d_first")
         kept = tuple(schedule)
         if len(kept) not in (4, 5):
-            raise ValueError(f"schedule: expected (active, row, first, last[, loss]), got {len(kept)} arrays")
+            raise ValueError(f"schedule: expected (active, row, first, last[, d_first]), got {len(kept)} arrays")
+        if len(kept) == 5 and kept[4] is None:
+            kept = kept[:4]
         for name, array in zip(names, kept):
             shape = array.shape if isinstance(array, cnp.ndarray) else ()
             a = _array(array, f"schedule.{name}", cnp.NPY_INT64, shape, False)
@@ -220,15 +227,17 @@ cdef class Problem:
         active, row, first, last = self.kept[:4]
         sequences = int(active[0]) if active.size else 0
         if row.size != int(active.sum()) or any(array.size != sequences for array in self.kept[2:]):
-            raise ValueError("schedule: row needs sum(active) entries, first, last and loss active[0]")
+            raise ValueError("schedule: row needs sum(active) entries, first, last and d_first active[0]")
         self.schedule_c.steps = active.size
         self.schedule_c.active = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>active)
         self.schedule_c.row = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>row)
         self.schedule_c.first = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>first)
         self.schedule_c.last = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>last)
-        self.schedule_c.loss = NULL
+        self.schedule_c.d_first = NULL
         if len(self.kept) == 5:
-            self.schedule_c.loss = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.kept[4])
+            self.schedule_c.d_first = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>self.kept[4])
+        elif self.schedule_c.d_states != self.schedule_c.states:
+            raise ValueError("d_states: expected None without schedule.d_first")
         self.c.schedule = &self.schedule_c
         return 0
 
@@ -328,11 +337,11 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
     a.y = _const_view(y, "y", t, p.y_shape)
     a.reserve = _memory(reserve, "reserve", p.sizes.reserve, False)
     a.dy = _const_view(dy, "dy", t, p.y_shape)
-    a.dh_n = _const_view(dh_n, "dh_n", t, p.state_shape)
-    a.dc_n = _const_view(dc_n, "dc_n", t, p.state_shape)
+    a.dh_n = _const_view(dh_n, "dh_n", t, p.d_state_shape)
+    a.dc_n = _const_view(dc_n, "dc_n", t, p.d_state_shape)
     a.dx = _view(dx, "dx", t, p.x_shape, True)
-    a.dh0 = _view(dh0, "dh0", t, p.state_shape, True)
-    a.dc0 = _view(dc0, "dc0", t, p.state_shape, True)
+    a.dh0 = _view(dh0, "dh0", t, p.d_state_shape, True)
+    a.dc0 = _view(dc0, "dc0", t, p.d_state_shape, True)
     a.d.w_ih = _weights(dw_ih, "dw_ih", t, p.w_ih_shape, True)
     a.d.w_hh = _weights(dw_hh, "dw_hh", t, p.w_hh_shape, True)
     a.d.b_ih = _weights(db_ih, "db_ih", t, p.b_shape, True)

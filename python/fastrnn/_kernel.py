@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import _core, memory
 from ._check import Array
 from .config import backend_index, get_num_threads, takes_all_threads
-from .schedule import Batch, Part
+from .schedule import Batch, Integers, Part
 from .tape import CellTape
 
 
@@ -31,6 +31,9 @@ class WeightGradients(NamedTuple):
     w_hh: Array | None = None
     b_ih: Array | None = None
     b_hh: Array | None = None
+
+
+HAS_C = frozenset(name for name, cell in _core.cells().items() if cell.states == 2)
 
 
 class States(NamedTuple):
@@ -65,12 +68,18 @@ def scratch_of(size: int) -> NDArray[np.uint8]:
 
 
 def make_problem(
-    cell: str, x: Array, H: int, part: Part | None, *, backend: int | None = None, states: int | None = None
+    cell: str,
+    x: Array,
+    H: int,
+    part: Part | None,
+    backend: int | None = None,
+    states: int | None = None,
+    d_states: int | None = None,
 ) -> _core.Problem:
     """A call over x (T, B, I); `part` None: dense; `backend` None: the one in use."""
     chosen = backend_index() if backend is None else backend, get_num_threads()
     T, B, I = x.shape
-    return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, takes_all_threads(), states)
+    return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, takes_all_threads(), states, d_states)
 
 
 def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
@@ -149,83 +158,61 @@ def _zeroed(state: Array | None, rows: NDArray[np.bool_]) -> Array | None:
     return state
 
 
-def run_backward(
+def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any], *, has_c: bool) -> States:
+    """Matrices of the states in these rows; zero for -1 and for an absent member."""
+    found = States(np.zeros((len(rows), H), dtype), np.zeros((len(rows), H), dtype) if has_c else None)
+    for member, matrix in zip(states, found, strict=True):
+        if member is not None and matrix is not None:
+            matrix[rows >= 0] = member[rows[rows >= 0]]
+    return found
+
+
+def scattered(states: States, rows: Integers, to: States) -> None:
+    """The inverse: overwrites those rows of `to`, except for -1."""
+    for member, target in zip(states, to, strict=True):
+        if member is not None and target is not None:
+            target[rows[rows >= 0]] = member[rows >= 0]
+
+
+def first_rows(states: States, count: int) -> States:
+    """Views."""
+    return States(*(None if member is None else member[:count] for member in states))
+
+
+def backward_part(
     tape: CellTape,
+    part: Part | None,
     dy: Array | None,
     d_final: States,
     dx: Array | None,
     d_initial: States,
     into: WeightGradients,
-    parts: list[Part] | None,
     overwrite: bool,
+    d_state_rows: int | None = None,
 ) -> None:
-    """One pass: overwrites dx, d_initial and, if told to, `into`, to which it adds otherwise. `parts` None: dense.
+    """One call: overwrites what it visits of dx and d_initial and, if told to, `into`, to which it adds otherwise.
 
-    What passes through sequences of no steps is the caller's to add (`pass_empty_through`): it is no pass's own.
+    `part` None: dense. `d_state_rows`: the rows of d_final and d_initial, for parts with d_first.
     """
     dy = None if dy is None else in_order(dy, tape.batch)
     dx = None if dx is None else in_order(dx, tape.batch)
-    if parts is not None:
-        for array in (dx, *d_initial):
-            if array is not None:
-                array[...] = 0
-    backend = tape.problem.backend
-    for part in [None] if parts is None else parts:
-        problem = tape.problem
-        if part is not None:
-            problem = make_problem(tape.cell, tape.x, tape.sizes[3], part, backend=backend, states=tape.batch.B)
-        _core.backward(
-            problem,
-            tape.packed,
-            tape.x,
-            tape.h0,
-            tape.c0,
-            tape.y,
-            tape.reserve,
-            dy,
-            *d_final,
-            dx,
-            *d_initial,
-            *into,
-            _scratch.at_least(problem.scratch_backward),
-            overwrite,
-        )
-        overwrite = False
-    if overwrite:  # no part at all
-        for gradient in into:
-            if gradient is not None:
-                gradient[...] = 0
-
-
-def run_backward_passes(
-    tape: CellTape,
-    dy: Array | None,
-    d_final: States,
-    dx: Array | None,
-    d_initial: States,
-    into: WeightGradients,
-    passes: list[list[Part] | None],
-    *,
-    overwrite: bool,
-) -> None:
-    """All passes, summed; overwrites dx, d_initial and, if told to, `into`, to which it adds otherwise."""
-    run_backward(tape, dy, d_final, dx, d_initial, into, passes[0], overwrite)
-    if len(passes) == 1:
-        return
-    more_dx, more_initial = _like(dx), States(*map(_like, d_initial))
-    for parts in passes[1:]:
-        run_backward(tape, dy, d_final, more_dx, more_initial, into, parts, False)
-        for total, more in zip((dx, *d_initial), (more_dx, *more_initial), strict=True):
-            if total is not None and more is not None:
-                total += more
-
-
-def _like(array: Array | None) -> Array | None:
-    return None if array is None else memory.empty(array.shape, array.dtype)
-
-
-def backward_passes(batch: Batch, truncation: tuple[int, int] | None) -> list[list[Part] | None]:
-    """The passes of a backward over `batch`; one that needs no schedule is None."""
-    if truncation is None or truncation[0] >= int(batch.all_lengths.max(initial=0)):
-        return [None] if batch.dense else [batch.forward_parts]
-    return [*batch.backward_passes(*truncation)]
+    problem = tape.problem
+    if part is not None:
+        around = problem.backend, tape.batch.B, d_state_rows
+        problem = make_problem(tape.cell, tape.x, tape.sizes[3], part, *around)
+    _core.backward(
+        problem,
+        tape.packed,
+        tape.x,
+        tape.h0,
+        tape.c0,
+        tape.y,
+        tape.reserve,
+        dy,
+        *d_final,
+        dx,
+        *d_initial,
+        *into,
+        _scratch.at_least(problem.scratch_backward),
+        overwrite,
+    )

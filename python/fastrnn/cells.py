@@ -14,14 +14,14 @@ from ._kernel import (
     States,
     WeightGradients,
     Weights,
-    backward_passes,
     pass_empty_through,
-    run_backward_passes,
     run_forward,
 )
-from .checkpoint import CheckpointTape, run_backward_checkpointed, run_forward_checkpointed
+from .backward import StateGradients, run_backward
+from .checkpoint import CheckpointTape, run_forward_checkpointed
 from .schedule import Batch
 from .tape import CellTape
+from .truncation import stages_of
 
 State = Any  # an array (B, H); for the LSTM a pair of them
 
@@ -212,16 +212,11 @@ class Cell:
             _check.shape("dy", dy, "(T, B, H)", (T, B, H))
         d_final = self._states("dstate", dstate, tape.dtype, B, H)
         window = _check.truncation("truncation", truncation)
-        if window is not None and isinstance(tape, CheckpointTape):
-            raise ValueError("truncation: expected None for a tape with checkpoints")
-        passes = backward_passes(tape.batch, window)
         gradients = self._gradient_arrays(tape, wanted, into)
         dx = memory.empty((T, B, I), tape.dtype) if "x" in wanted else None
         d_initial = self._new_states(tape.dtype, B, H) if "state" in wanted else States(None)
-        if isinstance(tape, CheckpointTape):
-            run_backward_checkpointed(tape, dy, d_final, dx, d_initial, gradients)
-        else:
-            run_backward_passes(tape, dy, d_final, dx, d_initial, gradients, passes, overwrite=into is None)
+        d_states = StateGradients(d_final, d_initial)
+        run_backward(tape, stages_of(tape.batch, window), dy, dx, d_states, gradients, overwrite=into is None)
         pass_empty_through(tape.batch, d_final, d_initial)
         return CellGradients(dx, self._public(d_initial), *gradients)
 
@@ -294,7 +289,7 @@ class Cell:
         shapes = {"w_ih": (rows, I), "w_hh": (rows, H), "b_ih": (rows,), "b_hh": (rows,)}
         absent = {name for name, has in zip(("b_ih", "b_hh"), tape.has_bias, strict=True) if not has}
         arrays: list[Array | None] = []
-        new = memory.zeros if into is not None or isinstance(tape, CheckpointTape) else memory.empty
+        new = memory.empty if into is None else memory.zeros
         for name, given in zip(shapes, into or WeightGradients(), strict=True):
             if name not in wanted or name in absent:
                 arrays.append(None)

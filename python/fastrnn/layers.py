@@ -15,7 +15,6 @@ from ._check import Array
 from ._kernel import pack_backward, pack_forward, scratch_of
 from .arguments import LayerArguments
 from .cells import CELLS, State
-from .checkpoint import CheckpointTape
 from .config import backend_index, get_num_threads, takes_all_threads
 from .stack import PackedWeights
 from .stream import Stream, make_stream
@@ -233,8 +232,6 @@ class _Layers(LayerArguments):
         """
         dy, d_final = self._checked_gradients(tape, dy, dstate)
         window = _check.truncation("truncation", truncation)
-        if window is not None and any(isinstance(cell, CheckpointTape) for cell in tape.cells):
-            raise ValueError("truncation: expected None for a tape with checkpoints")
         dx, d_initial, gradients = self._backward_stack(tape, dy, d_final, window)
         return Gradients(self._as_user(dx, tape.unbatched), self._public(d_initial, tape.unbatched), gradients)
 

@@ -28,24 +28,21 @@ class Part(NamedTuple):
     row: Integers
     first: Integers
     last: Integers
-    loss: Integers
-
-    def with_loss_everywhere(self) -> Part:
-        return self._replace(loss=np.zeros_like(self.loss))
+    d_first: Integers | None = None
 
 
-class _Pieces(NamedTuple):
-    """Positions begin … end - 1 of sequence b; what the piece starts from and ends in; its first step with a loss."""
+class Pieces(NamedTuple):
+    """Positions begin … end - 1 of sequence b; what the piece starts from and ends in; where its gradient goes."""
 
     b: Integers
     begin: Integers
     end: Integers
     first: Integers
     last: Integers
-    loss: Integers
+    d_first: Integers | None = None
 
-    def chosen(self, which: NDArray[Any]) -> _Pieces:
-        return _Pieces(*(array[which] for array in self))
+    def chosen(self, which: NDArray[Any]) -> Pieces:
+        return Pieces(*(None if array is None else array[which] for array in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +80,7 @@ class Batch:
     @cached_property
     def forward_parts(self) -> list[Part]:
         """Schedules that together visit every valid row once."""
-        return self._parts(self._segments)
+        return self.parts(self.segments)
 
     @cached_property
     def whole_parts(self) -> list[Part]:
@@ -92,20 +89,10 @@ class Batch:
             return self.forward_parts
         b = np.arange(self.B if self.T else 0)
         row = np.arange(self.T * self.B)
-        return [Part(np.full(self.T, self.B), row, b, b, np.zeros_like(b))] if self.T * self.B else []
-
-    def backward_passes(self, k1: int, k2: int) -> list[list[Part]]:
-        """Truncated backward: loss windows of k1 steps, each reaching back k2 steps from where k1 steps end.
-
-        Within a pass no row is visited twice; windows that overlap lie in different passes.
-        """
-        k1 = min(k1, max(self.T, 1))
-        k2 = min(k2, self.T + k1)
-        windows, number = self._windows(k1, k2)
-        return [self._parts(windows.chosen(number == n)) for n in np.flatnonzero(np.bincount(number))]
+        return [Part(np.full(self.T, self.B), row, b, b)] if self.T * self.B else []
 
     @cached_property
-    def _segments(self) -> _Pieces:
+    def segments(self) -> Pieces:
         """Sequences cut at their resets, ordered by b and then by position."""
         lengths = self.all_lengths
         cut_b, cut_p, from_zero = self._cuts()
@@ -113,9 +100,9 @@ class Batch:
         b, p = np.concatenate([present, cut_b]), np.concatenate([np.zeros_like(present), cut_p])
         order = np.lexsort((p, b))
         b, p = b[order], p[order]
-        end = _next_start(b, p, lengths)
+        end = next_start(b, p, lengths)
         first = np.where((p == 0) & ~from_zero[b], b, -1)
-        return _Pieces(b, p, end, first, np.where(end == lengths[b], b, -1), np.zeros_like(b))
+        return Pieces(b, p, end, first, np.where(end == lengths[b], b, -1))
 
     def _cuts(self) -> tuple[Integers, Integers, NDArray[np.bool_]]:
         """Where no state passes: (b, position) of each cut inside a sequence, and sequences that ignore their state.
@@ -133,42 +120,25 @@ class Batch:
         t, b = t[inside], b[inside]
         return b, lengths[b] - t if self.reverse else t, from_zero
 
-    def _windows(self, k1: int, k2: int) -> tuple[_Pieces, Integers]:
-        """Loss windows, cut at resets and reaching back; and the pass of each."""
-        lengths, segments = self.all_lengths, self._segments
-        counts = -(-lengths // k1)
-        b = np.repeat(np.arange(self.B), counts)
-        p = k1 * (np.arange(len(b)) - np.repeat(np.cumsum(counts) - counts, counts))
-        key, cuts = b * (self.T + 1) + p, segments.b * (self.T + 1) + segments.begin
-        if self.resets is not None:
-            key = np.unique(np.concatenate([key, cuts]))
-        b, start = key // (self.T + 1), key % (self.T + 1)
-        end, window = _next_start(b, start, lengths), start // k1
-        inside = np.searchsorted(cuts, key, side="right") - 1
-        begin = np.maximum(segments.begin[inside], (window + 1) * k1 - k2)
-        from_row = begin > segments.begin[inside]
-        first = np.where(from_row, self.B + self._rows(b, begin - 1), segments.first[inside])
-        pieces = _Pieces(b, begin, end, first, np.where(end == lengths[b], b, -1), start - begin)
-        return pieces, window % -(-k2 // k1)  # windows of the same number do not overlap
-
-    def _rows(self, b: Integers, p: Integers) -> Integers:
-        """Row t*B + b of the sequence tensors."""
+    def rows(self, b: Integers, p: Integers) -> Integers:
+        """Rows t*B + b of the sequence tensors; of no meaning for p = -1."""
         t = self.all_lengths[b] - 1 - p if self.reverse and not self.flipped else p
         rows: Integers = t * self.B + b
         return rows
 
-    def _parts(self, pieces: _Pieces) -> list[Part]:
+    def parts(self, pieces: Pieces) -> list[Part]:
+        """Schedules of the pieces, longest first, of at most PIECES_MAX each."""
         order = np.lexsort((pieces.b, pieces.begin, pieces.begin - pieces.end))
         cuts = range(0, len(order), PIECES_MAX)
         return [self._part(pieces.chosen(order[cut : cut + PIECES_MAX])) for cut in cuts]
 
-    def _part(self, pieces: _Pieces) -> Part:
+    def _part(self, pieces: Pieces) -> Part:
         lengths = pieces.end - pieces.begin
         active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(lengths[0]), side="right")
         step = np.repeat(np.arange(len(active)), active)
         i = np.arange(len(step)) - np.repeat(np.cumsum(active) - active, active)
-        row = self._rows(pieces.b[i], pieces.begin[i] + step)
-        return Part(active, row, pieces.first, pieces.last, pieces.loss)
+        row = self.rows(pieces.b[i], pieces.begin[i] + step)
+        return Part(active, row, pieces.first, pieces.last, pieces.d_first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,14 +163,14 @@ class PackedBatch(Batch):
     @cached_property
     def forward_parts(self) -> list[Part]:
         if self.resets is not None or self.B > PIECES_MAX:
-            return self._parts(self._segments)
+            return self.parts(self.segments)
         i = np.arange(self.B)
         row = np.arange(int(self._offset[-1] + self._active[-1]))
         if self.reverse:
             step = np.repeat(np.arange(self.T), self._active)
             b = row - self._offset[step]
             row = self._offset[self.all_lengths[b] - 1 - step] + b
-        return [Part(self._active, row, i, i, np.zeros_like(i))]
+        return [Part(self._active, row, i, i)]
 
     @cached_property
     def _active(self) -> Integers:
@@ -211,13 +181,13 @@ class PackedBatch(Batch):
     def _offset(self) -> Integers:
         return np.cumsum(self._active) - self._active
 
-    def _rows(self, b: Integers, p: Integers) -> Integers:
+    def rows(self, b: Integers, p: Integers) -> Integers:
         t = self.all_lengths[b] - 1 - p if self.reverse else p
-        rows: Integers = self._offset[np.clip(t, 0, self.T - 1)] + b  # p = -1 is asked for and not used
+        rows: Integers = self._offset[np.clip(t, 0, self.T - 1)] + b
         return rows
 
 
-def _next_start(b: Integers, p: Integers, lengths: Integers) -> Integers:
+def next_start(b: Integers, p: Integers, lengths: Integers) -> Integers:
     """The position where the piece that starts at each (b, p), in order, ends."""
     end = lengths[b]
     same = b[1:] == b[:-1]

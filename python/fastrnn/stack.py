@@ -6,6 +6,7 @@ counts layers and directions in the order of torch's parameters.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,14 +18,14 @@ from ._kernel import (
     States,
     WeightGradients,
     Weights,
-    backward_passes,
     pass_empty_through,
-    run_backward_passes,
     run_forward,
 )
-from .checkpoint import CheckpointTape, run_backward_checkpointed, run_forward_checkpointed
-from .schedule import Batch, Part
+from .backward import BackwardStack, StateGradients, run_backward_stack
+from .checkpoint import CheckpointTape, run_forward_checkpointed
+from .schedule import Batch
 from .tape import CellTape, LayerTape
+from .truncation import stages_of
 from .weights import suffixes, weights_of
 
 
@@ -93,60 +94,15 @@ class Stack:
         self, tape: LayerTape, dy: Array | None, d_final: States, truncation: tuple[int, int] | None
     ) -> tuple[Array, States, dict[str, Array]]:
         """Down the stack: the gradients of x, of the initial states and of the parameters."""
-        passes = [backward_passes(batch, truncation) for batch in tape.batches]
-        fresh = not any(isinstance(cell, CheckpointTape) for cell in tape.cells)
-        new = memory.empty if fresh else memory.zeros
-        gradients = {name: new(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
-        if self.bidirectional or self.num_layers == 1:
-            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, passes, passes, fresh)
-        else:
-            # Windows that overlap go down the stack one after the other; below the top, all that reaches one is loss.
-            below = [None if one is None else [part.with_loss_everywhere() for part in one] for one in passes[0]]
-            dx, d_initial = self._backward_once(tape, dy, d_final, gradients, [passes[0][:1]], [below[:1]], fresh)
-            for top, others in zip(passes[0][1:], below[1:], strict=True):
-                more_dx, more = self._backward_once(tape, dy, d_final, gradients, [[top]], [[others]], False)
-                dx += more_dx
-                _add_states(d_initial, more)
+        T, B = tape.shape
+        gradients = {name: memory.empty(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
+        into = [WeightGradients(*weights_of(gradients, name)) for name in suffixes(self.num_layers, self.bidirectional)]
+        stages = [stages_of(batch, truncation) for batch in tape.batches]
+        down = BackwardStack(tape.cells, stages, tape.masks, into, partial(self._sequence_like, T, B))
+        dx, d_initial = self._sequence_like(T, B, self.input_size), self._new_states(B)
+        run_backward_stack(down, dy, dx, StateGradients(d_final, d_initial), overwrite=True)
         pass_empty_through(tape.batches[0], d_final, d_initial)
         return dx, d_initial, gradients
-
-    def _backward_once(
-        self,
-        tape: LayerTape,
-        dy: Array | None,
-        d_final: States,
-        gradients: dict[str, Array],
-        top: list[list[list[Part] | None]],
-        below: list[list[list[Part] | None]],
-        fresh: bool,
-    ) -> tuple[Array, States]:
-        """Down the stack; `top` and `below` are the passes of each direction, for the last layer and the others.
-
-        `gradients` are overwritten if `fresh`, and added to otherwise.
-        """
-        T, B = tape.shape
-        d_initial = self._new_states(B)
-        names = suffixes(self.num_layers, self.bidirectional)
-        for layer in reversed(range(self.num_layers)):
-            dx = None
-            for direction in range(self._directions):
-                j = layer * self._directions + direction
-                cell = tape.cells[j]
-                half = None if dy is None else self._half(dy, direction)
-                part = self._sequence_like(T, B, cell.sizes[2])
-                into = WeightGradients(*weights_of(gradients, names[j]))
-                passes = (top if layer == self.num_layers - 1 else below)[direction]
-                around = half, self._one(d_final, j), part, self._one(d_initial, j), into
-                if isinstance(cell, CheckpointTape):
-                    run_backward_checkpointed(cell, *around)
-                else:
-                    run_backward_passes(cell, *around, passes, overwrite=fresh)
-                dx = part if dx is None else np.add(dx, part, out=dx)
-            mask = tape.masks[layer]
-            assert dx is not None
-            dy = dx if mask is None else np.multiply(dx, mask, out=dx)
-        assert dy is not None
-        return dy, d_initial
 
     def _sequence_like(self, T: int, B: int, n: int) -> Array:
         laid_out: Array = memory.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
@@ -162,9 +118,3 @@ class Stack:
     def _new_states(self, B: int) -> States:
         shape = (self.num_layers * self._directions, B, self.hidden_size)
         return States(np.empty(shape, self.dtype), np.empty(shape, self.dtype) if self._has_c else None)
-
-
-def _add_states(total: States, more: States) -> None:
-    for a, b in zip(total, more, strict=True):
-        if a is not None and b is not None:
-            a += b

@@ -7,7 +7,7 @@ one); for each layer but the last its output and, with dropout, the masked outpu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +18,18 @@ from .._kernel import (
     States,
     WeightGradients,
     Weights,
-    backward_passes,
     in_order,
     make_problem,
     pack_backward,
     pass_empty_through,
-    run_backward_passes,
     scratch_of,
 )
+from ..backward import BackwardStack, StateGradients, run_backward_stack
 from ..schedule import Batch
 from ..tape import CellTape
+from ..truncation import stages_of
 from .core_calls import has_reserve, new_reserve, on_a_line, whole_problem
 from .plan import Network, Plan
-
-Passes = list[Any]
 
 
 class Outcome(NamedTuple):
@@ -167,17 +165,15 @@ def run_backward(
     if network.layers == network.directions == 1 and plan.batches[0].dense and plan.truncation is None:
         _backward_alone(network, kept, initial, weights, dy, d_final, dx, d_initial, into)
         return Gradients(dx_user, dh0, dc0, into)
-    tapes = _tapes(plan, kept, initial, weights)
-    whole = [backward_passes(batch, plan.truncation) for batch in plan.batches]
-    for number, (top, below) in enumerate(_sweeps(network, whole)):
-        if number == 0:
-            _sweep(network, tapes, masks, dy, d_final, dx, d_initial, into, top, below, fresh=True)
-            continue
-        more_dx, more = _like(dx), States(*map(_like, d_initial))
-        _sweep(network, tapes, masks, dy, d_final, more_dx, more, into, top, below, fresh=False)
-        for total, addition in zip((dx, *d_initial), (more_dx, *more), strict=True):
-            if total is not None and addition is not None:
-                total += addition
+    each = network.tensors_each
+    down = BackwardStack(
+        _tapes(plan, kept, initial, weights),
+        [stages_of(batch, plan.truncation) for batch in plan.batches],
+        [None] * network.layers if masks is None else [None, *masks],
+        [WeightGradients(*into[j : j + each]) for j in range(0, len(into), each)],
+        lambda n: memory.empty((*kept.inputs[0].shape[:2], n), kept.inputs[0].dtype),
+    )
+    run_backward_stack(down, dy, dx, StateGradients(d_final, d_initial), overwrite=True)
     if wanted.states:
         pass_empty_through(plan.batches[0], d_final, d_initial)
     return Gradients(dx_user, dh0, dc0, into)
@@ -217,65 +213,6 @@ def _backward_alone(
     )
 
 
-def _sweeps(network: Network, whole: list[Passes]) -> list[tuple[list[Passes], list[Passes]]]:
-    """Ways down the stack, one after the other: the passes of each direction in the last layer, and in those below.
-
-    In a stack of one direction, windows that overlap go down one after the other; see `Stack._backward_stack`.
-    """
-    if network.directions == 2 or network.layers == 1:
-        return [(whole, whole)]
-    loss_everywhere = [None if one is None else [part.with_loss_everywhere() for part in one] for one in whole[0]]
-    return [([[top]], [[below]]) for top, below in zip(whole[0], loss_everywhere, strict=True)]
-
-
-def _sweep(
-    network: Network,
-    tapes: list[CellTape],
-    masks: Sequence[Array | None] | None,
-    dy: Array | None,
-    d_final: States,
-    dx_last: Array | None,
-    d_initial: States,
-    into: list[Array | None],
-    top: list[Passes],
-    below: list[Passes],
-    *,
-    fresh: bool,
-) -> None:
-    """Down the stack, as far as gradients are asked for: fills dx_last, d_initial and, if `fresh`, `into`.
-
-    Otherwise it adds to `into`.
-    """
-    D, H, each = network.directions, network.hidden_size, network.tensors_each
-    for layer in reversed(range(network.layers)):
-        needs_below = dx_last is not None or any(array is not None for array in into[: layer * D * each])
-        needs_below = needs_below or d_initial.h is not None
-        dx: Array | None = None
-        for direction in range(D):
-            j = layer * D + direction
-            half = dy if dy is None or D == 1 else dy[:, :, direction * H : (direction + 1) * H]
-            part = _gradient_of_input(tapes[j], layer, direction, dx_last, needs_below)
-            members = into[j * each : (j + 1) * each]
-            passes = (top if layer == network.layers - 1 else below)[direction]
-            around = half, _one(d_final, j), part, _one(d_initial, j), WeightGradients(*members)
-            run_backward_passes(tapes[j], *around, passes, overwrite=fresh)
-            if part is not None:
-                dx = part if dx is None else np.add(dx, part, out=dx)
-        mask = None if masks is None or layer == 0 else masks[layer - 1]
-        dy = dx if mask is None or dx is None else np.multiply(dx, mask, out=dx)
-        if layer and not needs_below:
-            return
-
-
-def _gradient_of_input(tape: CellTape, layer: int, direction: int, last: Array | None, needed: bool) -> Array | None:
-    if layer == 0 and direction == 0:
-        return last
-    if (layer == 0 and last is None) or not needed:
-        return None
-    T, B, I, _ = tape.sizes
-    return memory.empty((T, B, I), tape.dtype)
-
-
 def _tapes(plan: Plan, kept: Kept, initial: States, weights: Sequence[Array]) -> list[CellTape]:
     """The core's tapes, with weights packed for backward."""
     network, tapes = plan.network, []
@@ -297,10 +234,6 @@ def _tapes(plan: Plan, kept: Kept, initial: States, weights: Sequence[Array]) ->
 def _like_output(plan: Plan, x: Array, n: int) -> Array:
     """A layer's output, inside; zero where there is padding."""
     return (memory.zeros if plan.has_padding else memory.empty)((*x.shape[:2], n), x.dtype)
-
-
-def _like(array: Array | None) -> Array | None:
-    return None if array is None else memory.empty(array.shape, array.dtype)
 
 
 def _states_inside(plan: Plan, h: Array | None, c: Array | None) -> States:

@@ -1,0 +1,153 @@
+"""Backward of a tape with checkpoints: what it needs is computed again from the states that were kept.
+
+A group of a part's steps at a time, last group first. The chunks that hold the group's rows run forward again, side by
+side, on a grid of their own; then the group runs backward there. Every chain and every sum over rows goes on where the
+group before it stopped, so the bits are those of a tape that kept everything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _core, memory
+from ._check import Array
+from ._kernel import HAS_C, States, WeightGradients, first_rows, gathered, in_order, make_problem, scattered, scratch_of
+from .checkpoint import CheckpointTape
+from .schedule import Integers, Part
+
+# What is computed again at a time is kept below this, or to the n steps between two checkpoints.
+GROUP_BYTES = 8 << 20
+
+
+def backward_part(
+    tape: CheckpointTape,
+    part: Part | None,
+    dy: Array | None,
+    d_final: States,
+    dx: Array | None,
+    d_initial: States,
+    into: WeightGradients,
+    overwrite: bool,
+) -> None:
+    """As `_kernel.backward_part`."""
+    dy = None if dy is None else in_order(dy, tape.batch)
+    dx = None if dx is None else in_order(dx, tape.batch)
+    if part is not None:
+        _backward_part(tape, part, dy, d_final, dx, d_initial, into, overwrite)
+        return
+    for target, source in zip(d_initial, d_final, strict=True):
+        if target is not None:
+            target[...] = 0 if source is None else source  # of no steps
+    for gradient in into:
+        if gradient is not None and overwrite:
+            gradient[...] = 0
+    for whole in tape.checkpoints.parts:
+        _backward_part(tape, whole, dy, d_final, dx, d_initial, into, False)
+
+
+def _backward_part(
+    tape: CheckpointTape,
+    part: Part,
+    dy: Array | None,
+    d_final: States,
+    dx: Array | None,
+    d_initial: States,
+    into: WeightGradients,
+    overwrite: bool,
+) -> None:
+    _, _, I, H = tape.sizes
+    n, steps = tape.checkpoints.n, len(part.active)
+    offset = np.concatenate([[0], np.cumsum(part.active)])
+    gradient = gathered(d_final, part.last, H, tape.dtype, has_c=tape.cell in HAS_C)
+    bytes_per_step = int(part.active[0]) * (2 * I + 8 * H) * tape.dtype.itemsize
+    length = max(1, GROUP_BYTES // bytes_per_step // n) * n
+    for begin in reversed(range(0, steps, length)):
+        end = min(begin + length, steps)
+        rows = part.row[offset[begin] : offset[end]]
+        running = first_rows(gradient, int(part.active[begin]))
+        _backward_group(tape, part.active[begin:end], rows, running, dy, dx, into, overwrite)
+        overwrite = False
+    d_first = np.where(part.first < tape.batch.B, part.first, -1) if part.d_first is None else part.d_first
+    scattered(gradient, d_first, d_initial)
+
+
+def _backward_group(
+    tape: CheckpointTape,
+    active: Integers,
+    rows: Integers,
+    gradient: States,
+    dy: Array | None,
+    dx: Array | None,
+    into: WeightGradients,
+    overwrite: bool,
+) -> None:
+    """The steps of these rows; `gradient` (sequences, H) of the states after them becomes that of those before."""
+    grid = _compute_again(tape, rows)
+    t, b = np.divmod(rows, tape.sizes[1])
+    every = np.arange(int(active[0]))
+    part = Part(active, grid.row, grid.first[: len(every)], every, every)
+    problem = make_problem(tape.cell, grid.x, tape.sizes[3], part, tape.backend, grid.chunks, len(every))
+    d_rows = dx_rows = None
+    if dy is not None:
+        d_rows = memory.empty(grid.y.shape, tape.dtype)
+        d_rows[grid.row, 0] = dy[t, b]
+    if dx is not None:
+        dx_rows = memory.empty(grid.x.shape, tape.dtype)
+    before = States(*(None if member is None else np.empty_like(member) for member in gradient))
+    scratch = scratch_of(problem.scratch_backward)
+    _core.backward(
+        problem, tape.packed, grid.x, *grid.starts, grid.y, grid.reserve, d_rows, *gradient, dx_rows, *before, *into,
+        scratch, overwrite,
+    )  # fmt: skip
+    if dx is not None and dx_rows is not None:
+        dx[t, b] = dx_rows[grid.row, 0]
+    for member, found in zip(gradient, before, strict=True):
+        if member is not None:
+            member[...] = found
+
+
+class _Grid(NamedTuple):
+    """Some chunks, computed again. x, y: (rows, 1, n); starts: the states before each chunk, (chunks, H).
+
+    For each of the rows that were asked for: its row here, and what a sequence that begins with it starts from, in the
+    numbers of ``struct fastrnn_schedule``.
+    """
+
+    x: Array
+    y: Array
+    reserve: Array | None
+    starts: States
+    chunks: int
+    row: Integers
+    first: Integers
+
+
+def _compute_again(tape: CheckpointTape, rows: Integers) -> _Grid:
+    """The chunks that hold these rows, side by side, as far as the rows need them."""
+    index, H = tape.index, tape.sizes[3]
+    chunks, which = np.unique(index.chunk[rows], return_inverse=True)
+    step = index.step[rows]
+    length = np.zeros(len(chunks), np.int64)
+    np.maximum.at(length, which, step + 1)
+    order = np.argsort(-length, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    chunks, length = chunks[order], length[order]
+    active = len(length) - np.searchsorted(length[::-1], np.arange(length[0]), side="right")
+    offset = np.concatenate([[0], np.cumsum(active)])
+    at_step = np.repeat(np.arange(len(active)), active)
+    at_rank = np.arange(len(at_step)) - offset[at_step]
+    t, b = np.divmod(index.rows_of(chunks[at_rank], at_step), tape.sizes[1])
+    x, y = tape.x[t, b][:, np.newaxis], memory.empty((len(t), 1, H), tape.dtype)
+    starts = tape.starts_of(chunks)
+    every = np.arange(len(chunks))
+    part = Part(active, np.arange(len(t)), every, np.full_like(every, -1))
+    problem = make_problem(tape.cell, x, H, part, tape.backend, len(chunks))
+    reserve = memory.empty((problem.reserve,), memory.BYTES) if problem.reserve else None
+    scratch = scratch_of(problem.scratch_forward)
+    _core.forward(problem, tape.packed_forward, x, *starts, y, None, None, reserve, scratch)
+    row = offset[step] + rank[which]
+    first = np.where(step > 0, len(chunks) + offset[step - 1] + rank[which], rank[which])
+    return _Grid(x, y, reserve, starts, len(chunks), row, first)
