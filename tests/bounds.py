@@ -11,6 +11,7 @@ and errors of T steps at worst add up, those of stacked layers as well.
 """
 
 import numpy as np
+from fastrnn.testing import gradients
 
 ACTIVATIONS = 8
 
@@ -26,8 +27,7 @@ def of_gradients(dtype, I, H, T, B, layers=1):
     Backward starts from the errors of forward and commits its own, with chains over all gates (K = 4H); a parameter's
     gradient is then a chain of T·B terms, each with such an error, which add up as sqrt(T·B).
     """
-    K = I + 5 * H + 2
-    return 2 * 2 * np.finfo(dtype).eps * (np.sqrt(K) + ACTIVATIONS) * T * layers * np.sqrt(T * B)
+    return gradients.bound(np.dtype(dtype), I, H, T, B, layers)
 
 
 def assert_within(found, expected, limit, what=""):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+from fastrnn.testing.reference import GATES
 from hypothesis import strategies as st
-from reference import GATES
 
 CELLS = sorted(GATES)
 DTYPES = ["float32", "float64"]

@@ -1,8 +1,8 @@
 """Integers through rnn_relu are exact; NaN and infinity stay in their own sequence."""
 
 import numpy as np
-import reference
 from core_call import CoreCall, same_bits
+from fastrnn.testing import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import batches, dtypes, input_sizes, make, problems, seeds, widths

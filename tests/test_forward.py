@@ -4,7 +4,7 @@ import bounds
 import fastrnn
 import numpy as np
 import pytest
-import reference
+from fastrnn.testing import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import make, problems

@@ -55,10 +55,12 @@ TORCH_LAYERS = [
     {"plan"},
     {"routes", "compiling"},
 ]
+TESTING_LAYERS = [{"__init__"}, {"gradients", "reproducibility"}, {"reference"}]
 # Of fastrnn itself, the torch part imports only what is below this layer.
 TORCH_STANDS_BESIDE = "layers"
 SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h"))
 MODULES = sorted((ROOT / "python" / "fastrnn").glob("*.py"))
+TESTING_MODULES = sorted((ROOT / "python" / "fastrnn" / "testing").glob("*.py"))
 TORCH_MODULES = sorted((ROOT / "python" / "fastrnn" / "torch").glob("*.py"))
 named = pytest.mark.parametrize
 
@@ -123,6 +125,18 @@ def test_a_module_of_the_torch_part_imports_only_from_layers_below(path):
     assert absolute <= {"numpy", "torch", *sys.stdlib_module_names}
     for name in imported(path, dots=2)[1]:
         assert layer_of(name, PYTHON_LAYERS) > layer_of(TORCH_STANDS_BESIDE, PYTHON_LAYERS), f"{path.name}: {name}"
+
+
+@named("path", TESTING_MODULES, ids=name_of)
+def test_a_module_for_testing_stands_above_the_package_and_nothing_imports_it(path):
+    """That nothing does is seen by the other tests: it has no place in their lists."""
+    level = layer_of(path.stem, TESTING_LAYERS)
+    absolute, relative = imported(path)
+    for name in relative:
+        assert layer_of(name, TESTING_LAYERS) > level, f"{path.name} imports {name}"
+    assert absolute <= {"numpy", *sys.stdlib_module_names}
+    for name in imported(path, dots=2)[1]:
+        assert layer_of(name, PYTHON_LAYERS) > layer_of("__init__", PYTHON_LAYERS), f"{path.name}: {name}"
 
 
 @named("path", SOURCES, ids=name_of)

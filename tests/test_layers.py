@@ -7,8 +7,8 @@ import bounds
 import fastrnn
 import numpy as np
 import pytest
-import reference
 from core_call import same_bits
+from fastrnn.testing import reference
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import batches, dtypes, input_sizes, seeds, widths

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import fastrnn
 import pytest
-import reference
 from fastrnn import _core
+from fastrnn.testing import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTALLED = Path(fastrnn.__file__).parent

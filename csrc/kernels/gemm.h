@@ -25,34 +25,34 @@ ALWAYS_INLINE int64_t tile_strips(const int Q, const int G, tile_body *const bod
             const int R = tile_cut_height(&cut, tile);
             switch (R) {
             case 2:
-                body((struct tile_shape){2, Q, G}, job, row, block);
+                UNMERGED body((struct tile_shape){2, Q, G}, job, row, block);
                 break;
             case 3:
-                body((struct tile_shape){3, Q, G}, job, row, block);
+                UNMERGED body((struct tile_shape){3, Q, G}, job, row, block);
                 break;
             case 4:
                 if (TILE_ROWS(G) >= 4) {
-                    body((struct tile_shape){4, Q, G}, job, row, block);
+                    UNMERGED body((struct tile_shape){4, Q, G}, job, row, block);
                 }
                 break;
             case 5:
                 if (TILE_ROWS(G) >= 5) {
-                    body((struct tile_shape){5, Q, G}, job, row, block);
+                    UNMERGED body((struct tile_shape){5, Q, G}, job, row, block);
                 }
                 break;
             case 6:
                 if (TILE_ROWS(G) >= 6) {
-                    body((struct tile_shape){6, Q, G}, job, row, block);
+                    UNMERGED body((struct tile_shape){6, Q, G}, job, row, block);
                 }
                 break;
             case 7:
                 if (TILE_ROWS(G) >= 7) {
-                    body((struct tile_shape){7, Q, G}, job, row, block);
+                    UNMERGED body((struct tile_shape){7, Q, G}, job, row, block);
                 }
                 break;
             case 8:
                 if (TILE_ROWS(G) >= 8) {
-                    body((struct tile_shape){8, Q, G}, job, row, block);
+                    UNMERGED body((struct tile_shape){8, Q, G}, job, row, block);
                 }
                 break;
             default:

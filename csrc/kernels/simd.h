@@ -58,6 +58,14 @@ enum { VECTOR_REGISTERS = 16 };
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* Before a call through a pointer that is constant after inlining, where its neighbours differ from it in constants
+ * alone: Clang would make one call of them all, whose constants are variables, before it knows whom they call. */
+#if defined(__clang__)
+#define UNMERGED __attribute__((nomerge))
+#else
+#define UNMERGED
+#endif
+
 /* All lanes s. (s - 0 keeps the sign of -0, which s + 0 would not.) */
 ALWAYS_INLINE vreal vsplat(const real s) { return s - (vreal){0}; }
 
@@ -69,12 +77,23 @@ ALWAYS_INLINE vreal vload(const real *const p) {
 
 ALWAYS_INLINE void vstore(real *const p, const vreal v) { memcpy(p, &v, sizeof v); }
 
-/* v, held in a register from here on: a compiler would otherwise load it again for each use. */
+/* v, held in a register from here on: a compiler would otherwise load it again for each use, or make a memcpy of a loop
+ * that copies an array of them, which then stays in memory. */
 ALWAYS_INLINE vreal vkeep(vreal v) {
 #if defined(__x86_64__)
     __asm__("" : "+v"(v));
 #elif defined(__aarch64__)
     __asm__("" : "+w"(v));
+#endif
+    return v;
+}
+
+/* v, computed before anything is loaded that comes later in the source. */
+ALWAYS_INLINE vreal vbefore_loads(vreal v) {
+#if defined(__x86_64__)
+    __asm__ volatile("" : "+v"(v) : : "memory");
+#elif defined(__aarch64__)
+    __asm__ volatile("" : "+w"(v) : : "memory");
 #endif
     return v;
 }

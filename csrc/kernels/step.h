@@ -249,7 +249,7 @@ ALWAYS_INLINE void later_gradient(struct tile *const tile, const struct tile_sha
         for (int r = 0; r < shape.R; r++) {
             UNROLL
             for (int q = 0; q < shape.Q; q++) {
-                tile->acc[r][q] = vload(p->dh + (row + r) * p->state_row + (block + q) * VL);
+                tile->acc[r][q] = vkeep(vload(p->dh + (row + r) * p->state_row + (block + q) * VL));
             }
         }
     }

@@ -1,0 +1,164 @@
+"""What the kernels are compared with: the equations of docs/math.md, forward only, in NumPy.
+
+Every function works on real and on complex arrays, so that gradients come from it by the complex step, and in any
+precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+
+
+def sigmoid(a: _Array) -> _Array:
+    """1/(1 + exp(-a)), without overflow."""
+    return (np.tanh(a / 2) + 1) / 2
+
+
+def rnn_tanh(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
+    """Elman (1990): h and c from the two halves of the pre-activations, gx = w_ih x + b_ih and gh = w_hh h + b_hh."""
+    return np.tanh(gx + gh), c
+
+
+def rnn_relu(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
+    """Elman (1990) with max(a, 0); the derivative at 0 is 0."""
+    a = gx + gh
+    return np.where(a.real > 0, a, 0), c
+
+
+def lstm(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
+    """Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000); gates i, f, g, o."""
+    i, f, g, o = np.split(gx + gh, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
+    """Cho et al. (2014) with the reset gate after the product; gates r, z, n."""
+    x_r, x_z, x_n = np.split(gx, 3, axis=-1)
+    h_r, h_z, h_n = np.split(gh, 3, axis=-1)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    n = np.tanh(x_n + r * h_n)
+    return (1 - z) * n + z * h, c
+
+
+STEPS: dict[str, Callable[[_Array, _Array, _Array, _Array], tuple[_Array, _Array]]] = {
+    "rnn_tanh": rnn_tanh,
+    "rnn_relu": rnn_relu,
+    "lstm": lstm,
+    "gru": gru,
+}
+
+
+def _cuts(resets: _Array | None, T: int, B: int, reverse: bool) -> _Array:
+    """(T, B, 1): whether the state is zeroed before a step, in the order of running; a reset cuts before its step."""
+    cuts = np.zeros((T, B, 1), bool)
+    if resets is not None and reverse:
+        cuts[:-1, :, 0] = resets[1:]
+    elif resets is not None:
+        cuts[..., 0] = resets
+    return cuts
+
+
+def layer(
+    cell: str,
+    x: _Array,
+    w_ih: _Array,
+    w_hh: _Array,
+    b_ih: _Array,
+    b_hh: _Array,
+    h0: _Array,
+    c0: _Array,
+    *,
+    reverse: bool = False,
+    lengths: _Array | None = None,
+    resets: _Array | None = None,
+) -> tuple[_Array, _Array, _Array]:
+    """One layer in one direction.
+
+    Parameters
+    ----------
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+    x : ndarray (T, B, I)
+    w_ih, w_hh, b_ih, b_hh : ndarray (G*H, I), (G*H, H), (G*H,), (G*H,)
+    h0, c0 : ndarray (B, H)
+        c0 is handed on by cells that have no c.
+    reverse : bool
+        Whether steps run from the last to the first.
+    lengths : ndarray (B,), optional
+    resets : ndarray of bool (T, B), optional
+        As for the layers: no state passes between step t - 1 and a step t that is reset.
+
+    Returns
+    -------
+    y : ndarray (T, B, H)
+        Zero beyond a sequence's end.
+    h_n, c_n : ndarray (B, H)
+    """
+    T, B = x.shape[:2]
+    h, c = h0, c0
+    y = np.zeros((T, B, w_hh.shape[1]), np.result_type(x, w_ih, w_hh, b_ih, b_hh, h0, c0))
+    ends = np.full((B, 1), T) if lengths is None else np.asarray(lengths)[:, None]
+    cuts = _cuts(resets, T, B, reverse)
+    for t in reversed(range(T)) if reverse else range(T):
+        # A reverse sequence starts at its own last step, where a reset beyond it cuts nothing.
+        active, cut = t < ends, cuts[t] & ((t + 1 < ends) if reverse else True)
+        x_t = np.where(active, x[t], 0)
+        h_prev, c_prev = np.where(cut, 0, h), np.where(cut, 0, c)
+        h_t, c_t = STEPS[cell](x_t @ w_ih.T + b_ih, h_prev @ w_hh.T + b_hh, h_prev, c_prev)
+        h, c = np.where(active, h_t, h), np.where(active, c_t, c)
+        y[t] = np.where(active, h, 0)
+    return y, h, c
+
+
+def stack(
+    cell: str,
+    x: _Array,
+    parameters: dict[str, _Array],
+    h0: _Array,
+    c0: _Array,
+    num_layers: int,
+    bidirectional: bool,
+    *,
+    lengths: _Array | None = None,
+    resets: _Array | None = None,
+) -> tuple[_Array, _Array, _Array]:
+    """A stack of layers, as `layer`.
+
+    Parameters
+    ----------
+    cell, x, lengths, resets
+        As for `layer`.
+    parameters : dict of str to ndarray
+        By torch's names; biases may be absent.
+    h0, c0 : ndarray (num_layers*D, B, H)
+    num_layers : int
+    bidirectional : bool
+        D is 2, else 1.
+
+    Returns
+    -------
+    y : ndarray (T, B, D*H)
+    h_n, c_n : ndarray (num_layers*D, B, H)
+    """
+    finals: list[tuple[_Array, _Array]] = []
+    for number in range(num_layers):
+        halves = []
+        for direction in ("", "_reverse")[: 1 + bidirectional]:
+            suffix, j = f"l{number}{direction}", len(finals)
+            w_ih, w_hh = parameters[f"weight_ih_{suffix}"], parameters[f"weight_hh_{suffix}"]
+            zero = np.zeros(len(w_ih))
+            biases = parameters.get(f"bias_ih_{suffix}", zero), parameters.get(f"bias_hh_{suffix}", zero)
+            order: dict[str, Any] = {"reverse": bool(direction), "lengths": lengths, "resets": resets}
+            y, h, c = layer(cell, x, w_ih, w_hh, *biases, h0[j], c0[j], **order)
+            halves.append(y)
+            finals.append((h, c))
+        x = np.concatenate(halves, axis=-1)
+    return x, np.stack([h for h, _ in finals]), np.stack([c for _, c in finals])
