@@ -2,6 +2,8 @@
 #ifndef FASTRNN_CHECK_H
 #define FASTRNN_CHECK_H
 
+#include <string.h>
+
 #include "dispatch.h"
 #include "schedule.h"
 
@@ -39,6 +41,47 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
         }
     }
     return FASTRNN_OK;
+}
+
+/* Whether one of n numbers from `low` on occurs twice; those from `high` on are not looked at. marks: a byte for each.
+ */
+static bool has_twice(const int64_t *const numbers, const int64_t n, const int64_t low, const int64_t high,
+                      unsigned char *const marks) {
+    int64_t least = high, most = low - 1;
+    for (int64_t j = 0; j < n; j++) {
+        const bool counts = numbers[j] >= low && numbers[j] < high;
+        least = counts && numbers[j] < least ? numbers[j] : least;
+        most = counts && numbers[j] > most ? numbers[j] : most;
+    }
+    if (most < least) {
+        return false;
+    }
+    memset(marks + least, 0, (size_t)(most - least + 1));
+    unsigned char twice = 0;
+    for (int64_t j = 0; j < n; j++) {
+        if (numbers[j] >= low && numbers[j] < high) {
+            twice |= marks[numbers[j]];
+            marks[numbers[j]] = 1;
+        }
+    }
+    return twice;
+}
+
+/* What a sound schedule must satisfy besides; scratch is free for marks. */
+static enum fastrnn_status check_visits(const struct fastrnn_problem *const p, const int64_t rows,
+                                        void *const scratch) {
+    const struct fastrnn_schedule *const s = p->schedule;
+    if (rows == 0 || !s) {
+        return FASTRNN_OK;
+    }
+    unsigned char *const marks = scratch;
+    const struct layout_marks at = layout_marks(p);
+    const int64_t sequences = schedule_sequences(p);
+    return has_twice(s->row, rows, 0, p->T * p->B, marks) ||
+                   has_twice(s->last, sequences, 0, s->states, marks + at.last) ||
+                   has_twice(s->first, sequences, 0, s->states, marks + at.first)
+               ? FASTRNN_BAD_SCHEDULE
+               : FASTRNN_OK;
 }
 
 /* Forward has no states to start from but those of h0. */

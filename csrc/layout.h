@@ -175,6 +175,23 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     return l;
 }
 
+/* Before any work, scratch holds a byte for each row that a schedule may visit, and for each state that a sequence may
+ * end in or start from: what it has named so far. The caller has checked that T*B and states are below 2^62. */
+struct layout_marks {
+    size_t last, first, bytes;
+    bool overflowed;
+};
+
+static inline struct layout_marks layout_marks(const struct fastrnn_problem *const p) {
+    if (!p->schedule) {
+        return (struct layout_marks){0};
+    }
+    const size_t rows = (size_t)p->T * (size_t)p->B, states = (size_t)p->schedule->states;
+    const size_t most = (size_t)PTRDIFF_MAX / 4;
+    const bool overflowed = rows > most || states > most || rows + 2 * states > most;
+    return (struct layout_marks){rows, rows + states, rows + 2 * states, overflowed};
+}
+
 /* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]: the first `sequences` rows hold the step that
  * the chunk before ended with, each sequence at its own number. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
 struct layout_backward_scratch {

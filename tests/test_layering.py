@@ -23,7 +23,8 @@ C_LAYERS = [
     {"pack.h", "lstm.h", "gru.h", "rnn.h"},
     {"cell.h", "tile.h", "activations.h"},
     {"simd.h", "backend.h", "schedule.h"},
-    {"layout.h", "team.h", "crowding.h", "cpu.h"},
+    {"layout.h", "team.h", "crowding.h", "cpu.h", "fork.c"},
+    {"fork.h"},
     {"fastrnn.h"},
     {"cells.def", "backends.def"},
 ]
