@@ -9,6 +9,7 @@
 #include "check.h"
 #include "crowding.h"
 #include "fork.h"
+#include "thread_room.h"
 
 /* ---- names ---- */
 
@@ -181,7 +182,7 @@ static enum fastrnn_status run_team(const struct team_call *const call, const in
     const int threads = fork_is_child() ? 1 : worthwhile_threads(call->problem, call->backend->vector_length, rows);
     const int64_t begin = threads > 1 ? team_clock() : 0;
     const bool judged = call->problem->team == FASTRNN_TEAM_PAYING;
-    if (threads == 1 || (judged && !crowding_allows_team(&crowding, begin))) {
+    if (threads == 1 || (judged && !crowding_allows_team(&crowding, begin)) || !thread_room_for(threads)) {
         return run_alone(call);
     }
     struct team_state team;
@@ -222,7 +223,7 @@ static void pack(pack_function *const function, const struct fastrnn_problem *co
                  const struct fastrnn_weights *const weights, void *const packed) {
 #if defined(_OPENMP)
     const int threads = packing_threads(problem);
-    if (threads > 1) {
+    if (threads > 1 && thread_room_for(threads)) {
 #pragma omp parallel num_threads(threads)
         function(problem, weights, packed,
                  &(struct team_member){.groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
