@@ -5,12 +5,11 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if !defined(_WIN32)
-#include <pthread.h>
-#endif
 
 #include "check.h"
 #include "crowding.h"
+#include "fork.h"
+#include "thread_room.h"
 
 /* ---- names ---- */
 
@@ -27,11 +26,14 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     case FASTRNN_BAD_SIZE:
         return "T, B, I, H: expected sizes of at least 0, and at least 1 thread";
     case FASTRNN_BAD_SCHEDULE:
-        return "schedule: active must not grow, and row, first, last and d_first must lie in range";
+        return "schedule: active must not grow, row, first, last and d_first must lie in range, and no row or state be "
+               "there twice";
     case FASTRNN_NULL_POINTER:
         return "a required array is missing";
     case FASTRNN_TOO_LARGE:
         return "T, B, I, H: the arrays would exceed the address space";
+    case FASTRNN_INTERRUPTED:
+        return "interrupted";
     }
     return "unknown status";
 }
@@ -51,16 +53,7 @@ int fastrnn_cell_states(const enum fastrnn_cell cell) { return is_cell(cell) ? c
 
 /* ---- threads ---- */
 
-static int forked;
-
-#if defined(_OPENMP) && !defined(_WIN32)
-static void note_fork(void) { forked = 1; }
-
-/* GNU OpenMP's pool does not survive fork(): a parallel region in the child would wait for threads that are gone. */
-__attribute__((constructor)) static void watch_fork(void) { pthread_atfork(NULL, NULL, note_fork); }
-#endif
-
-int fastrnn_is_forked(void) { return forked; }
+int fastrnn_is_forked(void) { return fork_is_child(); }
 
 const char *fastrnn_openmp_version(void) {
 #if !defined(_OPENMP)
@@ -78,7 +71,7 @@ const char *fastrnn_openmp_version(void) {
 
 int fastrnn_max_threads(void) {
 #if defined(_OPENMP)
-    return forked ? 1 : omp_get_max_threads();
+    return fork_is_child() ? 1 : omp_get_max_threads();
 #else
     return 1;
 #endif
@@ -100,8 +93,15 @@ static void run_member(const struct team_call *const call, const struct team_mem
     }
 }
 
-static void run_alone(const struct team_call *const call) {
-    run_member(call, &(struct team_member){.groups = 1, .members = 1});
+static enum fastrnn_status status_after(struct team_interruption *const interruption) {
+    return atomic_load_explicit(&interruption->given_up, memory_order_relaxed) ? FASTRNN_INTERRUPTED : FASTRNN_OK;
+}
+
+static enum fastrnn_status run_alone(const struct team_call *const call) {
+    struct team_interruption interruption;
+    interruption_init(&interruption, 1);
+    run_member(call, &(struct team_member){.groups = 1, .members = 1, .interruption = &interruption});
+    return status_after(&interruption);
 }
 
 #if defined(_OPENMP)
@@ -138,7 +138,7 @@ static int packing_threads(const struct fastrnn_problem *const p) {
     const double bytes =
         (double)cells[p->cell].gates * (double)p->H * (double)(p->I + p->H) * (p->dtype == FASTRNN_F64 ? 8 : 4);
     const double threads = bytes / PACKED_BYTES_PER_THREAD;
-    const int most = fastrnn_is_forked() ? 1 : team_threads(p->threads);
+    const int most = fork_is_child() ? 1 : team_threads(p->threads);
     if (p->team == FASTRNN_TEAM_ALL) {
         return most;
     }
@@ -149,6 +149,7 @@ static int packing_threads(const struct fastrnn_problem *const p) {
 struct team_state {
     struct team_barrier groups[TEAM_THREADS_MAX], all;
     atomic_int_least64_t busy; /* nanoseconds that all threads worked, in sum */
+    struct team_interruption interruption;
 };
 
 /* One thread of the region: finds its place, works, and notes how long. */
@@ -167,21 +168,21 @@ static void join_team(const struct team_call *const call, struct team_state *con
                                            .members = split.members,
                                            .group_barrier = &team->groups[group],
                                            .team_barrier = &team->all,
-                                           .waited = &waited});
+                                           .waited = &waited,
+                                           .interruption = &team->interruption});
     const int64_t busy = team_processor_clock() - begin - waited;
     atomic_fetch_add_explicit(&team->busy, busy > 0 ? busy : 0, memory_order_relaxed);
 }
 
-static void run_team(const struct team_call *const call, const int64_t rows) {
+static enum fastrnn_status run_team(const struct team_call *const call, const int64_t rows) {
     if (schedule_sequences(call->problem) == 0) {
-        return; /* however many steps there are */
+        return FASTRNN_OK; /* however many steps there are */
     }
-    const int threads = fastrnn_is_forked() ? 1 : worthwhile_threads(call->problem, call->backend->vector_length, rows);
+    const int threads = fork_is_child() ? 1 : worthwhile_threads(call->problem, call->backend->vector_length, rows);
     const int64_t begin = threads > 1 ? team_clock() : 0;
     const bool judged = call->problem->team == FASTRNN_TEAM_PAYING;
-    if (threads == 1 || (judged && !crowding_allows_team(&crowding, begin))) {
-        run_alone(call);
-        return;
+    if (threads == 1 || (judged && !crowding_allows_team(&crowding, begin)) || !thread_room_for(threads)) {
+        return run_alone(call);
     }
     struct team_state team;
     for (int j = 0; j < threads; j++) {
@@ -189,19 +190,19 @@ static void run_team(const struct team_call *const call, const int64_t rows) {
     }
     barrier_init(&team.all);
     atomic_init(&team.busy, 0);
+    interruption_init(&team.interruption, threads);
 #pragma omp parallel num_threads(threads)
     join_team(call, &team);
     const int64_t end = team_clock();
     if (judged) {
         crowding_judge(&crowding, end, end - begin, atomic_load(&team.busy));
     }
+    return status_after(&team.interruption);
 }
 #else
-static void run_team(const struct team_call *const call, const int64_t rows) {
+static enum fastrnn_status run_team(const struct team_call *const call, const int64_t rows) {
     (void)rows;
-    if (schedule_sequences(call->problem) > 0) {
-        run_alone(call);
-    }
+    return schedule_sequences(call->problem) > 0 ? run_alone(call) : FASTRNN_OK;
 }
 #endif
 
@@ -221,7 +222,7 @@ static void pack(pack_function *const function, const struct fastrnn_problem *co
                  const struct fastrnn_weights *const weights, void *const packed) {
 #if defined(_OPENMP)
     const int threads = packing_threads(problem);
-    if (threads > 1) {
+    if (threads > 1 && thread_room_for(threads)) {
 #pragma omp parallel num_threads(threads)
         function(problem, weights, packed,
                  &(struct team_member){.groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
@@ -267,8 +268,8 @@ enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *const problem,
         (rows > 0 && problem->H > 0 && !args->y.data)) {
         return FASTRNN_NULL_POINTER;
     }
-    run_team(&(struct team_call){backend, problem, args, NULL}, rows);
-    return FASTRNN_OK;
+    status = check_visits(problem, rows, args->scratch);
+    return status != FASTRNN_OK ? status : run_team(&(struct team_call){backend, problem, args, NULL}, rows);
 }
 
 /* Gradients that are to be overwritten, of no rows. */
@@ -288,7 +289,7 @@ static void clear_gradients(const struct fastrnn_problem *const p, const struct 
 enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *const problem,
                                      const struct fastrnn_backward_args *const args) {
     const struct backend *backend;
-    const enum fastrnn_status status = check_sizes(problem, &backend);
+    enum fastrnn_status status = check_sizes(problem, &backend);
     if (status != FASTRNN_OK) {
         return status;
     }
@@ -301,11 +302,14 @@ enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *const problem
         (rows > 0 && problem->I > 0 && args->d.w_ih && !args->x.data)) {
         return FASTRNN_NULL_POINTER;
     }
+    status = check_visits(problem, rows, args->scratch);
+    if (status != FASTRNN_OK) {
+        return status;
+    }
     if (rows == 0 && args->accumulation == FASTRNN_OVERWRITE) {
         clear_gradients(problem, &args->d);
     }
-    run_team(&(struct team_call){backend, problem, NULL, args}, rows);
-    return FASTRNN_OK;
+    return run_team(&(struct team_call){backend, problem, NULL, args}, rows);
 }
 
 enum fastrnn_status fastrnn_activate(const int backend, const enum fastrnn_dtype dtype,

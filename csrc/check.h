@@ -2,6 +2,8 @@
 #ifndef FASTRNN_CHECK_H
 #define FASTRNN_CHECK_H
 
+#include <string.h>
+
 #include "dispatch.h"
 #include "schedule.h"
 
@@ -12,7 +14,8 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
     if (!s) {
         return FASTRNN_OK;
     }
-    if (s->steps < 0 || s->states < 0 || s->states > INT64_MAX / 2 || (s->d_first && s->d_states < 0) ||
+    if (s->steps < 0 || s->states < 0 || s->states > INT64_MAX / 2 ||
+        (s->d_first && (s->d_states < 0 || s->d_states > INT64_MAX / 2)) ||
         (s->steps > 0 && (!s->active || !s->row || !s->first || !s->last))) {
         return FASTRNN_BAD_SCHEDULE;
     }
@@ -32,7 +35,7 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
             return FASTRNN_BAD_SCHEDULE;
         }
     }
-    const int64_t ends = s->d_first ? s->d_states : s->states;
+    const int64_t ends = schedule_d_states(p);
     for (int64_t i = 0; s->steps > 0 && i < s->active[0]; i++) {
         if (s->first[i] < -1 || s->first[i] >= s->states + cells_of_grid || s->last[i] < -1 || s->last[i] >= ends ||
             (s->d_first && (s->d_first[i] < -1 || s->d_first[i] >= s->d_states))) {
@@ -40,6 +43,43 @@ static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p)
         }
     }
     return FASTRNN_OK;
+}
+
+/* Whether one of n numbers in 0 … limit - 1 occurs twice; others do not count. marks: a byte for each. */
+static bool has_twice(const int64_t *const numbers, const int64_t n, const int64_t limit, unsigned char *const marks) {
+    int64_t least = limit, most = -1;
+    for (int64_t j = 0; j < n; j++) {
+        const bool counts = numbers[j] >= 0 && numbers[j] < limit;
+        least = counts && numbers[j] < least ? numbers[j] : least;
+        most = counts && numbers[j] > most ? numbers[j] : most;
+    }
+    if (most < least) {
+        return false;
+    }
+    memset(marks + least, 0, (size_t)(most - least + 1));
+    unsigned char twice = 0;
+    for (int64_t j = 0; j < n; j++) {
+        if (numbers[j] >= 0 && numbers[j] < limit) {
+            twice |= marks[numbers[j]];
+            marks[numbers[j]] = 1;
+        }
+    }
+    return twice;
+}
+
+/* What a sound schedule must satisfy besides; scratch is free for marks. */
+static enum fastrnn_status check_visits(const struct fastrnn_problem *const p, const int64_t rows,
+                                        void *const scratch) {
+    const struct fastrnn_schedule *const s = p->schedule;
+    if (rows == 0 || !s) {
+        return FASTRNN_OK;
+    }
+    const int64_t sequences = schedule_sequences(p);
+    return has_twice(s->row, rows, p->T * p->B, scratch) || has_twice(s->first, sequences, s->states, scratch) ||
+                   has_twice(s->last, sequences, schedule_d_states(p), scratch) ||
+                   (s->d_first && has_twice(s->d_first, sequences, s->d_states, scratch))
+               ? FASTRNN_BAD_SCHEDULE
+               : FASTRNN_OK;
 }
 
 /* Forward has no states to start from but those of h0, and no gradients. */

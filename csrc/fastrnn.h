@@ -23,9 +23,10 @@ enum fastrnn_status {
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
     FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it */
     FASTRNN_BAD_SIZE,     /* a negative size or thread count, or team is not a fastrnn_team */
-    FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range */
+    FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range or there twice */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
+    FASTRNN_INTERRUPTED,  /* the problem's `interrupted` said so; what the call writes is in pieces */
 };
 
 enum fastrnn_cell {
@@ -39,8 +40,9 @@ enum fastrnn_dtype { FASTRNN_F32, FASTRNN_F64, FASTRNN_DTYPE_COUNT };
 
 /* The order in which (t, b) rows are visited (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
  * row t*B + b of the sequence tensors belongs to sequence i at step s where row[offset(s) + i] = t*B + b and
- * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and entries of first, of last and of d_first
- * that are not -1 must differ from each other: the caller sees to it, since checking would need memory. */
+ * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and no state be named twice by first, by last
+ * or by d_first. fastrnn_query and the packing functions, which have no memory to find that out, leave it to the other
+ * calls. The lengths of the arrays, and what forward has filled when backward reads it, are the caller's word. */
 struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
@@ -71,6 +73,8 @@ struct fastrnn_problem {
     enum fastrnn_team team;
     int64_t T, B, I, H;
     const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
+    /* Null, or asked by the calling thread after each quarter of a second of a call: nonzero gives the call up. */
+    int (*interrupted)(void);
 };
 
 /* Bytes that the caller provides. No alignment is required of any buffer, but packed weights and reserve, once filled,

@@ -175,6 +175,17 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     return l;
 }
 
+/* Before any work, scratch holds a byte for each row that a schedule may visit, then for each state that a sequence may
+ * start from or end in: whether it has been named. The caller has checked that these numbers are below 2^62. */
+static inline size_t layout_marks_bytes(const struct fastrnn_problem *const p) {
+    if (!p->schedule) {
+        return 0;
+    }
+    const int64_t rows = p->T * p->B, d_states = p->schedule->d_first ? p->schedule->d_states : 0;
+    const int64_t states = d_states > p->schedule->states ? d_states : p->schedule->states;
+    return (size_t)(rows > states ? rows : states);
+}
+
 /* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]: the first `sequences` rows hold the step that
  * the chunk before ended with, each sequence at its own number. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
 struct layout_backward_scratch {

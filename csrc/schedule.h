@@ -70,6 +70,11 @@ static inline int64_t schedule_rows_before(const struct fastrnn_problem *const p
     return rows;
 }
 
+/* Rows of the states' gradients in backward. */
+static inline int64_t schedule_d_states(const struct fastrnn_problem *const p) {
+    return !p->schedule ? p->B : p->schedule->d_first ? p->schedule->d_states : p->schedule->states;
+}
+
 /* The first sequence that has at least part/parts of all rows before it. */
 static inline int64_t schedule_cut(const struct fastrnn_problem *const p, const int64_t rows, const int part,
                                    const int parts) {

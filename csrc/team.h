@@ -6,6 +6,7 @@
 #define FASTRNN_TEAM_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -23,6 +24,13 @@ struct team_barrier {
     _Alignas(CACHE_LINE_BYTES) atomic_uint generation;
 };
 
+/* Whether a call is to be given up: its own thread asks, see fastrnn_problem.interrupted. */
+struct team_interruption {
+    int64_t next_question; /* when to ask; 0: not yet known */
+    atomic_bool given_up;
+    atomic_int_least64_t last_look[TEAM_THREADS_MAX]; /* of each group: the look at which it gives up */
+};
+
 /* What one thread knows of its place: member `member` of `members` in group `group` of `groups`. */
 struct team_member {
     int group, groups;
@@ -30,6 +38,7 @@ struct team_member {
     struct team_barrier *group_barrier; /* this group's */
     struct team_barrier *team_barrier;  /* all groups' */
     int64_t *waited;                    /* nanoseconds that this thread has yielded at barriers */
+    struct team_interruption *interruption;
 };
 
 static inline int64_t team_clock(void) {
@@ -110,6 +119,66 @@ static inline void group_wait(const struct team_member *const m) {
 }
 static inline void team_wait(const struct team_member *const m) {
     barrier_wait(m->team_barrier, team_size(m), m->waited);
+}
+
+/* When a thread looks up from its steps: after about TEAM_WORK_PER_LOOK multiply-adds of its group, some 0.1 ms, in
+ * which reading the clock does not show. The members of a group look at the same steps. */
+enum { TEAM_WORK_PER_LOOK = 4 << 20, TEAM_QUESTION_NS = 250 * 1000 * 1000 };
+
+struct team_looks {
+    int (*interrupted)(void); /* or null: never */
+    int64_t every, left, number;
+};
+
+static inline struct team_looks team_looks(int (*const interrupted)(void), const double work_per_step) {
+    const double every = TEAM_WORK_PER_LOOK / (work_per_step + 1);
+    const int64_t steps = !interrupted ? INT64_MAX : every > 1 ? (int64_t)every : 1;
+    return (struct team_looks){.interrupted = interrupted, .every = steps, .left = steps};
+}
+
+static inline void interruption_init(struct team_interruption *const i, const int groups) {
+    i->next_question = 0;
+    atomic_init(&i->given_up, false);
+    for (int group = 0; group < groups; group++) {
+        atomic_init(&i->last_look[group], INT64_MAX);
+    }
+}
+
+static inline bool team_has_given_up(const struct team_member *const m) {
+    return atomic_load_explicit(&m->interruption->given_up, memory_order_relaxed);
+}
+
+/* The group's first member learns what the call's own thread was told, and tells the others. */
+static inline void take_look(const struct team_member *const m, const struct team_looks *const looks) {
+    if (team_rank(m) == 0) {
+        const int64_t now = team_clock();
+        if (m->interruption->next_question == 0) {
+            m->interruption->next_question = now + TEAM_QUESTION_NS;
+        } else if (now >= m->interruption->next_question) {
+            if (looks->interrupted()) {
+                atomic_store_explicit(&m->interruption->given_up, true, memory_order_relaxed);
+            }
+            m->interruption->next_question = team_clock() + TEAM_QUESTION_NS;
+        }
+    }
+    if (m->member == 0 && team_has_given_up(m)) {
+        atomic_store_explicit(&m->interruption->last_look[m->group], looks->number, memory_order_relaxed);
+    }
+}
+
+/* The group's barrier after a step; true where its members, all of them, give the call up. A slow member may see the
+ * answer to a later look, hence its number. */
+static inline bool step_wait(const struct team_member *const m, struct team_looks *const looks) {
+    const bool looks_now = --looks->left == 0;
+    if (looks_now) {
+        take_look(m, looks);
+    }
+    group_wait(m);
+    if (!looks_now) {
+        return false;
+    }
+    looks->left = looks->every;
+    return atomic_load_explicit(&m->interruption->last_look[m->group], memory_order_relaxed) <= looks->number++;
 }
 
 /* How many groups and members a team of `threads` is cut into: TEAM_ROWS sequences keep a thread busy by rows alone;

@@ -23,7 +23,9 @@ C_LAYERS = [
     {"pack.h", "lstm.h", "gru.h", "rnn.h"},
     {"cell.h", "tile.h", "activations.h"},
     {"simd.h", "backend.h", "schedule.h"},
-    {"layout.h", "team.h", "crowding.h", "cpu.h"},
+    {"thread_room.c"},
+    {"layout.h", "team.h", "crowding.h", "cpu.h", "fork.c"},
+    {"fork.h", "thread_room.h"},
     {"fastrnn.h"},
     {"cells.def", "backends.def"},
 ]

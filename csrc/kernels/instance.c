@@ -25,6 +25,8 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem)
     return shape;
 }
 
+static size_t larger(const size_t a, const size_t b) { return a > b ? a : b; }
+
 static enum fastrnn_status query(const struct fastrnn_problem *const problem, struct fastrnn_sizes *const sizes) {
     const struct layout_shape shape = shape_of(problem);
     const struct team_split most =
@@ -33,16 +35,17 @@ static enum fastrnn_status query(const struct fastrnn_problem *const problem, st
     const struct layout_packed_backward packed_backward = layout_packed_backward(&shape);
     const struct layout_forward_scratch forward_scratch = layout_forward_scratch(&shape, most.groups);
     const struct layout_backward_scratch backward_scratch = layout_backward_scratch(&shape);
+    const size_t marks = layout_marks_bytes(problem);
     bool overflowed;
     const size_t reserve = layout_reserve_bytes(&shape, &overflowed);
     overflowed |= packed_forward.overflowed | packed_backward.overflowed | forward_scratch.overflowed |
-                  backward_scratch.overflowed;
+                  backward_scratch.overflowed | (marks > (size_t)PTRDIFF_MAX / 4);
     *sizes = (struct fastrnn_sizes){
         .packed_forward = packed_forward.bytes,
         .packed_backward = packed_backward.bytes,
         .reserve = reserve,
-        .scratch_forward = forward_scratch.bytes,
-        .scratch_backward = backward_scratch.bytes,
+        .scratch_forward = larger(forward_scratch.bytes, marks),
+        .scratch_backward = larger(backward_scratch.bytes, marks),
     };
     return overflowed ? FASTRNN_TOO_LARGE : FASTRNN_OK;
 }

@@ -124,8 +124,8 @@ static void bias_gradients(const struct backward_pass *const pass, const int fir
     }
 }
 
-/* The products of a chunk: everything that is not recurrent. */
-static void multiply_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+/* The products of a chunk: everything that is not recurrent. False, and nothing done, if the call is given up. */
+static bool multiply_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct fastrnn_backward_args *const args = pass->args;
     const struct cell *const cell = pass->cell;
     const int64_t rows = chunk->rows;
@@ -137,6 +137,9 @@ static void multiply_chunk(const struct backward_pass *const pass, const struct 
         gather_h_prev(pass, chunk);
     }
     team_wait(pass->me);
+    if (pass->problem->interrupted && team_has_given_up(pass->me)) {
+        return false; /* nobody asks between this barrier and the next, so that all threads agree */
+    }
     if (args->dx.data) {
         input_gradient(pass, rows);
     }
@@ -153,6 +156,7 @@ static void multiply_chunk(const struct backward_pass *const pass, const struct 
         bias_gradients(pass, cell->hidden_slot, chunk, args->d.b_hh);
     }
     team_wait(pass->me);
+    return true;
 }
 
 #endif

@@ -73,7 +73,8 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
 }
 
 /* The steps of a chunk, for the group's sequences: those that end at a step start from dh_n alone. */
-static void recur_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+static void recur_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                        struct team_looks *const looks) {
     int64_t row = 0;
     for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
         const int64_t continuing = active_in_group(pass->problem, s + 1, pass->sequences);
@@ -83,7 +84,9 @@ static void recur_chunk(const struct backward_pass *const pass, const struct bac
         job.starts = true;
         step_backward(&job, (struct team_range){continuing, active}, pass->blocks);
         row += schedule_active(pass->problem, s);
-        group_wait(pass->me);
+        if (step_wait(pass->me, looks)) {
+            return;
+        }
     }
     /* The chunk's last step moves to where the next chunk looks for the step after its own: to rows that belong to this
      * group whatever the number of active sequences, since another group may still be reading its own. */
@@ -163,13 +166,17 @@ static struct backward_pass begin_backward(const struct cell *const cell, const 
 static void run_backward(const struct layout_shape *const shape, const struct fastrnn_problem *const problem,
                          const struct fastrnn_backward_args *const args, const struct team_member *const me) {
     const struct backward_pass pass = begin_backward(cell_of(problem->cell), shape, problem, args, me);
+    const double work = step_work(problem, shape->gates, pass.sequences.end - pass.sequences.begin);
+    struct team_looks looks = team_looks(problem->interrupted, work);
     int64_t offset = shape->rows;
     for (int64_t end = shape->steps; end > 0;) {
         const struct backward_chunk chunk = take_chunk(&pass, end, offset);
         place_chunk(&pass, &chunk);
         team_wait(me);
-        recur_chunk(&pass, &chunk);
-        multiply_chunk(&pass, &chunk);
+        recur_chunk(&pass, &chunk, &looks);
+        if (!multiply_chunk(&pass, &chunk)) {
+            return;
+        }
         end = chunk.begin;
         offset -= chunk.rows;
     }

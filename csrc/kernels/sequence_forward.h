@@ -113,9 +113,11 @@ static struct forward_pass begin_forward(const struct layout_shape *const shape,
 static void run_forward(const struct layout_shape *const shape, const struct fastrnn_problem *const problem,
                         const struct fastrnn_forward_args *const args, const struct team_member *const me) {
     const struct forward_pass pass = begin_forward(shape, problem, args, me);
+    const int64_t owned = pass.sequences.end - pass.sequences.begin;
+    struct team_looks looks = team_looks(problem->interrupted, step_work(problem, shape->gates, owned));
     int64_t offset = 0, parity = 0;
     if (shape->steps == 0) {
-        finish_sequences(&pass, pass.h[0], 0, pass.sequences.end - pass.sequences.begin);
+        finish_sequences(&pass, pass.h[0], 0, owned);
     }
     for (int64_t s = 0; s < shape->steps;) {
         int64_t rows, row = 0;
@@ -149,7 +151,9 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
             finish_sequences(&pass, pass.h[parity], active_in_group(problem, s + 1, pass.sequences), active);
             row += active;
             offset += schedule_active(problem, s);
-            group_wait(me);
+            if (step_wait(me, &looks)) {
+                return;
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ cdef extern from "fastrnn.h" nogil:
     enum:
         FASTRNN_OK
         FASTRNN_TOO_LARGE
+        FASTRNN_INTERRUPTED
 
     enum:
         FASTRNN_CELL_COUNT
@@ -51,6 +52,7 @@ cdef extern from "fastrnn.h" nogil:
         int team
         int64_t T, B, I, H
         const fastrnn_schedule_t *schedule
+        int (*interrupted)() noexcept nogil
 
     ctypedef struct fastrnn_sizes_t "struct fastrnn_sizes":
         size_t packed_forward, packed_backward, reserve, scratch_forward, scratch_backward

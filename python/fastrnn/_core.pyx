@@ -95,7 +95,12 @@ cdef int _type_number(object dtype) except -1:
     return number
 
 
+include "_interrupt.pxi"
+
+
 cdef int _raise(int status) except -1:
+    if status == FASTRNN_INTERRUPTED:
+        return -1  # with the exception that a signal handler raised
     message = fastrnn_status_message(status).decode()
     raise OverflowError(message) if status == FASTRNN_TOO_LARGE else ValueError(message)
 
@@ -194,6 +199,7 @@ cdef class Problem:
         self.gates = fastrnn_cell_gates(self.c.cell)
         self.has_c = fastrnn_cell_states(self.c.cell) == 2
         self.c.schedule = NULL
+        self.c.interrupted = <_question>_let_handlers_run
         if states is not None and schedule is None:
             raise ValueError("states: expected None without a schedule")
         self.schedule_c.states = B if states is None else states
@@ -394,6 +400,7 @@ cdef class Stepper:
             if p.c.T != 1 or p.c.schedule is not NULL or p.has_c != (c is not None):
                 raise ValueError("problems: expected T = 1, no schedule, and c for cells that have it")
             self.problems[layer] = p.c
+            self.problems[layer].interrupted = NULL  # a step is short, and whole: the states are updated in place
             y = np.zeros(p.y_shape, h.dtype)
             self.args[layer].packed = _memory(packed[layer], "packed", p.sizes.packed_forward, False)
             if layer > 0:

@@ -55,6 +55,7 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+_core.leave_scratch_to_calls(_scratch)
 
 
 def in_order(sequence: Array, batch: Batch) -> Array:

@@ -34,7 +34,11 @@ _FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
 
 
 class _Pool:
-    """Blocks of memory that wait for their next use, newest last."""
+    """Blocks of memory that wait for their next use, newest last.
+
+    Nobody waits for the lock, since whoever holds it may be the same thread: a collection or a signal handler can break
+    in anywhere. Who does not get it does without the blocks, and leaves a note of what the counts have to know.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -42,35 +46,22 @@ class _Pool:
     def reset(self) -> None:
         """Forget everything: in the child of a fork, whose parent's other threads may have held the lock."""
         self.lock = threading.Lock()
-        self.returned: deque[Block] = deque()  # by `give`, which must not wait: a collection can run it anywhere
+        self.taken: deque[int] = deque()
+        self.returned: deque[Block] = deque()
         self.free: list[Block] = []
         self.in_use = self.most_in_use = self.kept = 0
 
     def take(self, size: int) -> Block:
         size = _rounded(size)
-        with self.lock:
-            self._settle()
-            fitting = (j for j in reversed(range(len(self.free))) if size <= len(self.free[j]) <= LOOSE * size)
-            found = next(fitting, None)
-            block = None if found is None else self.free.pop(found)
-            if block is not None:
-                self.kept -= len(block)
-            self.in_use += size if block is None else len(block)
-            self.most_in_use = max(self.most_in_use, self.in_use)
-        if block is not None:
-            return block
-        try:
-            return _fresh(size)
-        except MemoryError:
-            with self.lock:
-                self.free.clear()
-                self.kept = 0
+        block = self._from_free(size) if self.lock.acquire(blocking=False) else None
+        if block is None:
             try:
-                return _fresh(size)
+                block = _fresh(size)
             except MemoryError:
-                with self.lock:
-                    self.in_use -= size
-                raise
+                self._forget_free()
+                block = _fresh(size)
+        self.taken.append(len(block))
+        return block
 
     def give(self, block: Block) -> None:
         self.returned.append(block)
@@ -80,7 +71,29 @@ class _Pool:
             finally:
                 self.lock.release()
 
+    def _from_free(self, size: int) -> Block | None:
+        """With the lock, which it gives back."""
+        try:
+            self._settle()
+            fitting = (j for j in reversed(range(len(self.free))) if size <= len(self.free[j]) <= LOOSE * size)
+            found = next(fitting, None)
+            if found is None:
+                return None
+            self.kept -= len(self.free[found])
+            return self.free.pop(found)
+        finally:
+            self.lock.release()
+
+    def _forget_free(self) -> None:
+        if self.lock.acquire(blocking=False):
+            self.free.clear()
+            self.kept = 0
+            self.lock.release()
+
     def _settle(self) -> None:
+        while self.taken:
+            self.in_use += self.taken.popleft()
+            self.most_in_use = max(self.most_in_use, self.in_use)
         while self.returned:
             block = self.returned.popleft()
             self.in_use -= len(block)
