@@ -5,9 +5,9 @@ import pytest
 from fastrnn import _core
 
 T, B, I, H = 3, 2, 4, 5
-SOUND = {"active": [2, 2, 1], "row": [0, 1, 2, 3, 4], "first": [0, 1], "last": [1, 0], "loss": [0, 1]}
+SOUND = {"active": [2, 2, 1], "row": [0, 1, 2, 3, 4], "first": [0, 1], "last": [1, 0]}
 MESSAGE = (
-    "schedule: active must not grow, row, first, last and loss must lie in range, and no row or state be there twice"
+    "schedule: active must not grow, row, first, last and d_first must lie in range, and no row or state be there twice"
 )
 # What is changed, and whether sizes can still be asked for: finding what is there twice takes memory.
 MALFORMED = {
@@ -20,11 +20,13 @@ MALFORMED = {
     "a start beyond states and rows": ({"first": [0, 8]}, False),
     "an end beyond the states": ({"last": [0, 2]}, False),
     "an end below -1": ({"last": [0, -2]}, False),
-    "a loss before the first step": ({"loss": [0, -1]}, False),
+    "a gradient beyond the states": ({"d_first": [0, 2]}, False),
+    "a gradient below -1": ({"d_first": [0, -2]}, False),
     "a row twice in a step": ({"row": [0, 0, 2, 3, 4]}, True),
     "a row twice, far apart": ({"row": [0, 1, 2, 3, 0]}, True),
     "a start twice": ({"first": [1, 1]}, True),
     "an end twice": ({"last": [0, 0]}, True),
+    "a gradient twice": ({"d_first": [0, 0]}, True),
 }
 
 
