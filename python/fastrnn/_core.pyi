@@ -38,6 +38,8 @@ class Problem:
     @property
     def states(self) -> int: ...
     @property
+    def packing_pays(self) -> bool: ...
+    @property
     def packed_forward(self) -> int: ...
     @property
     def packed_backward(self) -> int: ...
@@ -100,6 +102,79 @@ class FrozenStack:
     ) -> None: ...
     def run(self, x: Any, state: Any, threads: int, all_threads: bool) -> tuple[_Array, Any] | None: ...
 
+class DenseTape:
+    @property
+    def owner(self) -> object: ...
+    @property
+    def x(self) -> _Array: ...
+    @property
+    def h0(self) -> _Maybe: ...
+    @property
+    def c0(self) -> _Maybe: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def masks(self) -> list[None]: ...
+    @property
+    def settings(self) -> tuple[int, int, bool]: ...
+    @property
+    def unbatched(self) -> bool: ...
+    def layer(
+        self, j: int, width: int
+    ) -> tuple[_Array, NDArray[np.uint8] | None, NDArray[np.uint8] | None, _Maybe, _Maybe]: ...
+
+class DenseStack:
+    def __init__(
+        self,
+        cell: str,
+        dtype: Any,
+        I: int,
+        H: int,
+        layers: int,
+        batch_first: bool,
+        names: tuple[str, ...],
+        empty: Callable[[tuple[int, ...], Any], _Array],
+        scratch: Callable[[int], NDArray[np.uint8]],
+    ) -> None: ...
+    @property
+    def is_batch_first(self) -> bool: ...
+    def forward(
+        self, owner: object, parameters: Any, x: Any, state: Any, backend: int, threads: int, all_threads: bool
+    ) -> tuple[_Array, Any, DenseTape] | None: ...
+    def backward(self, tape: DenseTape, dy: Any, dstate: Any) -> tuple[_Array, Any, dict[str, _Array]] | None: ...
+
+class TensorCall:
+    def __init__(
+        self,
+        problem: Problem,
+        shapes: tuple[Any, Any, Any],
+        strides: tuple[int, int, int, int],
+        real: np.dtype[Any],
+        torch_names: tuple[Any, Any, Any],
+        empty: Callable[[tuple[int, ...], Any], _Array],
+        scratch: Callable[[int], NDArray[np.uint8]],
+    ) -> None: ...
+    @property
+    def packs(self) -> bool: ...
+    def forward(
+        self, x: Any, h0: Any, c0: Any, weights: Sequence[Any], packed: NDArray[np.uint8] | None, reserve: Any
+    ) -> tuple[Any, ...] | None: ...
+    def backward(
+        self,
+        y: Any,
+        x: Any,
+        h0: Any,
+        c0: Any,
+        weights: Sequence[Any],
+        reserve: Any,
+        dy: Any,
+        dh_n: Any,
+        dc_n: Any,
+        wanted: Sequence[bool],
+    ) -> list[Any] | None: ...
+
+POOLED_BYTES: int
+
 def cells() -> dict[str, Cell]: ...
 def backends() -> list[Backend]: ...
 def best_backend() -> int: ...
@@ -115,7 +190,7 @@ def pack_backward(
 ) -> None: ...
 def forward(
     problem: Problem,
-    packed: NDArray[np.uint8],
+    packed: NDArray[np.uint8] | None,
     x: _Array,
     h0: _Maybe,
     c0: _Maybe,
@@ -125,10 +200,11 @@ def forward(
     reserve: NDArray[np.uint8] | None,
     scratch: NDArray[np.uint8],
     c: _Maybe = None,
+    weights: Sequence[_Maybe] = ...,
 ) -> None: ...
 def backward(
     problem: Problem,
-    packed: NDArray[np.uint8],
+    packed: NDArray[np.uint8] | None,
     x: _Array,
     h0: _Maybe,
     c0: _Maybe,
@@ -146,6 +222,7 @@ def backward(
     db_hh: _Maybe,
     scratch: NDArray[np.uint8],
     overwrite: bool = False,
+    weights: Sequence[_Maybe] = ...,
 ) -> None: ...
 def same_bytes(arrays: Sequence[_Array], copies: Sequence[_Array]) -> bool: ...
 def is_readable(array: Any, type_number: int) -> bool: ...
