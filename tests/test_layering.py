@@ -41,7 +41,7 @@ PYTHON_LAYERS = [
     {"checkpoint"},
     {"_kernel"},
     {"tape", "config", "truncation"},
-    {"schedule", "memory"},
+    {"schedule", "memory", "quota"},
     {"_check"},
     {"_core"},
 ]

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from . import _check, _core
+from .quota import quota_threads
 
 __version__ = version("fastrnn")
 
@@ -28,6 +29,7 @@ _backend: int = (
 _threads: int | None = None
 _HAS_OPENMP = _core.openmp_version() != "none"
 _all_threads = False
+_quota = None if os.environ.get("OMP_NUM_THREADS") else quota_threads()
 
 
 def backend_index() -> int:
@@ -80,9 +82,13 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The most threads that a call may use: as set, else OpenMP's own number (``OMP_NUM_THREADS``)."""
+    """The most threads that a call may use: as set, else OpenMP's own number.
+
+    That is ``OMP_NUM_THREADS``, else the cores that the process may run on, but no more than a container's quota of
+    processor time grants, as it was at import.
+    """
     if _threads is None or not _HAS_OPENMP or _core.is_forked():
-        return _core.max_threads()
+        return _core.max_threads() if _quota is None else min(_core.max_threads(), _quota)
     return _threads
 
 

@@ -140,6 +140,7 @@ def assert_gradients(
     found |= _by_name("h0", "c0", x, _members(gradients.state))
     T, B, I = given["x"].shape
     wide = max(I, 2 * layer.hidden_size)
-    limit = bound(layer.dtype, wide, layer.hidden_size, T, B, layer.num_layers) if tolerance is None else tolerance
+    derived = bound(layer.dtype, wide, layer.hidden_size, max(T, 1), max(B, 1), layer.num_layers)
+    limit = derived if tolerance is None else tolerance
     for name in (n for n in found if found[n].size and (n != "c0" or layer._cell == "lstm")):
         _require_derivative(loss, given, name, found[name].astype(float), limit, rng)

@@ -1,0 +1,104 @@
+"""Limits on threads that the environment sets: OpenMP's variables, the affinity mask, a control group's quota."""
+
+import json
+import os
+import subprocess
+import sys
+
+import fastrnn
+import pytest
+from fastrnn import config, quota
+
+CODE = """
+import json, os, sys, zlib
+for core in json.loads(sys.argv[1]):
+    os.sched_setaffinity(0, [core])
+import numpy as np, fastrnn
+before = fastrnn.get_num_threads()
+if sys.argv[2] != "0":
+    fastrnn.set_num_threads(int(sys.argv[2]))
+layer, x = fastrnn.GRU(24, 64, seed=0), np.linspace(-1, 1, 20 * 32 * 24, dtype=np.float32).reshape(20, 32, 24)
+with fastrnn.config.use_all_threads():
+    y, state, tape = layer.forward(x)
+    found = [y, *layer.backward(tape, y).parameters.values()]
+print(json.dumps([before, len(os.listdir("/proc/self/task")), [zlib.crc32(a.tobytes()) for a in found]]))
+"""
+
+
+def run(affinity=(), wanted=0, **environment):
+    """Threads by default, threads of the process after a call that asked for `wanted`, and CRCs of the results."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")} | environment
+    # NumPy's own pool would be counted as well.
+    environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    arguments = [sys.executable, "-c", CODE, json.dumps(list(affinity)), str(wanted)]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return run(wanted=1)[2]
+
+
+def test_the_number_of_openmp_is_the_default():
+    assert run(OMP_NUM_THREADS="3")[0] == (3 if config._HAS_OPENMP else 1)
+
+
+def test_an_affinity_mask_limits_the_default(expected):
+    default, tasks, crcs = run(affinity=[min(os.sched_getaffinity(0))])
+    assert (default, tasks, crcs) == (1, 1, expected)
+
+
+def test_a_call_works_with_the_threads_that_it_gets(expected):
+    """Asked for four; the limit leaves two, or one."""
+    for limit in (1, 2):
+        _, tasks, crcs = run(wanted=4, OMP_THREAD_LIMIT=str(limit))
+        assert tasks <= limit
+        assert crcs == expected
+
+
+@pytest.mark.parametrize("variables", [{"OMP_DYNAMIC": "true"}, {"OMP_NESTED": "true", "OMP_MAX_ACTIVE_LEVELS": "4"}])
+def test_a_call_is_right_whatever_openmp_decides(expected, variables):
+    assert run(wanted=4, **variables)[2] == expected
+
+
+def group(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".", 1)).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"),
+    [("150000 100000\n", 2), ("20000 100000\n", 1), ("400000 100000\n", 4), ("max 100000\n", None), ("junk", None)],
+)
+def test_quota_of_the_group_itself(tmp_path, text, threads):
+    group(tmp_path, cpu__max=text)
+    assert quota.quota_threads(tmp_path, tmp_path / "absent") == threads
+
+
+def test_tightest_quota_of_all_groups_above_counts(tmp_path):
+    group(tmp_path / "a" / "b", cpu__max="max 100000")
+    group(tmp_path / "a", cpu__max="100000 100000")
+    group(tmp_path, cpu__max="300000 100000")
+    (tmp_path / "membership").write_text("0::/a/b\n")
+    assert quota.quota_threads(tmp_path, tmp_path / "membership") == 1
+
+
+@pytest.mark.parametrize(("microseconds", "threads"), [("250000", 3), ("-1", None)])
+def test_quota_of_control_groups_of_version_1(tmp_path, microseconds, threads):
+    group(tmp_path / "cpu,cpuacct" / "job", cpu__cfs_quota_us=microseconds, cpu__cfs_period_us="100000")
+    (tmp_path / "membership").write_text("5:memory:/job\n3:cpu,cpuacct:/job\n")
+    assert quota.quota_threads(tmp_path, tmp_path / "membership") == threads
+
+
+def test_no_control_groups_are_no_quota(tmp_path):
+    assert quota.quota_threads(tmp_path / "absent", tmp_path / "absent") is None
+
+
+def test_the_quota_limits_the_default_and_not_what_is_set(monkeypatch):
+    monkeypatch.setattr(config, "_threads", None)
+    monkeypatch.setattr(config, "_quota", 1)
+    assert fastrnn.get_num_threads() == 1
+    fastrnn.set_num_threads(2)
+    assert fastrnn.get_num_threads() == (2 if config._HAS_OPENMP else 1)
