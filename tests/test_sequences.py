@@ -213,23 +213,21 @@ def one_region_after_the_other(T, B, k):
        H=st.sampled_from([1, 5, 17]), threads=st.sampled_from([1, 2]))  # fmt: skip
 def test_gradients_handed_from_region_to_region_have_the_bits_of_one_backward(backend, cell, T, B, k, seed, H, threads):
     rng = np.random.default_rng(seed)
-    layer = KINDS[cell](3, H, seed=0)
-    x, dy, h, c, dh, dc = (
-        rng.standard_normal(shape).astype(np.float32) for shape in ((T, B, 3), (T, B, H), *[(1, B, H)] * 4)
-    )
+    weights = KINDS[cell](3, H, seed=0).parameters.values()
+    function = getattr(fastrnn, cell)
+    x, dy, *states = (rng.standard_normal(shape).astype(np.float32) for shape in ((T, B, 3), (T, B, H), *[(B, H)] * 4))
+    d_final = pair(cell, *states[2:])
     fastrnn.set_num_threads(threads)
     with config.use_all_threads():
-        _, _, tape = layer.forward(x, pair(cell, h, c))
-        whole = layer.backward(tape, dy, pair(cell, dh, dc))
-        like = [np.empty_like(array) for array in members(cell, whole.state)]
-        into = [np.empty_like(array) for array in whole.parameters.values()]
-        d_states = StateGradients(States(*members(cell, pair(cell, dh[0], dc[0]))), States(*(m[0] for m in like)))
-        dx = np.empty_like(whole.x)
-        run_backward(tape.cells[0], one_region_after_the_other(T, B, k), dy, dx, d_states, WeightGradients(*into),
-                     overwrite=True)  # fmt: skip
-    assert same_bits(dx, whole.x)
-    for found, expected in zip((*like, *into), (*members(cell, whole.state), *whole.parameters.values()), strict=True):
-        assert same_bits(found, expected)
+        _, _, tape = function.forward(x, *weights, pair(cell, *states[:2]))
+        whole = function.backward(tape, dy, d_final)
+        expected = [whole.x, *members(cell, whole.state), *whole[2:]]
+        dx, *rest = [np.empty_like(array) for array in expected]
+        into, initial = WeightGradients(*rest[-4:]), States(*rest[:-4])
+        d_states = StateGradients(States(*members(cell, d_final)), initial)
+        run_backward(tape, one_region_after_the_other(T, B, k), dy, dx, d_states, into, overwrite=True)
+    for found, other in zip((dx, *rest), expected, strict=True):
+        assert same_bits(found, other)
 
 
 @given(drawn=ragged_stacks(), data=st.data())
