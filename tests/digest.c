@@ -1,6 +1,6 @@
 /* Digests of all that the C interface computes, over a fixed list of drawn problems: a line `name digest` for each.
  *
- *     digest [BACKEND] [THREADS]        default: the best backend, one thread
+ *     digest [BACKEND] [THREADS] [PROBLEMS]        default: the best backend, one thread, all problems
  *
  * Inputs are exact and come from integer arithmetic, so that machines can be compared: all backends with FMA print the
  * same lines, and so does generic everywhere. With several threads each problem also runs on one; status 1: they
@@ -301,15 +301,15 @@ static int backend_from(const char *const name) {
 
 int main(const int argc, char **const argv) {
     const int backend = argc > 1 ? backend_from(argv[1]) : fastrnn_best_backend();
-    const int threads = argc > 2 ? atoi(argv[2]) : 1;
+    const int threads = argc > 2 ? atoi(argv[2]) : 1, problems = argc > 3 ? atoi(argv[3]) : PROBLEMS;
     int status = EXIT_SUCCESS;
-    if (argc > 3 || threads < 1) {
-        fail(STATUS_FAILED, "usage", "digest [BACKEND] [THREADS]");
+    if (argc > 4 || threads < 1 || problems < 0 || problems > PROBLEMS) {
+        fail(STATUS_FAILED, "usage", "digest [BACKEND] [THREADS] [PROBLEMS]");
     }
     if (threads > 1 && strcmp(fastrnn_openmp_version(), "none") == 0) {
         fail(STATUS_FAILED, argv[2], "this build has one thread");
     }
-    for (int number = 0; number < PROBLEMS; number++) {
+    for (int number = 0; number < problems; number++) {
         const struct drawn d = draw_problem(backend, number);
         const uint64_t digest = digest_of(&d, 1);
         printf("%s %016" PRIx64 "\n", d.name, digest);

@@ -32,6 +32,9 @@ from .weights import (
 
 _Self = TypeVar("_Self", bound="_Layers")
 
+# More would only be a mistake, of which a dictionary of their names would make a long and fatal one.
+LAYERS_MAX = 1 << 16
+
 _PARAMETERS = """
     Parameters
     ----------
@@ -101,6 +104,8 @@ class _Layers(LayerArguments):
         self.input_size = _check.integer("input_size", input_size, 0)
         self.hidden_size = _check.integer("hidden_size", hidden_size, 1)
         self.num_layers = _check.integer("num_layers", num_layers, 1)
+        if self.num_layers > LAYERS_MAX:
+            raise ValueError(f"num_layers: expected at most {LAYERS_MAX}, got {self.num_layers}")
         self.bias = _check.boolean("bias", bias)
         self.batch_first = _check.boolean("batch_first", batch_first)
         self.dropout = _check.probability("dropout", dropout)

@@ -13,8 +13,13 @@ from ._check import Array
 from .schedule import Batch
 
 
+class _OfThisProcess:
+    def __reduce__(self) -> Any:
+        raise TypeError("tape: it belongs to its process and cannot be pickled")
+
+
 @dataclass(frozen=True, eq=False)
-class CellTape:
+class CellTape(_OfThisProcess):
     """One layer in one direction. It refers to x, the initial state and y, which must not change before backward.
 
     The weights are kept as they were, packed for backward: later updates in place do not reach the tape. A tape belongs
@@ -36,7 +41,7 @@ class CellTape:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerTape:
+class LayerTape(_OfThisProcess):
     """A stack: the tapes of its layers and directions, in the order of torch's parameters, and its dropout masks."""
 
     owner: object

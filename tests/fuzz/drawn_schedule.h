@@ -133,7 +133,7 @@ static void spoil_schedule(struct bytes *const from, struct drawn_schedule *cons
         const int64_t *numbers;
         int64_t count, limit;
     } arrays[] = {{s->c.row, s->spoilt ? 0 : s->rows, grid},
-                  {s->c.first, sequences, s->c.states + grid},
+                  {s->c.first, sequences, s->spoilt ? 0 : s->c.states + grid},
                   {s->c.last, sequences, s->c.states},
                   {s->c.d_first, s->c.d_first ? sequences : 0, s->c.d_states}};
     for (int64_t times = draw_below(from, 4); times > 0; times--) {

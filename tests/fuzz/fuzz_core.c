@@ -67,10 +67,10 @@ static struct drawn draw_problem(struct bytes *const from) {
     p->backend = (int)draw_below(from, fastrnn_backend_count());
     p->backend = fastrnn_backend_runs_here(p->backend) ? p->backend : fastrnn_best_backend();
     p->threads = 1;
-    p->T = draw_byte(from) % 8 == 7 ? draw_below(from, 80) : draw_below(from, 8);
-    p->B = draw_byte(from) % 8 == 7 ? draw_below(from, 30) : draw_below(from, 8);
-    p->I = draw_byte(from) % 8 == 7 ? draw_below(from, 70) : draw_below(from, 5);
-    p->H = draw_byte(from) % 8 == 7 ? draw_below(from, 70) : draw_below(from, 5);
+    p->T = draw_byte(from) % 16 == 15 ? draw_below(from, 70) : draw_below(from, 8);
+    p->B = draw_byte(from) % 16 == 15 ? draw_below(from, 20) : draw_below(from, 8);
+    p->I = draw_byte(from) % 16 == 15 ? draw_below(from, 36) : draw_below(from, 5);
+    p->H = draw_byte(from) % 16 == 15 ? draw_below(from, 36) : draw_below(from, 5);
     d.size = real_bytes(p->dtype);
     d.trains = draw_byte(from) % 4;
     return d;
