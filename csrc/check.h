@@ -119,10 +119,10 @@ static enum fastrnn_status check_problem(const struct fastrnn_problem *const p, 
 }
 
 static enum fastrnn_status check_weights(const struct fastrnn_problem *const p,
-                                         const struct fastrnn_weights *const weights, const void *const packed) {
+                                         const struct fastrnn_weights *const weights) {
     const int w_ih_missing = p->I > 0 && p->H > 0 && weights && !weights->w_ih;
     const int w_hh_missing = p->H > 0 && weights && !weights->w_hh;
-    return !weights || !packed || w_ih_missing || w_hh_missing ? FASTRNN_NULL_POINTER : FASTRNN_OK;
+    return !weights || w_ih_missing || w_hh_missing ? FASTRNN_NULL_POINTER : FASTRNN_OK;
 }
 
 /* A problem whose sizes are sound; the calls below check it before they touch memory. */

@@ -107,18 +107,26 @@ struct fastrnn_const_view {
     ptrdiff_t stride_t, stride_b;
 };
 
+/* Where to copy the weights of a call that reads them as they are, for a backward after they may have changed; null:
+ * not wanted. A call of no rows copies nothing. */
+struct fastrnn_weight_copies {
+    void *w_ih, *w_hh;
+};
+
 /* Outputs must not overlap each other or any input, except that h_n may be h0 and c_n may be c0 where every sequence
  * ends in the row that it starts from, as in a dense schedule. States are (B, H), or (states, H) with a schedule; c0
  * and c_n belong to the LSTM alone. Rows of y and dx that the schedule does not visit, of h_n and c_n that no `last`
  * names, and of dh0 and dc0 that no `first` names are left alone. */
 struct fastrnn_forward_args {
-    const void *packed;               /* from fastrnn_pack_forward */
-    struct fastrnn_const_view x;      /* (T, B, I) */
-    struct fastrnn_const_view h0, c0; /* data null: zero */
-    struct fastrnn_view y;            /* (T, B, H) */
-    struct fastrnn_view c;            /* (T, B, H), of cells with c: c after every step; data null: not wanted */
-    struct fastrnn_view h_n, c_n;     /* data null: not wanted */
-    void *reserve;                    /* null: inference; else filled for fastrnn_backward */
+    const void *packed;                  /* from fastrnn_pack_forward; null: the weights below are read as they are */
+    struct fastrnn_weights weights;      /* of a call without packed ones */
+    struct fastrnn_weight_copies copies; /* of the same */
+    struct fastrnn_const_view x;         /* (T, B, I) */
+    struct fastrnn_const_view h0, c0;    /* data null: zero */
+    struct fastrnn_view y;               /* (T, B, H) */
+    struct fastrnn_view c;               /* (T, B, H), of cells with c: c after every step; data null: not wanted */
+    struct fastrnn_view h_n, c_n;        /* data null: not wanted */
+    void *reserve;                       /* null: inference; else filled for fastrnn_backward */
     void *scratch;
 };
 
@@ -126,7 +134,8 @@ struct fastrnn_forward_args {
 enum fastrnn_accumulation { FASTRNN_ADD, FASTRNN_OVERWRITE };
 
 struct fastrnn_backward_args {
-    const void *packed;                     /* from fastrnn_pack_backward */
+    const void *packed;                     /* from fastrnn_pack_backward; null: the weights below are read */
+    struct fastrnn_weights weights;         /* of a call without packed ones; no biases */
     struct fastrnn_const_view x, h0, c0, y; /* as given to and written by fastrnn_forward */
     const void *reserve;                    /* as written by fastrnn_forward; only read */
     struct fastrnn_const_view dy;           /* (T, B, H); data null: zero */
@@ -137,6 +146,10 @@ struct fastrnn_backward_args {
     enum fastrnn_accumulation accumulation; /* of d */
     void *scratch;
 };
+
+/* Whether a call of this size had better be given packed weights, or read them as they are (packed null): then forward
+ * packs them piece by piece in each step, and backward not at all. The bits are the same. */
+int fastrnn_packing_pays(const struct fastrnn_problem *problem);
 
 enum fastrnn_status fastrnn_query(const struct fastrnn_problem *problem, struct fastrnn_sizes *sizes);
 enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *problem, const struct fastrnn_weights *weights,

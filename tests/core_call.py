@@ -22,9 +22,12 @@ class Guarded:
 
 
 class CoreCall:
-    """Runs a problem; outputs by name in `outputs`, all guarded memory in `guarded`."""
+    """Runs a problem; outputs by name in `outputs`, all guarded memory in `guarded`.
 
-    def __init__(self, drawn, threads=1, schedule=None, backend=None, poison=0xFF, into=None):
+    Weights are packed, or given as they are.
+    """
+
+    def __init__(self, drawn, threads=1, schedule=None, backend=None, poison=0xFF, into=None, packs=True):
         d, dtype = drawn, drawn.x.dtype
         index = config.backend_index() if backend is None else [b.name for b in _core.backends()].index(backend)
         self.guarded = {}
@@ -33,14 +36,18 @@ class CoreCall:
             name: self._new(name, (getattr(p, name),), np.uint8, poison)
             for name in ("packed_forward", "packed_backward", "reserve", "scratch_forward", "scratch_backward")
         }
-        _core.pack_forward(p, *d.weights, memory["packed_forward"])
-        _core.pack_backward(p, *d.weights, memory["packed_backward"])
+        packed, as_they_are = (memory["packed_forward"], memory["packed_backward"]), (None,) * 4
+        if packs:
+            _core.pack_forward(p, *d.weights, packed[0])
+            _core.pack_backward(p, *d.weights, packed[1])
+        else:
+            packed, as_they_are = (None, None), d.weights
         c0, dc_n = (d.c0, d.dc_n) if d.has_c else (None, None)
         state = (d.B, d.H)
         y, h_n = self._new("y", (d.T, d.B, d.H), dtype), self._new("h_n", state, dtype)
         c_n = self._new("c_n", state, dtype) if d.has_c else None
         _core.forward(
-            p, memory["packed_forward"], d.x, d.h0, c0, y, h_n, c_n, memory["reserve"], memory["scratch_forward"]
+            p, packed[0], d.x, d.h0, c0, y, h_n, c_n, memory["reserve"], memory["scratch_forward"], None, as_they_are
         )
         dx, dh0 = self._new("dx", d.x.shape, dtype), self._new("dh0", state, dtype)
         dc0 = self._new("dc0", state, dtype) if d.has_c else None
@@ -50,8 +57,8 @@ class CoreCall:
                 gradient[...] = into[f"d{name}"]
         gradients = [self.guarded[f"d{name}"].array for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
         _core.backward(
-            p, memory["packed_backward"], d.x, d.h0, c0, y, memory["reserve"], d.dy, d.dh_n, dc_n, dx, dh0, dc0,
-            *gradients, memory["scratch_backward"], into is None,
+            p, packed[1], d.x, d.h0, c0, y, memory["reserve"], d.dy, d.dh_n, dc_n, dx, dh0, dc0,
+            *gradients, memory["scratch_backward"], into is None, as_they_are,
         )  # fmt: skip
         names = ("y", "h_n", "c_n", "dx", "dh0", "dc0", "dw_ih", "dw_hh", "db_ih", "db_hh")
         self.outputs = {name: self.guarded[name].array for name in names if name in self.guarded}

@@ -20,6 +20,7 @@ C_LAYERS = [
     {"products.h"},
     {"step.h"},
     {"gemm.h", "rows.h", "cells.h"},
+    {"weight_forms.h"},
     {"pack.h", "lstm.h", "gru.h", "rnn.h"},
     {"cell.h", "tile.h", "activations.h"},
     {"simd.h", "backend.h", "schedule.h"},

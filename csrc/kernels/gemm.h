@@ -9,8 +9,7 @@
 #define FASTRNN_GEMM_H
 
 #include "../team.h"
-#include "pack.h"
-#include "tile.h"
+#include "weight_forms.h"
 
 /* One tile at (row, block) of `job`. */
 typedef void tile_body(struct tile_shape shape, const void *job, int64_t row, int64_t block);
@@ -95,12 +94,11 @@ ALWAYS_INLINE void tile_each(const int G, tile_body *const body, const void *con
 /* ---- project ---- */
 
 struct project_job {
-    int64_t I;
+    int apart;     /* the gate that stays apart, or NO_GATE */
     const real *x; /* rows of x_row reals */
-    const real *w; /* packed w_ih, blocks w_block reals apart */
-    const real *b; /* packed b_x */
-    real *gates;   /* rows of gates_row reals: [NB][G][VL] */
-    ptrdiff_t w_block, x_row, gates_row;
+    struct unit_weights w;
+    real *gates; /* rows of gates_row reals: [NB][G][VL] */
+    ptrdiff_t x_row, gates_row;
 };
 
 ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const job, const int64_t row,
@@ -112,11 +110,10 @@ ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const
     for (int r = 0; r < shape.R; r++) {
         UNROLL
         for (int panel = 0; panel < P; panel++) {
-            tile.acc[r][panel] = vload(p->b + (block * shape.G + panel) * VL);
+            tile.acc[r][panel] = bias_of_input(&p->w, shape.G, block + panel / shape.G, panel % shape.G, p->apart);
         }
     }
-    tile_multiply(&tile, shape, p->I, (struct tile_rows){p->x + row * p->x_row, p->x_row, 1},
-                  (struct tile_panels){p->w + block * p->w_block, p->w_block});
+    tile_multiply_units(&tile, shape, (struct tile_rows){p->x + row * p->x_row, p->x_row, 1}, &p->w, block);
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         UNROLL
@@ -128,45 +125,9 @@ ALWAYS_INLINE void project_tile(const struct tile_shape shape, const void *const
 
 /* ---- products with gate gradients ---- */
 
-/* Gate gradients of one side (input or hidden): [NB][slots][rows][VL], data at the side's first slot. */
-struct gradient_slots {
-    const real *data;
-    int gates;
-    int64_t H;
-    ptrdiff_t block, slot;
-};
-
-/* The lines of a tile's rows in the next block, which lies too far away for the machine to foresee: dx at T=20, B=32,
- * H=512 runs at 52 to 58 % of the FMA peak without, at 79 to 82 % with it. */
-ALWAYS_INLINE void prefetch_rows(const real *const at, const int R) {
-    UNROLL
-    for (int r = 0; r < R; r++) {
-        __builtin_prefetch(at + r * VL);
-    }
-}
-
-/* acc += slots[row …] w, with k running over the gates and, within a gate, over the units. */
-ALWAYS_INLINE void tile_multiply_slots(struct tile *const tile, const struct tile_shape shape,
-                                       const struct gradient_slots *const d, const int64_t row, const real *w,
-                                       const ptrdiff_t panel) {
-    const int64_t whole = d->H / VL;
-    for (int gate = 0; gate < d->gates; gate++) {
-        const real *at = d->data + gate * d->slot + row * VL;
-        for (int64_t block = 0; block < whole; block++) {
-            prefetch_rows(at + d->block, shape.R);
-            tile_multiply(tile, shape, VL, (struct tile_rows){at, VL, 1}, (struct tile_panels){w, panel});
-            at += d->block;
-            w += VL * VL;
-        }
-        tile_multiply(tile, shape, d->H % VL, (struct tile_rows){at, VL, 1}, (struct tile_panels){w, panel});
-        w += d->H % VL * VL;
-    }
-}
-
 struct input_gradient_job {
     struct gradient_slots d;
-    const real *w; /* packed w_ih transpose, blocks w_block reals apart */
-    ptrdiff_t w_block;
+    struct slot_weights w;
     const struct layout_place *place; /* of each row */
     struct fastrnn_view dx;
     int64_t I;
@@ -177,7 +138,7 @@ ALWAYS_INLINE void input_gradient_tile(const struct tile_shape shape, const void
     const struct input_gradient_job *const p = job;
     struct tile tile;
     tile_clear(&tile, shape);
-    tile_multiply_slots(&tile, shape, &p->d, row, p->w + block * p->w_block, p->w_block);
+    tile_multiply_slots(&tile, shape, &p->d, row, &p->w, block);
     UNROLL
     for (int r = 0; r < shape.R; r++) {
         const struct layout_place place = p->place[row + r];

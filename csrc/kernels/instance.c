@@ -61,8 +61,10 @@ static void pack_forward(const struct fastrnn_problem *const problem, const stru
     const struct cell *const cell = cell_of(problem->cell);
     const struct team_range units = blocks_of(problem->H, me);
     real *const to = aligned(packed);
-    pack_units(cell->gates, problem->H, problem->I, weights->w_ih, to + layout.w_ih, layout.w_ih_block, units);
-    pack_units(cell->gates, problem->H, problem->H, weights->w_hh, to + layout.w_hh, layout.w_hh_block, units);
+    const struct unit_rows w_ih = {weights->w_ih, problem->H, problem->I, NULL};
+    const struct unit_rows w_hh = {weights->w_hh, problem->H, problem->H, NULL};
+    pack_units(cell->gates, &w_ih, to + layout.w_ih, layout.w_ih_block, units);
+    pack_units(cell->gates, &w_hh, to + layout.w_hh, layout.w_hh_block, units);
     pack_biases(cell, problem->H, weights->b_ih, weights->b_hh, to + layout.b_x, to + layout.b_apart, units);
 }
 

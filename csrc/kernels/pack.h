@@ -34,24 +34,57 @@ ALWAYS_INLINE void transpose(vreal *const rows) {
     }
 }
 
+/* Weights of H units, w[(g*H + u)*K + k]. */
+struct unit_rows {
+    const real *w;
+    int64_t H, K;
+    real *copy; /* what is read is also written here; null: not wanted */
+};
+
+/* The vectors of `columns` k, from the rows of `lanes` units that begin at `first`. */
+ALWAYS_INLINE void load_square(const struct unit_rows *const from, const int64_t first, const int lanes,
+                               const int columns, vreal *const square) {
+    UNROLL
+    for (int lane = 0; lane < VL; lane++) {
+        square[lane] = load_n_or_zero(lane < lanes ? from->w + first + lane * from->K : NULL, 0, columns);
+    }
+    if (from->copy) {
+        UNROLL
+        for (int lane = 0; lane < VL; lane++) {
+            if (lane < lanes) {
+                vstore_n(from->copy + first + lane * from->K, square[lane], columns);
+            }
+        }
+    }
+    transpose(square);
+}
+
+ALWAYS_INLINE void pack_square(const struct unit_rows *const from, const int64_t first, const int lanes,
+                               const int columns, real *const to, const ptrdiff_t to_step) {
+    vreal square[VL];
+    load_square(from, first, lanes, columns, square);
+    UNROLL
+    for (int column = 0; column < VL; column++) {
+        if (column < columns) {
+            vstore(to + column * to_step, square[column]);
+        }
+    }
+}
+
 /* to[block][k][g][VL] from w[(g*H + u)*K + k]: a transpose, VL by VL elements at a time. */
-static void pack_units(const int G, const int64_t H, const int64_t K, const real *const w, real *const to,
-                       const ptrdiff_t to_block, const struct team_range blocks) {
-    for (int64_t block = blocks.begin; K > 0 && block < blocks.end; block++) {
-        const int lanes = lanes_of_block(block, H);
+static void pack_units(const int G, const struct unit_rows *const from, real *const to, const ptrdiff_t to_block,
+                       const struct team_range blocks) {
+    for (int64_t block = blocks.begin; block < blocks.end; block++) {
+        const int lanes = lanes_of_block(block, from->H);
         for (int g = 0; g < G; g++) {
-            const real *const from = w + (g * H + block * VL) * K;
-            real *const panel = to + block * to_block + g * VL;
-            for (int64_t k = 0; k < K; k += VL) {
-                const int columns = K - k < VL ? (int)(K - k) : VL;
-                vreal rows[VL];
-                UNROLL
-                for (int lane = 0; lane < VL; lane++) {
-                    rows[lane] = load_n_or_zero(lane < lanes ? from + lane * K : NULL, k, columns);
-                }
-                transpose(rows);
-                for (int column = 0; column < columns; column++) {
-                    vstore(panel + (k + column) * G * VL, rows[column]);
+            const int64_t first = (g * from->H + block * VL) * from->K;
+            for (int64_t k = 0; k < from->K; k += VL) {
+                const int columns = from->K - k < VL ? (int)(from->K - k) : VL;
+                real *const panel = to + block * to_block + (k * G + g) * VL;
+                if (lanes == VL && columns == VL) { /* constants, which spare the tests and the masks */
+                    pack_square(from, first + k, VL, VL, panel, G * VL);
+                } else {
+                    pack_square(from, first + k, lanes, columns, panel, G * VL);
                 }
             }
         }
@@ -72,6 +105,11 @@ static void pack_transpose(const struct cell *const cell, const int first_slot, 
             }
         }
     }
+}
+
+/* b_ih + b_hh of some units; a null one is zero. */
+ALWAYS_INLINE vreal bias_sum(const real *const b_ih, const real *const b_hh, const int64_t at, const int lanes) {
+    return load_n_or_zero(b_ih, at, lanes) + load_n_or_zero(b_hh, at, lanes);
 }
 
 /* to[block][g][VL] = b_ih + b_hh, leaving b_hh of the gate that stays apart to `apart` [block][VL]. */

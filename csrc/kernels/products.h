@@ -21,8 +21,7 @@ struct backward_pass {
     int64_t all_sequences;
     struct team_range sequences, blocks;
     struct layout_backward_scratch layout;
-    struct layout_packed_backward packed_layout;
-    const real *packed;
+    struct slot_weights w_ih, w_hh;
     real *dh, *dc; /* of this group */
     real *gradients, *x, *h_prev;
     struct layout_place *place;
@@ -71,14 +70,18 @@ static void gather_h_prev(const struct backward_pass *const pass, const struct b
 static void input_gradient(const struct backward_pass *const pass, const int64_t rows) {
     const struct input_gradient_job job = {
         .d = slots_from(pass, pass->cell->input_slot, pass->all_sequences),
-        .w = pass->packed + pass->packed_layout.w_ih,
-        .w_block = pass->packed_layout.w_block,
+        .w = pass->w_ih,
         .place = pass->place,
         .dx = pass->args->dx,
         .I = pass->problem->I,
     };
-    tile_each(1, input_gradient_tile, &job, team_share(rows, team_rank(pass->me), team_size(pass->me)),
-              (struct team_range){0, layout_blocks(pass->problem->I, VL)});
+    const int rank = team_rank(pass->me), size = team_size(pass->me);
+    const struct team_range all_rows = {0, rows}, all_blocks = {0, layout_blocks(pass->problem->I, VL)};
+    if (rows >= (int64_t)TEAM_ROWS * size) {
+        tile_each(1, input_gradient_tile, &job, team_share(rows, rank, size), all_blocks);
+    } else {
+        tile_each(1, input_gradient_tile, &job, all_rows, team_share(all_blocks.end, rank, size));
+    }
 }
 
 /* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */

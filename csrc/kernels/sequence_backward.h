@@ -52,8 +52,7 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
         .carries_dh = pass->cell->carries_dh,
         .H = problem->H,
         .NB = layout_blocks(problem->H, VL),
-        .w = pass->packed + pass->packed_layout.w_hh,
-        .w_block = pass->packed_layout.w_block,
+        .w = pass->w_hh,
         .later = slots_from(pass, pass->cell->hidden_slot, 0),
         .later_row = row == 0 ? begin : N + row - schedule_active(problem, s + 1) + begin,
         .slots = pass->gradients + (N + row + begin) * VL,
@@ -130,6 +129,24 @@ static void finish_states(const struct backward_pass *const pass, const int64_t 
     }
 }
 
+static void find_weights(struct backward_pass *const pass, const struct layout_shape *const shape) {
+    const struct layout_packed_backward layout = layout_packed_backward(shape);
+    const struct fastrnn_backward_args *const args = pass->args;
+    const real *const packed = args->packed ? aligned_const(args->packed) : NULL;
+    pass->w_ih = (struct slot_weights){
+        .packed = {packed ? packed + layout.w_ih : NULL, layout.w_block},
+        .w = args->weights.w_ih,
+        .N = pass->problem->I,
+        .gate = pass->cell->slot_gate + pass->cell->input_slot,
+    };
+    pass->w_hh = (struct slot_weights){
+        .packed = {packed ? packed + layout.w_hh : NULL, layout.w_block},
+        .w = args->weights.w_hh,
+        .N = pass->problem->H,
+        .gate = pass->cell->slot_gate + pass->cell->hidden_slot,
+    };
+}
+
 static struct backward_pass begin_backward(const struct cell *const cell, const struct layout_shape *const shape,
                                            const struct fastrnn_problem *const problem,
                                            const struct fastrnn_backward_args *const args,
@@ -143,9 +160,8 @@ static struct backward_pass begin_backward(const struct cell *const cell, const 
         .sequences = schedule_share(problem, shape->rows, me->group, me->groups),
         .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
         .layout = layout_backward_scratch(shape),
-        .packed_layout = layout_packed_backward(shape),
-        .packed = aligned_const(args->packed),
     };
+    find_weights(&pass, shape);
     real *const scratch = aligned(args->scratch);
     pass.dh = scratch + pass.layout.dh + pass.sequences.begin * pass.layout.state_row;
     pass.dc = scratch + pass.layout.dc + pass.sequences.begin * pass.layout.state_row;

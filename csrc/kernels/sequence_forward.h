@@ -18,8 +18,7 @@ struct forward_pass {
     const struct team_member *me;
     struct team_range sequences, blocks;
     struct layout_forward_scratch layout;
-    struct layout_packed_forward packed_layout;
-    const real *packed;
+    struct unit_weights w_ih, w_hh;
     real *h[2], *c, *x, *gates; /* of this group */
     struct layout_place *place;
 };
@@ -50,11 +49,9 @@ static int64_t stage_chunk(const struct forward_pass *const pass, const int64_t 
 
 static void project_chunk(const struct forward_pass *const pass, const int G, const int64_t rows) {
     const struct project_job job = {
-        .I = pass->problem->I,
+        .apart = cell_of(pass->problem->cell)->apart,
         .x = pass->x,
-        .w = pass->packed + pass->packed_layout.w_ih,
-        .w_block = pass->packed_layout.w_ih_block,
-        .b = pass->packed + pass->packed_layout.b_x,
+        .w = pass->w_ih,
         .gates = pass->gates,
         .x_row = pass->layout.x_row,
         .gates_row = pass->layout.gates_row,
@@ -80,6 +77,27 @@ static void finish_sequences(const struct forward_pass *const pass, const real *
     }
 }
 
+static void find_unit_weights(struct forward_pass *const pass, const struct layout_shape *const shape) {
+    const struct layout_packed_forward layout = layout_packed_forward(shape);
+    const struct fastrnn_weights *const weights = &pass->args->weights;
+    const struct fastrnn_weight_copies none = {NULL, NULL};
+    const struct fastrnn_weight_copies copies = pass->me->group == 0 ? pass->args->copies : none; /* one is enough */
+    const int64_t H = pass->problem->H;
+    pass->w_ih = (struct unit_weights){.rows = {weights->w_ih, H, pass->problem->I, copies.w_ih}};
+    pass->w_hh = (struct unit_weights){.rows = {weights->w_hh, H, H, copies.w_hh}};
+    if (pass->args->packed) {
+        const real *const packed = aligned_const(pass->args->packed);
+        const real *const b_x = packed + layout.b_x, *const b_apart = packed + layout.b_apart;
+        pass->w_ih.packed = (struct tile_panels){packed + layout.w_ih, layout.w_ih_block};
+        pass->w_hh.packed = (struct tile_panels){packed + layout.w_hh, layout.w_hh_block};
+        pass->w_ih.b_x = pass->w_hh.b_x = b_x;
+        pass->w_ih.b_apart = pass->w_hh.b_apart = b_apart;
+        return;
+    }
+    pass->w_ih.b_ih = pass->w_hh.b_ih = weights->b_ih;
+    pass->w_ih.b_hh = pass->w_hh.b_hh = weights->b_hh;
+}
+
 static struct forward_pass begin_forward(const struct layout_shape *const shape,
                                          const struct fastrnn_problem *const problem,
                                          const struct fastrnn_forward_args *const args,
@@ -91,9 +109,8 @@ static struct forward_pass begin_forward(const struct layout_shape *const shape,
         .sequences = schedule_share(problem, shape->rows, me->group, me->groups),
         .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
         .layout = layout_forward_scratch(shape, me->groups),
-        .packed_layout = layout_packed_forward(shape),
-        .packed = aligned_const(args->packed),
     };
+    find_unit_weights(&pass, shape);
     real *const scratch = aligned(args->scratch);
     const int64_t first_row = pass.sequences.begin + me->group * pass.layout.chunk_rows;
     pass.h[0] = scratch + pass.layout.h[0] + pass.sequences.begin * pass.layout.state_row;
@@ -132,9 +149,7 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
                 .H = problem->H,
                 .NB = layout_blocks(problem->H, VL),
                 .B = problem->B,
-                .w = pass.packed + pass.packed_layout.w_hh,
-                .w_block = pass.packed_layout.w_hh_block,
-                .b_apart = pass.packed + pass.packed_layout.b_apart,
+                .w = pass.w_hh,
                 .gates = pass.gates + row * pass.layout.gates_row,
                 .h_prev = pass.h[parity],
                 .h = pass.h[parity ^ 1],

@@ -24,10 +24,10 @@ struct step_forward_job {
     enum fastrnn_cell cell;
     int apart; /* the gate that stays apart, or NO_GATE */
     int64_t H, NB, B;
-    const real *w, *b_apart;
+    struct unit_weights w;
     const real *gates, *h_prev;
     real *h, *c;
-    ptrdiff_t w_block, gates_row, state_row;
+    ptrdiff_t gates_row, state_row;
     const struct layout_place *place;
     struct fastrnn_view y, c_rows; /* c_rows.data null: not wanted */
     real *reserve;                 /* or null */
@@ -108,12 +108,12 @@ ALWAYS_INLINE void step_forward_tile(const struct tile_shape shape, const void *
     for (int r = 0; r < shape.R; r++) {
         UNROLL
         for (int panel = 0; panel < Q * G; panel++) {
-            tile.acc[r][panel] = panel % G == p->apart ? vload(p->b_apart + (block + panel / G) * VL)
+            tile.acc[r][panel] = panel % G == p->apart ? bias_apart(&p->w, block + panel / G, p->apart)
                                                        : vload(gates + r * p->gates_row + panel * VL);
         }
     }
-    tile_multiply(&tile, shape, p->H, (struct tile_rows){p->h_prev + row * p->state_row, p->state_row, 1},
-                  (struct tile_panels){p->w + block * p->w_block, p->w_block});
+    tile_multiply_units(&tile, shape, (struct tile_rows){p->h_prev + row * p->state_row, p->state_row, 1}, &p->w,
+                        block);
     vreal acc[TILE_ROWS_MAX * TILE_PANELS_MAX];
     tile_spill(&tile, shape, acc);
     finish_forward_rows(p, shape, acc, row, block);
@@ -139,8 +139,7 @@ struct step_backward_job {
     bool carries_dh;
     bool initial; /* no step: what reaches the initial state goes to dh */
     int64_t H, NB;
-    const real *w; /* packed w_hh transpose, blocks w_block reals apart */
-    ptrdiff_t w_block;
+    struct slot_weights w;
     struct gradient_slots later; /* of the step after, hidden side */
     int64_t later_row;           /* of the group's first sequence there */
     real *slots;                 /* of this step: [NB][slots][…][VL], as later */
@@ -254,7 +253,7 @@ ALWAYS_INLINE void later_gradient(struct tile *const tile, const struct tile_sha
         }
     }
     if (!p->starts) {
-        tile_multiply_slots(tile, shape, &p->later, p->later_row + row, p->w + block * p->w_block, p->w_block);
+        tile_multiply_slots(tile, shape, &p->later, p->later_row + row, &p->w, block);
     }
 }
 

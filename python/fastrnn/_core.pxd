@@ -63,6 +63,10 @@ cdef extern from "fastrnn.h" nogil:
         const void *b_ih
         const void *b_hh
 
+    ctypedef struct fastrnn_weight_copies_t "struct fastrnn_weight_copies":
+        void *w_ih
+        void *w_hh
+
     ctypedef struct fastrnn_weight_gradients_t "struct fastrnn_weight_gradients":
         void *w_ih
         void *w_hh
@@ -79,6 +83,8 @@ cdef extern from "fastrnn.h" nogil:
 
     ctypedef struct fastrnn_forward_args_t "struct fastrnn_forward_args":
         const void *packed
+        fastrnn_weights_t weights
+        fastrnn_weight_copies_t copies
         fastrnn_const_view_t x, h0, c0
         fastrnn_view_t y, c, h_n, c_n
         void *reserve
@@ -86,6 +92,7 @@ cdef extern from "fastrnn.h" nogil:
 
     ctypedef struct fastrnn_backward_args_t "struct fastrnn_backward_args":
         const void *packed
+        fastrnn_weights_t weights
         fastrnn_const_view_t x, h0, c0, y
         const void *reserve
         fastrnn_const_view_t dy, dh_n, dc_n
@@ -95,6 +102,7 @@ cdef extern from "fastrnn.h" nogil:
         void *scratch
 
     int fastrnn_query(const fastrnn_problem_t *, fastrnn_sizes_t *)
+    int fastrnn_packing_pays(const fastrnn_problem_t *)
     int fastrnn_pack_forward(const fastrnn_problem_t *, const fastrnn_weights_t *, void *)
     int fastrnn_pack_backward(const fastrnn_problem_t *, const fastrnn_weights_t *, void *)
     int fastrnn_forward(const fastrnn_problem_t *, const fastrnn_forward_args_t *)

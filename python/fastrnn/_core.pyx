@@ -256,6 +256,10 @@ cdef class Problem:
         return 2 if self.has_c else 1
 
     @property
+    def packing_pays(self):
+        return bool(fastrnn_packing_pays(&self.c))
+
+    @property
     def packed_forward(self):
         return self.sizes.packed_forward
 
@@ -276,15 +280,22 @@ cdef class Problem:
         return self.sizes.scratch_backward
 
 
-def _pack(Problem p not None, w_ih, w_hh, b_ih, b_hh, packed, bint backward):
-    cdef fastrnn_weights_t w
-    cdef int status, t = p.type_number
-    if w_ih is None or w_hh is None or packed is None:
-        raise TypeError("w_ih, w_hh, packed: expected arrays, got None")
+cdef int _parameters(Problem p, w_ih, w_hh, b_ih, b_hh, fastrnn_weights_t *w) except -1:
+    """The parameters as torch has them."""
+    cdef int t = p.type_number
     w.w_ih = _weights(w_ih, "w_ih", t, p.w_ih_shape, False)
     w.w_hh = _weights(w_hh, "w_hh", t, p.w_hh_shape, False)
     w.b_ih = _weights(b_ih, "b_ih", t, p.b_shape, False)
     w.b_hh = _weights(b_hh, "b_hh", t, p.b_shape, False)
+    return 0
+
+
+def _pack(Problem p not None, w_ih, w_hh, b_ih, b_hh, packed, bint backward):
+    cdef fastrnn_weights_t w
+    cdef int status
+    if w_ih is None or w_hh is None or packed is None:
+        raise TypeError("w_ih, w_hh, packed: expected arrays, got None")
+    _parameters(p, w_ih, w_hh, b_ih, b_hh, &w)
     cdef void *to = _memory(packed, "packed", p.sizes.packed_backward if backward else p.sizes.packed_forward, True)
     with nogil:
         status = fastrnn_pack_backward(&p.c, &w, to) if backward else fastrnn_pack_forward(&p.c, &w, to)
@@ -302,14 +313,19 @@ def pack_backward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
     _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, True)
 
 
-def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch, c=None):
-    """fastrnn_forward; None stands for a null pointer. Inference where reserve is None; c (T, B, H) after every step."""
+def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch, c=None, weights=(None,) * 4):
+    """fastrnn_forward; None stands for a null pointer. Inference where reserve is None; c (T, B, H) after every step.
+
+    weights: (w_ih, w_hh, b_ih, b_hh), read where packed is None.
+    """
     cdef Problem p = problem
     cdef fastrnn_forward_args_t a
     cdef int status, t = p.type_number
     if not p.has_c and (c0 is not None or c_n is not None or c is not None):
         raise ValueError("c0, c_n, c: this cell has no c")
     a.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
+    w_ih, w_hh, b_ih, b_hh = weights
+    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a.weights)
     a.x = _const_view(x, "x", t, p.x_shape)
     a.h0 = _const_view(h0, "h0", t, p.state_shape)
     a.c0 = _const_view(c0, "c0", t, p.state_shape)
@@ -317,6 +333,7 @@ def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, s
     a.c = _view(c, "c", t, p.y_shape, True)
     a.h_n = _view(h_n, "h_n", t, p.state_shape, True)
     a.c_n = _view(c_n, "c_n", t, p.state_shape, True)
+    a.copies = fastrnn_weight_copies_t(NULL, NULL)
     a.reserve = _memory(reserve, "reserve", p.sizes.reserve, True)
     a.scratch = _memory(scratch, "scratch", p.sizes.scratch_forward, True)
     with nogil:
@@ -326,10 +343,10 @@ def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, s
 
 
 def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, dc_n, dx, dh0, dc0,
-             dw_ih, dw_hh, db_ih, db_hh, scratch, bint overwrite=False):
+             dw_ih, dw_hh, db_ih, db_hh, scratch, bint overwrite=False, weights=(None,) * 4):
     """fastrnn_backward; None stands for a null pointer: zero for an input, not wanted for an output.
 
-    Gradients of weights are added to, or overwritten.
+    Gradients of weights are added to, or overwritten. weights: as for forward.
     """
     cdef Problem p = problem
     cdef fastrnn_backward_args_t a
@@ -337,6 +354,8 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
     if not p.has_c and (c0 is not None or dc_n is not None or dc0 is not None):
         raise ValueError("c0, dc_n, dc0: this cell has no c")
     a.packed = _memory(packed, "packed", p.sizes.packed_backward, False)
+    w_ih, w_hh, b_ih, b_hh = weights
+    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a.weights)
     a.x = _const_view(x, "x", t, p.x_shape)
     a.h0 = _const_view(h0, "h0", t, p.state_shape)
     a.c0 = _const_view(c0, "c0", t, p.state_shape)
@@ -498,7 +517,9 @@ cdef class Stepper:
             raise ValueError("x: expected an array")
 
 
+include "_stack.pxi"
 include "_frozen.pxi"
+include "_dense.pxi"
 include "_repeat.pxi"
 
 

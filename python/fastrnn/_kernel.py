@@ -91,17 +91,18 @@ def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
     return packed
 
 
-def pack_backward(cell: str, weights: Weights) -> NDArray[np.uint8]:
-    """The weights as backward streams them, for the backend in use."""
-    problem = _packing(cell, weights)
+def pack_backward(cell: str, weights: Weights, backend: int | None = None) -> NDArray[np.uint8]:
+    """The weights as backward streams them; `backend` None: the one in use."""
+    problem = _packing(cell, weights, backend)
     packed = memory.empty((problem.packed_backward,), memory.BYTES)
     _core.pack_backward(problem, *weights, packed)
     return packed
 
 
-def _packing(cell: str, weights: Weights) -> _core.Problem:
+def _packing(cell: str, weights: Weights, backend: int | None = None) -> _core.Problem:
     dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
-    return _core.Problem(cell, dtype, backend_index(), get_num_threads(), 0, 0, I, H, None, takes_all_threads())
+    chosen = backend_index() if backend is None else backend, get_num_threads()
+    return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, takes_all_threads())
 
 
 def pass_empty_through(batch: Batch, states: States, to: States) -> None:

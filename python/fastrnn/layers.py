@@ -18,7 +18,7 @@ from .cells import CELLS, State
 from .config import backend_index, get_num_threads, takes_all_threads
 from .stack import PackedWeights
 from .stream import Stream, make_stream
-from .tape import LayerTape
+from .tape import LayerTape, Tape
 from .weights import (
     Frozen,
     checked_parameters,
@@ -117,6 +117,7 @@ class _Layers(LayerArguments):
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed: {error}") from None
         self._frozen: _FrozenLayer | None = None
+        self._dense: _core.DenseStack | None = None
         self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     def __repr__(self) -> str:
@@ -175,7 +176,7 @@ class _Layers(LayerArguments):
         resets: Any = None,
         checkpoint: Any = None,
         budget: Any = None,
-    ) -> tuple[Array, State, LayerTape]:
+    ) -> tuple[Array, State, Tape]:
         """Training: as the call for inference, with dropout, and a tape for ``backward``.
 
         Parameters
@@ -193,6 +194,12 @@ class _Layers(LayerArguments):
         The tape refers to x, state and y: none of them may change before ``backward``, and y is read-only for that
         reason (copy it to change it). Parameters may change; the tape keeps them as they were.
         """
+        if lengths is resets is checkpoint is budget is None:
+            dense = self._dense_now()
+            chosen = backend_index(), get_num_threads(), takes_all_threads()
+            found = None if dense is None else dense.forward(self, self._parameters, x, state, *chosen)
+            if found is not None:
+                return found
         n = _check.checkpoint("checkpoint", checkpoint, budget)
         y, final, tape = self._run(x, state, lengths, resets, training=True, checkpoint=n)
         assert tape is not None
@@ -200,13 +207,13 @@ class _Layers(LayerArguments):
         return y, final, tape
 
     def backward(
-        self, tape: LayerTape, dy: Array | None = None, dstate: State = None, *, truncation: Any = None
+        self, tape: Tape, dy: Array | None = None, dstate: State = None, *, truncation: Any = None
     ) -> Gradients:
         """Gradients of ``sum(dy * y) + sum(dstate * state)`` by backpropagation through the tape's time steps.
 
         Parameters
         ----------
-        tape : LayerTape
+        tape : Tape
             From ``forward`` of this layer. It may be used any number of times.
         dy : ndarray of the shape of y, optional
             The loss's gradient with respect to y. Zero when left out; ignored beyond a sequence's end.
@@ -230,6 +237,13 @@ class _Layers(LayerArguments):
         TypeError, ValueError
             For arguments of another kind, dtype or shape, and for a tape of another layer.
         """
+        if isinstance(tape, _core.DenseTape):
+            found = None
+            if truncation is None and tape.owner is self and self._dense is not None:
+                found = self._dense.backward(tape, dy, dstate)
+            if found is not None:
+                return Gradients(*found)
+            tape = self._general_tape(tape)
         dy, d_final = self._checked_gradients(tape, dy, dstate)
         window = _check.truncation("truncation", truncation)
         dx, d_initial, gradients = self._backward_stack(tape, dy, d_final, window)
@@ -329,6 +343,17 @@ class _Layers(LayerArguments):
 
     # ---- one pass ----
 
+    def _dense_now(self) -> _core.DenseStack | None:
+        """What trains on dense sequences, if the configuration is one for it."""
+        if self._frozen is not None or self.bidirectional or (self.dropout and self.num_layers > 1):
+            return None
+        dense = self._dense
+        if dense is None or dense.is_batch_first != self.batch_first:
+            sizes = self.input_size, self.hidden_size, self.num_layers, self.batch_first
+            dense = _core.DenseStack(self._cell, self.dtype, *sizes, tuple(self._shapes), memory.empty, scratch_of)
+            self._dense = dense
+        return dense
+
     def _run(
         self, x: Any, state: State, lengths: Any, resets: Any, *, training: bool, checkpoint: Any = None
     ) -> tuple[Array, State, LayerTape | None]:
@@ -364,7 +389,7 @@ class _Layers(LayerArguments):
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles of a frozen layer are thawed."""
         state = self.__dict__.copy()
-        state["_frozen"] = None
+        state["_frozen"] = state["_dense"] = None
         return state
 
     def _chosen_checkpoint(self, T: int, B: int, checkpoint: int | tuple[int] | None) -> int | None:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
+
 BYTES = np.dtype(np.uint8)
-# Smaller arrays come from NumPy: the C library keeps their memory by itself, in less time. A training step at T=1, B=1,
-# H=64 takes 57 us with this, 72 with a quarter of it; one at H=128 takes 450 instead of 115 with four times it.
-POOLED_BYTES_MIN = 256 << 10
+POOLED_BYTES_MIN: int = _core.POOLED_BYTES  # smaller arrays come from NumPy
 # Kept at most for later, and never more than twice what was in use at one time.
 KEPT_BYTES_MAX = 512 << 20
 # An array may sit in memory of up to this many times its size. New blocks have one of eight sizes in each octave, so

@@ -46,3 +46,6 @@ class LayerTape:
     shape: tuple[int, int]  # T, B
     batches: list[Batch]  # of each direction
     unbatched: bool = field(default=False)
+
+
+Tape = LayerTape | _core.DenseTape

@@ -1,0 +1,281 @@
+"""Training of a stack of one direction on dense sequences, without Python in between: part of _core.pyx."""
+
+cdef enum:
+    LINE_BYTES = 64
+
+
+cdef size_t _lines(size_t size):
+    return (size + LINE_BYTES - 1) // LINE_BYTES * LINE_BYTES
+
+
+cdef char *_on_a_line(void *p):
+    return <char *>_lines(<size_t>p)
+
+
+cdef class DenseTape:
+    """What `DenseStack.forward` keeps for backward: x, the initial states, each layer's y and the memory beside it.
+
+    That memory is the reserve and, on a line after it, the weights for backward: packed, or copies of w_ih and w_hh
+    (`packs` false). It is only read.
+    """
+
+    cdef readonly object owner, x, h0, c0
+    cdef readonly bint packs
+    cdef list ys, kept
+    cdef fastrnn_problem_t problem
+    cdef int rank
+
+    def __init__(self):
+        raise TypeError("DenseTape: expected to be made by a forward call")
+
+    @property
+    def shape(self):
+        """(T, B)"""
+        return self.problem.T, self.problem.B
+
+    @property
+    def masks(self):
+        """Of dropout, which there is none of."""
+        return [None] * len(self.ys)
+
+    @property
+    def settings(self):
+        """(backend, threads, whether to take all threads)"""
+        return self.problem.backend, self.problem.threads, self.problem.team == FASTRNN_TEAM_ALL
+
+    @property
+    def unbatched(self):
+        """Whether x has no batch axis."""
+        return self.rank == 2
+
+    def layer(self, int j, int64_t width):
+        """(y, reserve, packed, w_ih, w_hh) of a layer that reads `width` numbers; of the last three, what there is."""
+        cdef fastrnn_problem_t problem = self.problem
+        cdef fastrnn_sizes_t sizes
+        cdef int64_t rows = fastrnn_cell_gates(problem.cell) * problem.H
+        problem.I = width
+        fastrnn_query(&problem, &sizes)
+        memory, y = self.kept[j], self.ys[j]
+        reserve = memory[: sizes.reserve] if sizes.reserve else None
+        start = <size_t>_on_a_line(cnp.PyArray_BYTES(<cnp.ndarray>memory) + sizes.reserve)
+        weights = memory[start - <size_t>cnp.PyArray_BYTES(<cnp.ndarray>memory) :]
+        if self.packs:
+            return y, reserve, weights[: sizes.packed_backward], None, None
+        first = _lines(rows * width * y.itemsize)
+        w_ih = weights[: rows * width * y.itemsize].view(y.dtype).reshape(rows, width)
+        w_hh = weights[first : first + rows * problem.H * y.itemsize].view(y.dtype).reshape(rows, problem.H)
+        return y, reserve, None, w_ih, w_hh
+
+
+cdef class DenseStack(Stack):
+    """Layers of one direction; `names`: of w_ih, w_hh and, with biases, b_ih and b_hh, of each layer in turn."""
+
+    cdef tuple names
+    cdef int each
+
+    def __cinit__(self, str cell, dtype, int64_t I, int64_t H, int layers, bint batch_first, tuple names, empty,
+                  scratch):
+        cdef Problem of_layer = Problem(cell, dtype, fastrnn_best_backend(), 1, 0, 0, I, H)
+        if layers < 1 or len(names) not in (2 * layers, 4 * layers):
+            raise ValueError("names: expected two or four for each layer")
+        self.problem, self.type_number, self.has_c = of_layer.c, of_layer.type_number, of_layer.has_c
+        self.layers, self.directions, self.batch_first, self.I = layers, 1, batch_first, I
+        self.names, self.each = names, len(names) // layers
+        self.dtype, self.empty, self.scratch = np.dtype(dtype), empty, scratch
+
+    @property
+    def is_batch_first(self):
+        return self.batch_first
+
+    cdef int64_t _width(self, int layer):
+        return self.I if layer == 0 else self.problem.H
+
+    cdef list _parameters_of(self, object parameters):
+        """Those that the core reads as they are; None if the general path has to look at them."""
+        cdef list found = []
+        cdef int j
+        cdef int64_t rows = fastrnn_cell_gates(self.problem.cell) * self.problem.H
+        if type(parameters) is not dict or len(<dict>parameters) != len(self.names):
+            return None
+        for j in range(len(self.names)):
+            array = (<dict>parameters).get(self.names[j])
+            if not _usable(array, self.type_number, 1 if j % self.each > 1 else 2):
+                return None
+            if cnp.PyArray_DIM(<cnp.ndarray>array, 0) != rows or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>array):
+                return None
+            if j % self.each < 2 and cnp.PyArray_DIM(<cnp.ndarray>array, 1) != (
+                self._width(j // self.each) if j % self.each == 0 else self.problem.H
+            ):
+                return None
+            found.append(array)
+        return found
+
+    cdef fastrnn_weights_t _weights_of(self, list parameters, int layer):
+        cdef fastrnn_weights_t w = fastrnn_weights_t(NULL, NULL, NULL, NULL)
+        cdef int first = layer * self.each
+        w.w_ih, w.w_hh = _data(parameters[first]), _data(parameters[first + 1])
+        if self.each == 4:
+            w.b_ih, w.b_hh = _data(parameters[first + 2]), _data(parameters[first + 3])
+        return w
+
+    def forward(self, owner, parameters, x, state, int backend, int threads, bint all_threads):
+        """(y, state, tape) as the layer returns them; None if the general path has to look at the arguments."""
+        cdef fastrnn_problem_t problem = self.problem
+        cdef int rank = self._rank_of(x)
+        if rank == 0:
+            return None
+        self._set_sizes(<cnp.ndarray>x, rank, &problem)
+        states = self._states_of(state, rank, problem.B)
+        weights = self._parameters_of(parameters)
+        if states is None or weights is None:
+            return None
+        problem.backend, problem.threads = backend, threads
+        problem.team = FASTRNN_TEAM_ALL if all_threads else FASTRNN_TEAM_PAYING
+        cdef DenseTape tape = DenseTape.__new__(DenseTape)
+        tape.owner, tape.x, tape.problem, tape.rank = owner, x, problem, rank
+        tape.h0, tape.c0 = states
+        tape.packs = fastrnn_packing_pays(&problem)
+        tape.ys, tape.kept = [], []
+        h_n = self._new_state(rank, problem.B)
+        c_n = self._new_state(rank, problem.B) if self.has_c else None
+        for layer in range(self.layers):
+            x = self._forward_layer(tape, layer, x, weights, h_n, c_n)
+        cnp.PyArray_CLEARFLAGS(<cnp.ndarray>x, cnp.NPY_ARRAY_WRITEABLE)
+        return x, ((h_n, c_n) if self.has_c else h_n), tape
+
+    cdef cnp.ndarray _forward_layer(self, DenseTape tape, int layer, cnp.ndarray x, list parameters, h_n, c_n):
+        cdef fastrnn_problem_t problem = tape.problem
+        cdef fastrnn_forward_args_t args
+        cdef fastrnn_sizes_t sizes
+        cdef int status
+        cdef size_t beside
+        problem.I = self._width(layer)
+        args.weights = self._weights_of(parameters, layer)
+        status = fastrnn_query(&problem, &sizes)
+        if status != FASTRNN_OK:
+            _raise(status)
+        cdef cnp.ndarray y = self._new_sequence(tape.rank, &problem, problem.H), kept, packed
+        beside = sizes.packed_backward if tape.packs else self._copies_bytes(&problem)
+        kept = self._bytes(sizes.reserve + LINE_BYTES + beside)
+        cdef char *weights = _on_a_line(cnp.PyArray_BYTES(kept) + sizes.reserve)
+        args.packed, args.copies = NULL, fastrnn_weight_copies_t(NULL, NULL)
+        if tape.packs:
+            packed = self._bytes(sizes.packed_forward)
+            args.packed = cnp.PyArray_DATA(packed)
+        else:
+            args.copies = self._copies(&problem, weights)
+        cdef cnp.ndarray scratch = self.scratch(sizes.scratch_forward)
+        args.x, args.h0, args.c0 = self._read_only(x, tape.rank), self._start(tape.h0, tape.rank, layer), self._start(
+            tape.c0, tape.rank, layer
+        )
+        args.y, args.c = self._sequence(y, tape.rank), fastrnn_view_t(NULL, 0, 0)
+        args.h_n, args.c_n = self._state(h_n, tape.rank, layer), self._state(c_n, tape.rank, layer)
+        args.reserve = cnp.PyArray_DATA(kept) if sizes.reserve else NULL
+        args.scratch = cnp.PyArray_DATA(scratch)
+        with nogil:
+            if args.packed is not NULL:
+                status = fastrnn_pack_forward(&problem, &args.weights, <void *>args.packed)
+                status = status if status != FASTRNN_OK else fastrnn_pack_backward(&problem, &args.weights, weights)
+            status = status if status != FASTRNN_OK else fastrnn_forward(&problem, &args)
+        if status != FASTRNN_OK:
+            _raise(status)
+        tape.ys.append(y)
+        tape.kept.append(kept)
+        return y
+
+    cdef size_t _copies_bytes(self, const fastrnn_problem_t *problem):
+        cdef size_t row = fastrnn_cell_gates(problem.cell) * problem.H * (<cnp.dtype>self.dtype).itemsize
+        return _lines(row * problem.I) + _lines(row * problem.H)
+
+    cdef fastrnn_weight_copies_t _copies(self, const fastrnn_problem_t *problem, char *to):
+        cdef size_t row = fastrnn_cell_gates(problem.cell) * problem.H * (<cnp.dtype>self.dtype).itemsize
+        return fastrnn_weight_copies_t(to, to + _lines(row * problem.I))
+
+    def backward(self, DenseTape tape not None, dy, dstate):
+        """(dx, dstate, gradients by name); None if the general path has to look at the arguments."""
+        cdef fastrnn_problem_t problem = tape.problem
+        cdef int rank = tape.rank, layer
+        states = self._states_of(dstate, rank, problem.B)
+        if states is None or (dy is not None and not self._is_like(dy, tape.ys[self.layers - 1])):
+            return None
+        dh0 = self._new_state(rank, problem.B)
+        dc0 = self._new_state(rank, problem.B) if self.has_c else None
+        cdef dict gradients = {}
+        arrays = self._new_gradients()
+        for layer in range(self.layers - 1, -1, -1):
+            dy = self._backward_layer(tape, layer, dy, states, dh0, dc0, arrays)
+        for j in range(len(self.names)):
+            gradients[self.names[j]] = arrays[j]
+        return dy, ((dh0, dc0) if self.has_c else dh0), gradients
+
+    cdef cnp.ndarray _backward_layer(self, DenseTape tape, int layer, object dy, tuple d_final, dh0, dc0, list into):
+        cdef fastrnn_problem_t problem = tape.problem
+        cdef fastrnn_backward_args_t args
+        cdef fastrnn_sizes_t sizes
+        cdef int status, first = layer * self.each
+        problem.I = self._width(layer)
+        status = fastrnn_query(&problem, &sizes)
+        if status != FASTRNN_OK:
+            _raise(status)
+        cdef cnp.ndarray dx = self._new_sequence(tape.rank, &problem, problem.I), kept = tape.kept[layer]
+        cdef char *weights = _on_a_line(cnp.PyArray_BYTES(kept) + sizes.reserve)
+        cdef fastrnn_weight_copies_t copies = self._copies(&problem, weights)
+        args.packed = weights if tape.packs else NULL
+        args.weights = fastrnn_weights_t(copies.w_ih, copies.w_hh, NULL, NULL)
+        args.x = self._read_only(tape.x if layer == 0 else tape.ys[layer - 1], tape.rank)
+        args.h0, args.c0 = self._start(tape.h0, tape.rank, layer), self._start(tape.c0, tape.rank, layer)
+        args.y = self._read_only(tape.ys[layer], tape.rank)
+        args.reserve = cnp.PyArray_DATA(kept) if sizes.reserve else NULL
+        args.dy = fastrnn_const_view_t(NULL, 0, 0) if dy is None else self._read_only(dy, tape.rank)
+        args.dh_n, args.dc_n = self._start(d_final[0], tape.rank, layer), self._start(d_final[1], tape.rank, layer)
+        args.dx = self._sequence(dx, tape.rank)
+        args.dh0, args.dc0 = self._state(dh0, tape.rank, layer), self._state(dc0, tape.rank, layer)
+        args.d = fastrnn_weight_gradients_t(_data(into[first]), _data(into[first + 1]), NULL, NULL)
+        if self.each == 4:
+            args.d.b_ih, args.d.b_hh = _data(into[first + 2]), _data(into[first + 3])
+        args.accumulation = FASTRNN_OVERWRITE
+        cdef cnp.ndarray scratch = self.scratch(sizes.scratch_backward)
+        args.scratch = cnp.PyArray_DATA(scratch)
+        with nogil:
+            status = fastrnn_backward(&problem, &args)
+        if status != FASTRNN_OK:
+            _raise(status)
+        return dx
+
+    cdef list _new_gradients(self):
+        """Arrays like the parameters: small ones side by side in one block, each on a line."""
+        cdef cnp.npy_intp dims[2]
+        cdef int64_t rows = fastrnn_cell_gates(self.problem.cell) * self.problem.H
+        cdef size_t item = (<cnp.dtype>self.dtype).itemsize, size, total = LINE_BYTES
+        cdef int j, rank
+        cdef list found = []
+        cdef cnp.ndarray block, array
+        for j in range(len(self.names)):
+            size = rows * self._columns(j) * item
+            total += _lines(size) if size < POOLED_BYTES_MIN else 0
+        dims[0] = total
+        block = cnp.PyArray_SimpleNew(1, dims, cnp.NPY_UINT8)
+        cdef char *at = _on_a_line(cnp.PyArray_DATA(block))
+        for j in range(len(self.names)):
+            rank, size = (1 if j % self.each > 1 else 2), rows * self._columns(j) * item
+            dims[0], dims[1] = rows, self._columns(j)
+            if size < POOLED_BYTES_MIN:
+                array = cnp.PyArray_SimpleNewFromData(rank, dims, self.type_number, at)
+                cnp.set_array_base(array, block)
+                at += _lines(size)
+            else:
+                array = self._new(rank, dims)
+            found.append(array)
+        return found
+
+    cdef int64_t _columns(self, int j):
+        if j % self.each > 1:
+            return 1
+        return self._width(j // self.each) if j % self.each == 0 else self.problem.H
+
+    cdef cnp.ndarray _bytes(self, size_t size):
+        cdef cnp.npy_intp dims[1]
+        dims[0] = size
+        if size < POOLED_BYTES_MIN:
+            return cnp.PyArray_SimpleNew(1, dims, cnp.NPY_UINT8)
+        return self.empty((size,), np.dtype(np.uint8))
