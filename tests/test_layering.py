@@ -53,7 +53,7 @@ TORCH_LAYERS = [
     {"operator"},
     {"autograd"},
     {"packed_weights"},
-    {"execution", "formulation"},
+    {"execution", "formulation", "single_layer"},
     {"module_arguments", "core_calls"},
     {"plan"},
     {"routes", "compiling"},

@@ -143,6 +143,36 @@ class DenseStack:
     ) -> tuple[_Array, Any, DenseTape] | None: ...
     def backward(self, tape: DenseTape, dy: Any, dstate: Any) -> tuple[_Array, Any, dict[str, _Array]] | None: ...
 
+class TensorCall:
+    def __init__(
+        self,
+        problem: Problem,
+        shapes: tuple[Any, Any, Any],
+        strides: tuple[int, int, int, int],
+        real: np.dtype[Any],
+        torch_names: tuple[Any, Any, Any],
+        empty: Callable[[tuple[int, ...], Any], _Array],
+        scratch: Callable[[int], NDArray[np.uint8]],
+    ) -> None: ...
+    @property
+    def packs(self) -> bool: ...
+    def forward(
+        self, x: Any, h0: Any, c0: Any, weights: Sequence[Any], packed: NDArray[np.uint8] | None, reserve: Any
+    ) -> tuple[Any, ...] | None: ...
+    def backward(
+        self,
+        y: Any,
+        x: Any,
+        h0: Any,
+        c0: Any,
+        weights: Sequence[Any],
+        reserve: Any,
+        dy: Any,
+        dh_n: Any,
+        dc_n: Any,
+        wanted: Sequence[bool],
+    ) -> list[Any] | None: ...
+
 POOLED_BYTES: int
 
 def cells() -> dict[str, Cell]: ...

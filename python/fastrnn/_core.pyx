@@ -16,7 +16,7 @@ from cpython.pythread cimport (
     WAIT_LOCK,
 )
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memset
 
 from typing import NamedTuple
 
@@ -521,6 +521,7 @@ include "_stack.pxi"
 include "_frozen.pxi"
 include "_dense.pxi"
 include "_repeat.pxi"
+include "_tensor_call.pxi"
 
 
 def activate(int backend, str name, array):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from .. import _check
 from .._check import Array
-from . import execution, formulation
-from .packed_weights import Packed, arrays_of
+from . import execution, formulation, single_layer
+from .packed_weights import Packed, arrays_of, pack
 from .plan import Plan
 
 Outputs = tuple[Tensor, ...]  # y, h_n and, for the LSTM, c_n
@@ -64,21 +64,31 @@ class Recurrence(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any,
         plan: Plan,
-        packed: Packed,
+        packed: Packed | None,
         masks: list[Tensor | None] | None,
         x: Tensor,
         h0: Tensor | None,
         c0: Tensor | None,
         *weights: Tensor,
     ) -> Outputs:
+        ctx.plan, ctx.count, ctx.masked = plan, len(weights), masks is not None
+        ctx.set_materialize_grads(False)
+        call = single_layer.call_of(plan, x) if masks is None else None
+        if call is not None:
+            of_layer = packed[0] if packed is not None and call.packs else None
+            if of_layer is not None or not call.packs:
+                found = single_layer.run_forward(call, plan, x, (h0, c0), weights, of_layer)
+                if found is not None:
+                    outputs, kept = found
+                    ctx.save_for_backward(outputs[0], x, h0, c0, *weights, *kept)
+                    return outputs
+        packed = pack(plan.network, arrays_of(weights)) if packed is None else packed
         arrays = None if masks is None else arrays_or_none(masks)
         first: Any = array_of(x)
         outcome = execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=True)
         outputs = outputs_of(outcome)
         kept = [torch.from_numpy(array) for array in outcome.kept]
-        ctx.plan, ctx.count, ctx.masked = plan, len(weights), masks is not None
         ctx.save_for_backward(outputs[0], x, h0, c0, *weights, *(masks or ()), *kept)
-        ctx.set_materialize_grads(False)
         return outputs
 
     @staticmethod
@@ -115,6 +125,10 @@ def kernel_gradients(
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
     """The gradients of x, h0, c0 and the weights, where wanted."""
+    if masks is None:
+        alone = single_layer.run_backward(plan, sequences, weights, kept, d, wanted)
+        if alone is not None:
+            return alone
     y, x, h0, c0 = arrays_or_none(sequences)
     assert y is not None
     assert x is not None

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from .._kernel import scratch_of
-from . import formulation
+from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
 from .modules import _call_as_leaf
 from .operator import recurrence
@@ -91,10 +91,11 @@ class CellForward(_Base):
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
-        packed = memory.get(network, weights)
         if needs_graph:
+            packed = memory.get(network, weights) if single_layer.needs_packed(plan, x, None) else None
             outputs: Outputs = Recurrence.apply(plan, packed, None, x, h0, c0, *weights)
             return outputs[1:]
+        packed = memory.get(network, weights)
         names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"][: len(weights)]
         memory.remember(plan, x, names, weights, self.__dict__.get("nonlinearity"))
         return infer(plan, x, h0, c0, packed, None)[1:]

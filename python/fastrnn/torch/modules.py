@@ -11,7 +11,7 @@ from torch.compiler import is_compiling
 from torch.nn.utils.rnn import PackedSequence
 
 from .._kernel import scratch_of
-from . import formulation
+from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
 from .compiling import admit
 from .module_arguments import ModuleArguments
@@ -181,10 +181,12 @@ class RecurrentForward(ModuleArguments):
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
-        packed = memory.get(plan.network, weights)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
+            needed = single_layer.needs_packed(plan, x, masks)
+            packed = memory.get(plan.network, weights) if needed else None
             outputs: Outputs = Recurrence.apply(plan, packed, masks, x, *states, *weights)
             return outputs
+        packed = memory.get(plan.network, weights)
         if masks is None:
             memory.remember(plan, x, self._flat_weights_names, weights, (self.mode, self.batch_first))
         return infer(plan, x, *states, packed, masks)

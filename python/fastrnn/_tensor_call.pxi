@@ -1,0 +1,142 @@
+"""Training calls of fastrnn.torch on one layer and a dense batch, on the memory of tensors: part of _core.pyx."""
+
+
+cdef class TensorCall:
+    """Forward and backward of one layer in one direction, ready for tensors of these shapes.
+
+    shapes: of x, y and a state, as torch has them; strides: (t, b) of x and of y, contiguous otherwise. from_numpy makes
+    a tensor of an array, empty(shape, dtype) large arrays, scratch(size) a byte array of at least that size. A tensor
+    that is not plain, contiguous and of its shape is for the general path: then a call returns None.
+    """
+
+    cdef Problem problem
+    cdef readonly bint packs
+    cdef object dtype, from_numpy, empty, scratch
+    cdef cnp.dtype real
+    cdef tuple tensor_types, x_shape, y_shape, state_shape
+    cdef ptrdiff_t stride_t, stride_b, y_stride_t, y_stride_b
+
+    def __init__(self, Problem problem not None, shapes, strides, real, torch_names, empty, scratch):
+        if problem.c.schedule is not NULL:
+            raise ValueError("problem: expected a dense one")
+        self.problem, self.real, self.packs = problem, real, fastrnn_packing_pays(&problem.c)
+        self.x_shape, self.y_shape, self.state_shape = shapes
+        self.stride_t, self.stride_b, self.y_stride_t, self.y_stride_b = strides
+        self.tensor_types, self.dtype, self.from_numpy = torch_names
+        self.empty, self.scratch = empty, scratch
+
+    cdef bint _find(self, object tensor, object shape, const void **address) except -1:
+        """The tensor's memory, null for None; False if the core cannot read it."""
+        address[0] = NULL
+        if tensor is None:
+            return True
+        if type(tensor) not in self.tensor_types or tensor.dtype is not self.dtype or not tensor.is_cpu:
+            return False
+        if tensor.shape != shape or tensor.is_neg() or not tensor.is_contiguous():
+            return False
+        address[0] = <const void *><size_t>tensor.data_ptr()
+        return address[0] is not NULL and <size_t>address[0] % <size_t>self.real.itemsize == 0
+
+    cdef bint _find_weights(self, object tensors, fastrnn_weights_t *w) except -1:
+        cdef Problem p = self.problem
+        cdef bint found
+        w.b_ih = w.b_hh = NULL
+        found = self._find(tensors[0], p.w_ih_shape, &w.w_ih) and self._find(tensors[1], p.w_hh_shape, &w.w_hh)
+        if len(tensors) == 4:
+            found = found and self._find(tensors[2], p.b_shape, &w.b_ih) and self._find(tensors[3], p.b_shape, &w.b_hh)
+        return found
+
+    cdef cnp.ndarray _new(self, tuple shape):
+        cdef cnp.npy_intp dims[3]
+        cdef cnp.npy_intp size = self.real.itemsize
+        cdef int axis
+        for axis in range(len(shape)):
+            dims[axis] = shape[axis]
+            size *= dims[axis]
+        if size >= <cnp.npy_intp>POOLED_BYTES_MIN:
+            return self.empty(shape, self.real)
+        return cnp.PyArray_EMPTY(len(shape), dims, self.real.type_num, 0)
+
+    cdef void *_reserve(self, object tensor) except? NULL:
+        """Its memory; null where there is none, or where it does not serve."""
+        if tensor is None or not tensor.is_cpu or tensor.element_size() != 1 or not tensor.is_contiguous():
+            return NULL
+        if <size_t>tensor.numel() < self.problem.sizes.reserve:
+            return NULL
+        return <void *><size_t>tensor.data_ptr()
+
+    def forward(self, x, h0, c0, weights, packed, reserve):
+        """(y, h_n[, c_n]). packed: of `pack_forward`, where it pays; reserve: a tensor of bytes, filled here."""
+        cdef Problem p = self.problem
+        cdef fastrnn_forward_args_t a
+        cdef int status
+        a.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
+        a.copies = fastrnn_weight_copies_t(NULL, NULL)
+        a.reserve = self._reserve(reserve)
+        if (p.sizes.reserve and a.reserve is NULL) or not self._find(x, self.x_shape, &a.x.data):
+            return None
+        if not self._find(h0, self.state_shape, &a.h0.data) or not self._find(c0, self.state_shape, &a.c0.data):
+            return None
+        if not self._find_weights(weights, &a.weights):
+            return None
+        if p.sizes.reserve:  # what lies beyond is saved with it, and must not differ from call to call
+            memset(<char *>a.reserve + p.sizes.reserve - LINE_BYTES, 0, reserve.numel() + LINE_BYTES - p.sizes.reserve)
+        y, h_n = self._new(self.y_shape), self._new(self.state_shape)
+        c_n = self._new(self.state_shape) if p.has_c else None
+        a.x.stride_t, a.x.stride_b = self.stride_t, self.stride_b
+        a.h0.stride_t = a.c0.stride_t = 0
+        a.h0.stride_b = a.c0.stride_b = p.c.H
+        a.y = fastrnn_view_t(_data(y), self.y_stride_t, self.y_stride_b)
+        a.c = fastrnn_view_t(NULL, 0, 0)
+        a.h_n, a.c_n = fastrnn_view_t(_data(h_n), 0, p.c.H), fastrnn_view_t(_data(c_n), 0, p.c.H)
+        scratch = self.scratch(p.sizes.scratch_forward)
+        a.scratch = _memory(scratch, "scratch", p.sizes.scratch_forward, True)
+        with nogil:
+            status = fastrnn_forward(&p.c, &a)
+        if status != FASTRNN_OK:
+            _raise(status)
+        outputs = self.from_numpy(y), self.from_numpy(h_n)
+        return outputs if c_n is None else (*outputs, self.from_numpy(c_n))
+
+    def backward(self, y, x, h0, c0, weights, reserve, dy, dh_n, dc_n, wanted):
+        """The gradients of x, h0, c0 and the weights, None where not wanted."""
+        cdef Problem p = self.problem
+        cdef fastrnn_backward_args_t a
+        cdef int status = FASTRNN_OK
+        cdef bint states = wanted[1] or wanted[2]
+        a.reserve = self._reserve(reserve)
+        if p.sizes.reserve and (a.reserve is NULL or <size_t>a.reserve % LINE_BYTES):
+            return None
+        if not self._find(x, self.x_shape, &a.x.data) or not self._find(y, self.y_shape, &a.y.data):
+            return None
+        if not self._find(h0, self.state_shape, &a.h0.data) or not self._find(c0, self.state_shape, &a.c0.data):
+            return None
+        if not self._find(dy, self.y_shape, &a.dy.data) or not self._find(dh_n, self.state_shape, &a.dh_n.data):
+            return None
+        if not self._find(dc_n, self.state_shape, &a.dc_n.data) or not self._find_weights(weights, &a.weights):
+            return None
+        dx, dh0 = self._new(self.x_shape) if wanted[0] else None, self._new(self.state_shape) if states else None
+        dc0 = self._new(self.state_shape) if states and p.has_c else None
+        shapes = (p.w_ih_shape, p.w_hh_shape, p.b_shape, p.b_shape)
+        into = [self._new(shapes[j]) if wanted[3 + j] else None for j in range(len(weights))] + [None] * (4 - len(weights))
+        a.x.stride_t, a.x.stride_b = self.stride_t, self.stride_b
+        a.y.stride_t = a.dy.stride_t = self.y_stride_t
+        a.y.stride_b = a.dy.stride_b = self.y_stride_b
+        a.h0.stride_t = a.c0.stride_t = a.dh_n.stride_t = a.dc_n.stride_t = 0
+        a.h0.stride_b = a.c0.stride_b = a.dh_n.stride_b = a.dc_n.stride_b = p.c.H
+        a.dx = fastrnn_view_t(_data(dx), self.stride_t, self.stride_b)
+        a.dh0, a.dc0 = fastrnn_view_t(_data(dh0), 0, p.c.H), fastrnn_view_t(_data(dc0), 0, p.c.H)
+        a.d = fastrnn_weight_gradients_t(_data(into[0]), _data(into[1]), _data(into[2]), _data(into[3]))
+        a.accumulation = FASTRNN_OVERWRITE
+        packed = self.empty((p.sizes.packed_backward,), np.dtype(np.uint8)) if self.packs else None
+        a.packed = _data(packed)
+        scratch = self.scratch(p.sizes.scratch_backward)
+        a.scratch = _memory(scratch, "scratch", p.sizes.scratch_backward, True)
+        with nogil:
+            if a.packed is not NULL:
+                status = fastrnn_pack_backward(&p.c, &a.weights, <void *>a.packed)
+            status = status if status != FASTRNN_OK else fastrnn_backward(&p.c, &a)
+        if status != FASTRNN_OK:
+            _raise(status)
+        found = [dx, dh0 if wanted[1] else None, dc0 if wanted[2] else None, *into[: len(weights)]]
+        return [None if array is None else self.from_numpy(array) for array in found]
