@@ -85,7 +85,9 @@ class Repeat:
         self, parameters: dict[str, Any], x: Any, hx: Any, scratch_of: Callable[[int], NDArray[np.uint8]]
     ) -> tuple[Any, Any, Any] | None: ...
 
-class FrozenStack:
+class Stack: ...
+
+class FrozenStack(Stack):
     def __init__(
         self,
         cell: str,
@@ -123,7 +125,7 @@ class DenseTape:
         self, j: int, width: int
     ) -> tuple[_Array, NDArray[np.uint8] | None, NDArray[np.uint8] | None, _Maybe, _Maybe]: ...
 
-class DenseStack:
+class DenseStack(Stack):
     def __init__(
         self,
         cell: str,

@@ -253,8 +253,7 @@ cdef class DenseStack(Stack):
         for j in range(len(self.names)):
             size = rows * self._columns(j) * item
             total += _lines(size) if size < POOLED_BYTES_MIN else 0
-        dims[0] = total
-        block = cnp.PyArray_SimpleNew(1, dims, cnp.NPY_UINT8)
+        block = self._bytes(total)
         cdef char *at = _on_a_line(cnp.PyArray_DATA(block))
         for j in range(len(self.names)):
             rank, size = (1 if j % self.each > 1 else 2), rows * self._columns(j) * item
