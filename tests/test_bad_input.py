@@ -14,6 +14,7 @@ from dataclasses import fields, is_dataclass
 import fastrnn
 import numpy as np
 import pytest
+from fastrnn import _core
 
 T, B, I, H = 3, 2, 4, 5
 
@@ -71,6 +72,9 @@ def snapshot(value, seen=None):
     seen.add(id(value))
     if isinstance(value, fastrnn.Stream):
         return snapshot(value.state, seen)
+    if isinstance(value, _core.DenseTape):
+        layers = [value.layer(0, value.x.shape[-1])]
+        return [one for part in (value.x, value.h0, value.c0, *layers) for one in snapshot(part, seen)]
     if isinstance(value, dict):
         members = list(value.values())
     elif isinstance(value, list | tuple):
@@ -209,7 +213,7 @@ def test_the_snapshot_sees_what_a_call_could_change(tmp_path):
         lambda: world.stream(f32(B, I)),
         lambda: world.gru.parameters["weight_hh_l0"].fill(0),
         lambda: setattr(world.gru, "batch_first", True),
-        lambda: world.tape.cells[0].reserve.fill(1),
+        lambda: world.tape.layer(0, I)[1].fill(1),
         lambda: world.windows._inputs.base is None or setattr(world.windows, "num_steps", 6),
         lambda: world.gru._rng.random(),
         lambda: world.frozen.thaw(),

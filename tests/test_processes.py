@@ -45,20 +45,17 @@ def test_a_thousand_forks_of_a_process_with_threads_give_the_bits_of_the_parent(
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, number
 
 
-def _forward(number):
-    layer = fastrnn.LSTM(4, 48, seed=0)
-    return layer(np.full((10, 20, 4), number, np.float32))[0]
-
-
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_pools_of_every_start_method(method):
-    expected = [_forward(number) for number in range(8)]
+    """Layers are sent to the processes of the pool, as any callable is."""
+    layer, xs = fastrnn.GRU(4, 48, seed=0), [np.full((10, 20, 4), number, np.float32) for number in range(8)]
+    expected = [layer(x)[0] for x in xs]
     with multiprocessing.get_context(method).Pool(2) as pool:
         for _ in range(2):
-            found = pool.map_async(_forward, range(8)).get(60)
+            found = [y for y, _ in pool.map_async(layer, xs).get(60)]
             assert all(map(same_bits, found, expected))
-            assert same_bits(_forward(3), expected[3])
+            assert same_bits(layer(xs[3])[0], expected[3])
 
 
 FIRST_IMPORT = """if True:

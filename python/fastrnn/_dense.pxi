@@ -28,6 +28,9 @@ cdef class DenseTape:
     def __init__(self):
         raise TypeError("DenseTape: expected to be made by a forward call")
 
+    def __reduce__(self):
+        raise TypeError("tape: it belongs to its process and cannot be pickled")
+
     @property
     def shape(self):
         """(T, B)"""
