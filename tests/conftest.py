@@ -5,12 +5,12 @@ import pytest
 from fastrnn import _core, config
 from hypothesis import HealthCheck, settings
 
-for name, examples in (("default", 60), ("ci", 15), ("thorough", 1000)):
+for name, examples in (("default", 60), ("ci", 15), ("again", 6), ("thorough", 1000)):
     settings.register_profile(
         name,
         max_examples=examples,
         deadline=None,
-        derandomize=name == "ci",
+        derandomize=name in ("ci", "again"),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
