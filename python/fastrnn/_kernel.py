@@ -43,6 +43,22 @@ class States(NamedTuple):
     c: Array | None = None
 
 
+class BackwardArrays(NamedTuple):
+    """What a call of backward reads and writes: dx and `initial` are overwritten, `into` if told to, else added to."""
+
+    dy: Array | None
+    final: States  # gradients of the final states
+    dx: Array | None
+    initial: States  # of the initial ones
+    into: WeightGradients
+    overwrite: bool
+
+    def in_order(self, batch: Batch) -> BackwardArrays:
+        """With dy and dx as the core reads them."""
+        dy, dx = (None if a is None else in_order(a, batch) for a in (self.dy, self.dx))
+        return self._replace(dy=dy, dx=dx)
+
+
 class _Scratch(threading.local):
     """One buffer for each thread, which only grows: fresh pages would cost more than a small call."""
 
@@ -181,23 +197,9 @@ def first_rows(states: States, count: int) -> States:
     return States(*(None if member is None else member[:count] for member in states))
 
 
-def backward_part(
-    tape: CellTape,
-    part: Part | None,
-    dy: Array | None,
-    d_final: States,
-    dx: Array | None,
-    d_initial: States,
-    into: WeightGradients,
-    overwrite: bool,
-    d_state_rows: int | None = None,
-) -> None:
-    """One call: overwrites what it visits of dx and d_initial and, if told to, `into`, to which it adds otherwise.
-
-    `part` None: dense. `d_state_rows`: the rows of d_final and d_initial, for parts with d_first.
-    """
-    dy = None if dy is None else in_order(dy, tape.batch)
-    dx = None if dx is None else in_order(dx, tape.batch)
+def backward_part(tape: CellTape, part: Part | None, arrays: BackwardArrays, d_state_rows: int | None = None) -> None:
+    """One call, over what a part visits; None: dense. `d_state_rows`: of the states' gradients, with d_first."""
+    arrays = arrays.in_order(tape.batch)
     problem = tape.problem
     if part is not None:
         around = problem.backend, tape.batch.B, d_state_rows
@@ -210,11 +212,11 @@ def backward_part(
         tape.c0,
         tape.y,
         tape.reserve,
-        dy,
-        *d_final,
-        dx,
-        *d_initial,
-        *into,
+        arrays.dy,
+        *arrays.final,
+        arrays.dx,
+        *arrays.initial,
+        *arrays.into,
         _scratch.at_least(problem.scratch_backward),
-        overwrite,
+        arrays.overwrite,
     )

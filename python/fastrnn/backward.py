@@ -12,7 +12,7 @@ import numpy as np
 
 from . import memory, recompute
 from ._check import Array
-from ._kernel import HAS_C, States, WeightGradients, backward_part
+from ._kernel import HAS_C, BackwardArrays, States, WeightGradients, backward_part
 from .checkpoint import CheckpointTape
 from .tape import CellTape
 from .truncation import Stage, Stages
@@ -57,11 +57,11 @@ class CellBackward:
         for part in stage.parts:
             overwrite = self._overwrite and stage.is_whole
             into = self._into if stage.is_whole else WeightGradients()
-            around = part, dy, self._incoming, dx, self._outgoing, into, overwrite
+            arrays = BackwardArrays(dy, self._incoming, dx, self._outgoing, into, overwrite)
             if isinstance(self._tape, CheckpointTape):
-                recompute.backward_part(self._tape, *around)
+                recompute.backward_part(self._tape, part, arrays)
             else:
-                backward_part(self._tape, *around, self._rows)
+                backward_part(self._tape, part, arrays, self._rows)
             self._overwrite &= not stage.is_whole
         if stage.initial is not None:
             self._hand_on(stage.initial)

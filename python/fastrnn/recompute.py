@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _core, memory
 from ._check import Array
-from ._kernel import HAS_C, States, WeightGradients, first_rows, gathered, in_order, make_problem, scattered, scratch_of
+from ._kernel import HAS_C, BackwardArrays, States, first_rows, gathered, make_problem, scattered, scratch_of
 from .checkpoint import CheckpointTape
 from .schedule import Integers, Part
 
@@ -21,89 +21,61 @@ from .schedule import Integers, Part
 GROUP_BYTES = 8 << 20
 
 
-def backward_part(
-    tape: CheckpointTape,
-    part: Part | None,
-    dy: Array | None,
-    d_final: States,
-    dx: Array | None,
-    d_initial: States,
-    into: WeightGradients,
-    overwrite: bool,
-) -> None:
+def backward_part(tape: CheckpointTape, part: Part | None, arrays: BackwardArrays) -> None:
     """As `_kernel.backward_part`."""
-    dy = None if dy is None else in_order(dy, tape.batch)
-    dx = None if dx is None else in_order(dx, tape.batch)
+    arrays = arrays.in_order(tape.batch)
     if part is not None:
-        _backward_part(tape, part, dy, d_final, dx, d_initial, into, overwrite)
+        _backward_part(tape, part, arrays)
         return
-    for target, source in zip(d_initial, d_final, strict=True):
+    for target, source in zip(arrays.initial, arrays.final, strict=True):
         if target is not None:
             target[...] = 0 if source is None else source  # of no steps
-    for gradient in into:
-        if gradient is not None and overwrite:
+    for gradient in arrays.into:
+        if gradient is not None and arrays.overwrite:
             gradient[...] = 0
     for whole in tape.checkpoints.parts:
-        _backward_part(tape, whole, dy, d_final, dx, d_initial, into, False)
+        _backward_part(tape, whole, arrays._replace(overwrite=False))
 
 
-def _backward_part(
-    tape: CheckpointTape,
-    part: Part,
-    dy: Array | None,
-    d_final: States,
-    dx: Array | None,
-    d_initial: States,
-    into: WeightGradients,
-    overwrite: bool,
-) -> None:
+def _backward_part(tape: CheckpointTape, part: Part, arrays: BackwardArrays) -> None:
     _, _, I, H = tape.sizes
     n, steps = tape.checkpoints.n, len(part.active)
     offset = np.concatenate([[0], np.cumsum(part.active)])
-    gradient = gathered(d_final, part.last, H, tape.dtype, has_c=tape.cell in HAS_C)
+    gradient = gathered(arrays.final, part.last, H, tape.dtype, has_c=tape.cell in HAS_C)
     bytes_per_step = int(part.active[0]) * (2 * I + 8 * H) * tape.dtype.itemsize
     length = max(1, GROUP_BYTES // bytes_per_step // n) * n
     for begin in reversed(range(0, steps, length)):
         end = min(begin + length, steps)
-        rows = part.row[offset[begin] : offset[end]]
         running = first_rows(gradient, int(part.active[begin]))
-        _backward_group(tape, part.active[begin:end], rows, running, dy, dx, into, overwrite)
-        overwrite = False
+        group = arrays._replace(final=running, initial=running)
+        _backward_group(tape, part.active[begin:end], part.row[offset[begin] : offset[end]], group)
+        arrays = arrays._replace(overwrite=False)
     d_first = np.where(part.first < tape.batch.B, part.first, -1) if part.d_first is None else part.d_first
-    scattered(gradient, d_first, d_initial)
+    scattered(gradient, d_first, arrays.initial)
 
 
-def _backward_group(
-    tape: CheckpointTape,
-    active: Integers,
-    rows: Integers,
-    gradient: States,
-    dy: Array | None,
-    dx: Array | None,
-    into: WeightGradients,
-    overwrite: bool,
-) -> None:
-    """The steps of these rows; `gradient` (sequences, H) of the states after them becomes that of those before."""
+def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arrays: BackwardArrays) -> None:
+    """The steps of these rows; the gradients of the states after them, (sequences, H), become those of before them."""
     grid = _compute_again(tape, rows)
     t, b = np.divmod(rows, tape.sizes[1])
     every = np.arange(int(active[0]))
     part = Part(active, grid.row, grid.first[: len(every)], every, every)
     problem = make_problem(tape.cell, grid.x, tape.sizes[3], part, tape.backend, grid.chunks, len(every))
     d_rows = dx_rows = None
-    if dy is not None:
+    if arrays.dy is not None:
         d_rows = memory.empty(grid.y.shape, tape.dtype)
-        d_rows[grid.row, 0] = dy[t, b]
-    if dx is not None:
+        d_rows[grid.row, 0] = arrays.dy[t, b]
+    if arrays.dx is not None:
         dx_rows = memory.empty(grid.x.shape, tape.dtype)
-    before = States(*(None if member is None else np.empty_like(member) for member in gradient))
+    before = States(*(None if member is None else np.empty_like(member) for member in arrays.final))
     scratch = scratch_of(problem.scratch_backward)
     _core.backward(
-        problem, tape.packed, grid.x, *grid.starts, grid.y, grid.reserve, d_rows, *gradient, dx_rows, *before, *into,
-        scratch, overwrite,
+        problem, tape.packed, grid.x, *grid.starts, grid.y, grid.reserve, d_rows, *arrays.final, dx_rows, *before,
+        *arrays.into, scratch, arrays.overwrite,
     )  # fmt: skip
-    if dx is not None and dx_rows is not None:
-        dx[t, b] = dx_rows[grid.row, 0]
-    for member, found in zip(gradient, before, strict=True):
+    if arrays.dx is not None and dx_rows is not None:
+        arrays.dx[t, b] = dx_rows[grid.row, 0]
+    for member, found in zip(arrays.initial, before, strict=True):
         if member is not None:
             member[...] = found
 

@@ -42,7 +42,8 @@ class Pieces(NamedTuple):
     d_first: Integers | None = None
 
     def chosen(self, which: NDArray[Any]) -> Pieces:
-        return Pieces(*(None if array is None else array[which] for array in self))  # type: ignore[arg-type]
+        b, begin, end, first, last = (array[which] for array in self[:5])
+        return Pieces(b, begin, end, first, last, None if self.d_first is None else self.d_first[which])
 
 
 @dataclass(frozen=True, eq=False)
