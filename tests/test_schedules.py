@@ -6,7 +6,7 @@ from core_call import CoreCall, assert_same_bits, same_bits
 from fastrnn import _core
 from fastrnn.schedule import Batch, PackedBatch
 from fastrnn.truncation import stages_of
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import make, problems
 
@@ -170,3 +170,18 @@ def test_packed_rows_are_visited_in_the_order_of_the_padded_ones(lengths, revers
             assert_same(found.parts, expected.parts)
             assert found.is_whole == expected.is_whole
             assert np.array_equal(found.initial, expected.initial)
+
+
+@given(
+    T=st.integers(2, 30), B=st.integers(1, 4), k=st.tuples(st.integers(1, 9), st.integers(0, 9)), reverse=st.booleans()
+)
+def test_stages_of_a_dense_batch_are_those_of_equal_lengths(T, B, k, reverse):
+    truncation = k[0], k[0] + k[1]
+    assume(truncation[1] < T)
+    expected = stages_of(Batch(T, B, np.full(B, T)), truncation)
+    for _ in range(2):  # the second time they are those that were kept
+        found = stages_of(Batch(T, B, reverse=reverse), truncation)
+        assert found.regions == expected.regions
+        for stage, other in zip(found.stages, expected.stages, strict=True):
+            assert stage.is_whole == other.is_whole
+            np.testing.assert_equal([stage.initial, *stage.parts], [other.initial, *other.parts])

@@ -9,6 +9,7 @@ docs/schedules.md has the pictures.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,10 @@ from numpy.typing import NDArray
 from .schedule import Batch, Integers, Part, Pieces, next_start
 
 Mask = NDArray[np.bool_]
+
+# The stages of a few dense batches are kept, as long as they visit no more rows (1 MB): training asks for the same ones
+# at each step. LSTM at T=200, B=32, H=64, truncation=1: building them takes 0.7 ms of a backward of 5 ms.
+KEPT_ROWS_MAX = 1 << 17
 
 
 class Stage(NamedTuple):
@@ -51,6 +56,23 @@ def stages_of(batch: Batch, truncation: tuple[int, int] | None) -> Stages:
     longest = int(batch.all_lengths.max(initial=0))
     if truncation is None or truncation[1] >= -(-longest // truncation[0]) * truncation[0]:
         return Stages([Stage([None] if batch.dense else [*batch.forward_parts])])
+    visited = batch.T * batch.B * -(-truncation[1] // truncation[0])
+    if batch.dense and visited <= KEPT_ROWS_MAX:
+        return _dense_stages(batch.T, batch.B, truncation)
+    return _truncated(batch, truncation)
+
+
+@lru_cache(maxsize=4)
+def _dense_stages(T: int, B: int, truncation: tuple[int, int]) -> Stages:
+    """The same in both directions."""
+    stages = _truncated(Batch(T, B), truncation)
+    for array in (array for stage in stages.stages for part in stage.parts for array in part or ()):
+        if array is not None:
+            array.flags.writeable = False
+    return stages
+
+
+def _truncated(batch: Batch, truncation: tuple[int, int]) -> Stages:
     k1, k2 = truncation
     regions = _regions(batch, k1)
     if k1 == k2:
