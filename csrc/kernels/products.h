@@ -84,6 +84,14 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
     }
 }
 
+/* Panels of x that are passed over at a time: as many as fit, and no fewer than a tile takes. One row, H=512: with
+ * strips of a tile, dw would be written in columns. */
+enum { STRIP_BYTES = 16 << 10 };
+static int64_t strip_panels(const int64_t rows) {
+    const int64_t tiles = STRIP_BYTES / (rows * TILE_PANELS * VL * (int64_t)sizeof(real));
+    return (tiles > 1 ? tiles : 1) * TILE_PANELS;
+}
+
 /* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
 static void weight_gradient(const struct backward_pass *const pass, const int first_slot, const real *const x,
                             const int64_t n, const struct backward_chunk *const chunk, real *const dw) {
@@ -91,9 +99,9 @@ static void weight_gradient(const struct backward_pass *const pass, const int fi
     const struct team_range units =
         team_share(layout_blocks(pass->problem->H, VL), team_rank(pass->me), team_size(pass->me));
     const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
-    const int64_t strips = layout_blocks(n, VL);
-    for (int64_t strip = 0; strip < strips; strip += TILE_PANELS) {
-        const int64_t strip_end = strip + TILE_PANELS < strips ? strip + TILE_PANELS : strips;
+    const int64_t panels = layout_blocks(n, VL), most = strip_panels(chunk->rows);
+    for (int64_t strip = 0; strip < panels; strip += most) {
+        const int64_t strip_end = strip + most < panels ? strip + most : panels;
         for (int64_t at = units.begin * cell->gates; at < units.end * cell->gates; at++) {
             const int64_t block = at / cell->gates, slot = at % cell->gates;
             const struct weight_gradient_job job = {
