@@ -62,6 +62,36 @@ def test_a_call_is_right_whatever_openmp_decides(expected, variables):
     assert run(wanted=4, **variables)[2] == expected
 
 
+IN_A_REGION = """
+import ctypes, zlib
+import numpy as np, fastrnn
+from fastrnn import _core
+
+layer, x = fastrnn.GRU(24, 64, seed=0), np.linspace(-1, 1, 20 * 32 * 24, dtype=np.float32).reshape(20, 32, 24)
+found = []
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def work(_):
+    y, state, tape = layer.forward(x)
+    found.append([zlib.crc32(a.tobytes()) for a in (y, *layer.backward(tape, y).parameters.values())])
+
+with fastrnn.config.use_all_threads():
+    work(None)
+    ctypes.CDLL(_core.__file__).GOMP_parallel(work, None, 3, 0)  # as `#pragma omp parallel num_threads(3)`
+print(len(found), len({tuple(crcs) for crcs in found}))
+"""
+
+
+@pytest.mark.skipif(not config._HAS_OPENMP, reason="there are no parallel regions without OpenMP")
+@pytest.mark.parametrize("levels", ["1", "2"])
+def test_calls_out_of_a_parallel_region_are_right(levels):
+    """Where regions do not nest, each of its threads is given itself alone."""
+    environment = os.environ | {"OMP_NUM_THREADS": "4", "OMP_MAX_ACTIVE_LEVELS": levels}
+    arguments = [sys.executable, "-c", IN_A_REGION]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["4", "1"]
+
+
 def group(folder, **files):
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
