@@ -31,7 +31,7 @@ C_LAYERS = [
     {"cells.def", "backends.def"},
 ]
 PYTHON_LAYERS = [
-    {"__init__"},
+    {"__init__", "safetensors"},
     {"layers", "windows"},
     {"arguments"},
     {"stack", "stream"},
@@ -59,11 +59,17 @@ TORCH_LAYERS = [
     {"routes", "compiling"},
 ]
 TESTING_LAYERS = [{"__init__"}, {"gradients", "reproducibility"}, {"reference"}]
+CONVERT_LAYERS = [
+    {"__init__"},
+    {"keras", "onnx", "pytorch", "stacking", "tensorflow1"},
+    {"foreign_arrays", "passes"},
+]
 # Of fastrnn itself, the torch part imports only what is below this layer.
 TORCH_STANDS_BESIDE = "layers"
 SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h"))
 MODULES = sorted((ROOT / "python" / "fastrnn").glob("*.py"))
 TESTING_MODULES = sorted((ROOT / "python" / "fastrnn" / "testing").glob("*.py"))
+CONVERT_MODULES = sorted((ROOT / "python" / "fastrnn" / "convert").glob("*.py"))
 TORCH_MODULES = sorted((ROOT / "python" / "fastrnn" / "torch").glob("*.py"))
 named = pytest.mark.parametrize
 
@@ -115,7 +121,7 @@ def test_a_module_imports_only_from_layers_below(path):
     absolute, relative = imported(path)
     for name in relative:
         assert layer_of(name, PYTHON_LAYERS) > level, f"{path.name} imports {name}"
-    assert absolute <= {"numpy", *sys.stdlib_module_names}
+    assert absolute <= {"numpy", *sys.stdlib_module_names} | ({path.stem} & {"safetensors"})
 
 
 @named("path", TORCH_MODULES, ids=name_of)
@@ -137,6 +143,17 @@ def test_a_module_for_testing_stands_above_the_package_and_nothing_imports_it(pa
     absolute, relative = imported(path)
     for name in relative:
         assert layer_of(name, TESTING_LAYERS) > level, f"{path.name} imports {name}"
+    assert absolute <= {"numpy", *sys.stdlib_module_names}
+    for name in imported(path, dots=2)[1]:
+        assert layer_of(name, PYTHON_LAYERS) > layer_of("__init__", PYTHON_LAYERS), f"{path.name}: {name}"
+
+
+@named("path", CONVERT_MODULES, ids=name_of)
+def test_a_converter_stands_above_the_package_and_knows_no_other_and_no_framework(path):
+    level = layer_of(path.stem, CONVERT_LAYERS)
+    absolute, relative = imported(path)
+    for name in relative:
+        assert layer_of(name, CONVERT_LAYERS) > level, f"{path.name} imports {name}"
     assert absolute <= {"numpy", *sys.stdlib_module_names}
     for name in imported(path, dots=2)[1]:
         assert layer_of(name, PYTHON_LAYERS) > layer_of("__init__", PYTHON_LAYERS), f"{path.name}: {name}"

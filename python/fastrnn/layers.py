@@ -317,10 +317,7 @@ class _Layers(LayerArguments):
         The ending is added to a path without it. The state is that of NumPy's default generator, PCG64; a layer that
         was given another kind is loaded with one of seed 0.
         """
-        parameters = checked_parameters(self.parameters, self._shapes, self.dtype)
-        state = self._rng.bit_generator.state
-        generator = state if state["bit_generator"] == "PCG64" else None
-        save_file(path, {"layer": type(self).__name__, **self._configuration(), "generator": generator}, parameters)
+        save_file(path, self._file_header(), self._checked_parameters())
 
     @classmethod
     def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
@@ -333,7 +330,21 @@ class _Layers(LayerArguments):
         ValueError
             If it is not such a file, or one of another class.
         """
-        configuration, parameters = load_file(path)
+        return cls._from_file(path, *load_file(path))
+
+    def _checked_parameters(self) -> dict[str, Array]:
+        return checked_parameters(self.parameters, self._shapes, self.dtype)
+
+    def _file_header(self) -> dict[str, Any]:
+        state = self._rng.bit_generator.state
+        generator = state if state["bit_generator"] == "PCG64" else None
+        return {"layer": type(self).__name__, **self._configuration(), "generator": generator}
+
+    @classmethod
+    def _from_file(
+        cls: type[_Self], path: str | os.PathLike[str], header: dict[str, Any], parameters: dict[str, Array]
+    ) -> _Self:
+        configuration = dict(header)
         name, generator = configuration.pop("layer", None), configuration.pop("generator", None)
         if name != cls.__name__:
             raise ValueError(f"path: expected a file of {cls.__name__}, got one of {name}")

@@ -6,9 +6,10 @@ import io
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -101,39 +102,55 @@ def weights_of(parameters: dict[str, Array], suffix: str) -> Weights:
     )
 
 
-def save_file(path: str | os.PathLike[str], configuration: dict[str, Any], parameters: dict[str, Array]) -> None:
-    """Written beside the target and moved into place, so that a failure leaves an old file whole."""
-    target = _with_ending(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    header = np.array(json.dumps({"format": FORMAT, **configuration}))
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, fastrnn=header, **parameters)  # type: ignore[arg-type, unused-ignore]
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _with_ending(path: str | os.PathLike[str]) -> Path:
-    target = Path(path)
-    return target if target.suffix == ".npz" else target.with_name(target.name + ".npz")
+def save_file(path: str | os.PathLike[str], header: dict[str, Any], parameters: dict[str, Array]) -> None:
+    """As a .npz file."""
+    with replacing(with_ending(path, ".npz")) as file:
+        np.savez(file, fastrnn=np.array(header_text(header)), **parameters)  # type: ignore[arg-type, unused-ignore]
 
 
 def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The configuration and the parameters; ValueError for a file that `save_file` did not write."""
+    """The header and the parameters; ValueError for a file that `save_file` did not write."""
     name = os.fspath(path)
-    ended = _with_ending(path)
+    ended = with_ending(path, ".npz")
     content = (ended if ended.exists() else Path(path)).read_bytes()
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except Exception as error:  # NumPy and zipfile raise a dozen kinds for foreign and damaged files
         raise ValueError(f"path: expected a file written by save, got {name!r} ({error})") from error
+    return parsed_header(path, arrays.pop("fastrnn", None)), arrays
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[IO[bytes]]:
+    """A file beside the target that is moved into place in the end, so that a failure leaves an old file whole."""
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        configuration = json.loads(str(arrays.pop("fastrnn")))
-        known = configuration.pop("format")
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def with_ending(path: str | os.PathLike[str], ending: str) -> Path:
+    target = Path(path)
+    return target if target.suffix == ending else target.with_name(target.name + ending)
+
+
+def header_text(header: dict[str, Any]) -> str:
+    """A layer's configuration and generator, as files carry them."""
+    return json.dumps({"format": FORMAT, **header})
+
+
+def parsed_header(path: str | os.PathLike[str], text: Any) -> dict[str, Any]:
+    """What `header_text` was given; ValueError for anything that it did not return."""
+    try:
+        header: dict[str, Any] = json.loads(str(text))
+        known = header.pop("format")
     except (KeyError, ValueError, AttributeError, TypeError) as error:
+        name = os.fspath(path)
         raise ValueError(f"path: expected a file written by save, got {name!r} (no configuration in it)") from error
     if known != FORMAT:
         raise ValueError(f"path: expected format {FORMAT!r}, got {known!r}")
-    return configuration, arrays
+    return header

@@ -1,0 +1,185 @@
+"""ONNX's LSTM, GRU and RNN nodes: W (D, G*H, I), R (D, G*H, H), B (D, 2*G*H); gates i, o, f, c and z, r, h.
+
+B holds b_ih and b_hh one after the other, each in the order of the gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import _check
+from .._check import Array
+from .._kernel import Weights
+from .foreign_arrays import real_array
+from .passes import Layer, cell_of, layer_of, passes_of_one, reordered
+
+# For each operator its cell, its gates and ours, and its activations in one direction.
+_OPERATORS = {
+    "LSTM": ("lstm", "iofg", "ifgo", ["Sigmoid", "Tanh", "Tanh"]),
+    "GRU": ("gru", "zrn", "rzn", ["Sigmoid", "Tanh"]),
+    "RNN": ("rnn_tanh", "h", "h", ["Tanh"]),
+}
+_OP_TYPES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+_DIRECTIONS = {"forward": 1, "bidirectional": 2}
+_KNOWN = (
+    "activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "input_forget", "layout",
+    "linear_before_reset",
+)  # fmt: skip
+
+
+class OnnxNode(NamedTuple):
+    """What makes up a recurrent node, apart from the names of its inputs and outputs."""
+
+    op_type: str
+    W: Array
+    R: Array
+    B: Array | None
+    attributes: dict[str, Any]
+
+
+def from_onnx(
+    op_type: str,
+    W: Any,
+    R: Any,
+    B: Any = None,
+    attributes: Mapping[str, Any] | None = None,
+    *,
+    P: Any = None,
+) -> Layer:
+    """A layer with the weights of an ONNX node "LSTM", "GRU" or "RNN"; ``from_onnx(*to_onnx(layer))`` is the layer.
+
+    Parameters
+    ----------
+    op_type : str
+        "LSTM", "GRU" or "RNN".
+    W, R : array (D, G*H, I) and (D, G*H, H), float32 or float64
+        The node's inputs of these names, D = 2 for ``direction="bidirectional"``. Copied.
+    B : array (D, 2*G*H), optional
+    attributes : mapping, optional
+        The node's: ``{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}``. Those that are absent have
+        ONNX's defaults, as everywhere; the GRU's ``linear_before_reset`` is then 0.
+    P : None
+        Peepholes, which fastrnn does not have.
+
+    Returns
+    -------
+    LSTM, GRU or RNN
+        With ``batch_first`` for ``layout=1``. The node's ``sequence_lens`` are ``lengths`` of its calls; ``initial_h``
+        and ``initial_c`` are its states, for ``layout=1`` with the first two axes swapped.
+
+    Raises
+    ------
+    TypeError
+        For a dtype other than float32 and float64, and for several of them.
+    ValueError
+        For other shapes, and for attributes that fastrnn does not have: other activations, ``clip``,
+        ``input_forget``, ``linear_before_reset=0``, the direction "reverse" alone, peepholes.
+    """
+    if op_type not in _OPERATORS:
+        raise ValueError(f"op_type: expected 'LSTM', 'GRU' or 'RNN', got {op_type!r}")
+    cell, gates, ours, _ = _OPERATORS[op_type]
+    given = _plain(attributes)
+    D, activation = _checked_attributes(op_type, given)
+    if P is not None:
+        raise ValueError("P: expected None, since fastrnn's LSTM has no peepholes")
+    arrays = _checked_inputs(len(gates), D, given.get("hidden_size"), W, R, B)
+    passes = [Weights(*(reordered(array[d], gates, ours) for array in arrays)) for d in range(D)]
+    cell = "rnn_relu" if activation == "relu" else cell
+    return layer_of(cell, passes, bidirectional=D == 2, batch_first=given.get("layout", 0) == 1)
+
+
+def to_onnx(layer: Layer) -> OnnxNode:
+    """The node of a layer with ``num_layers=1`` (see `unstack`), in every bit of its weights.
+
+    Returns
+    -------
+    OnnxNode
+        ``op_type``, the inputs ``W``, ``R`` and ``B`` (None without biases), and ``attributes``, for
+        ``onnx.helper.make_node(node.op_type, inputs, outputs, **node.attributes)``.
+    """
+    passes, cell = passes_of_one(layer), cell_of(layer)
+    op_type = _OP_TYPES[cell]
+    _, gates, ours, activations = _OPERATORS[op_type]
+    attributes: dict[str, Any] = {
+        "hidden_size": layer.hidden_size,
+        "direction": "bidirectional" if layer.bidirectional else "forward",
+    }
+    if layer.batch_first:
+        attributes["layout"] = 1
+    if cell == "gru":
+        attributes["linear_before_reset"] = 1
+    if cell == "rnn_relu":
+        activations = ["Relu"]
+    attributes["activations"] = activations * len(passes)
+    W, R, *biases = (
+        np.stack([reordered(array, ours, gates) for array in arrays])
+        for arrays in zip(*passes, strict=True)
+        if arrays[0] is not None
+    )
+    return OnnxNode(op_type, W, R, np.concatenate(biases, axis=1) if biases else None, attributes)
+
+
+def _checked_inputs(G: int, D: int, hidden_size: int | None, W: Any, R: Any, B: Any) -> list[Array]:
+    """W, R and, unless B is None, both halves of B, of one dtype and fitting each other."""
+    w = real_array("W", W)
+    r = _check.array("R", real_array("R", R), w.dtype)
+    H = hidden_size if hidden_size is not None else r.shape[-1] if r.ndim == 3 else None
+    letters = f"{G}*H" if G > 1 else "H"
+    _check.shape("R", r, f"(directions, {letters}, H)", (D, None if H is None else G * H, H))
+    _check.shape("W", w, f"(directions, {letters}, input_size)", (D, r.shape[1], None))
+    if B is None:
+        return [w, r]
+    b = _check.array("B", real_array("B", B), w.dtype)
+    _check.shape("B", b, f"(directions, {2 * G}*H)", (D, 2 * r.shape[1]))
+    return [w, r, *np.split(b, 2, axis=1)]
+
+
+def _plain(attributes: Any) -> dict[str, Any]:
+    """The attributes, with strings where ONNX has bytes."""
+    if attributes is None:
+        return {}
+    if not isinstance(attributes, Mapping):
+        raise TypeError(f"attributes: expected a dict, got {type(attributes).__name__}")
+    unknown = sorted(attributes.keys() - set(_KNOWN))
+    if unknown:
+        raise ValueError(f"attributes: expected names out of {list(_KNOWN)}, got {unknown}")
+
+    def text(value: Any) -> Any:
+        return value.decode() if isinstance(value, bytes) else value
+
+    found = {name: text(value) for name, value in attributes.items()}
+    if "activations" in found:
+        found["activations"] = [text(value) for value in found["activations"]]
+    return found
+
+
+def _checked_attributes(op_type: str, given: dict[str, Any]) -> tuple[int, str]:
+    """The number of directions, and "relu" or "tanh"."""
+
+    def refuse(name: str, expected: str, reason: str) -> None:
+        raise ValueError(f"attributes[{name!r}]: expected {expected}, got {given.get(name, 0)!r}; {reason}")
+
+    direction = given.get("direction", "forward")
+    if direction not in _DIRECTIONS:
+        reason = "a layer that only runs backwards is one that runs forwards over x[::-1]"
+        refuse("direction", "'forward' or 'bidirectional'", reason)
+    for name in ("clip", "activation_alpha", "activation_beta"):
+        if given.get(name) not in (None, []):
+            refuse(name, "none", "fastrnn's cells do not have it")
+    if given.get("input_forget", 0):
+        refuse("input_forget", "0", "fastrnn's LSTM has a forget gate of its own")
+    if op_type == "GRU" and not given.get("linear_before_reset", 0):
+        refuse("linear_before_reset", "1", "fastrnn's GRU applies the reset gate after the recurrent product")
+    if given.get("layout", 0) not in (0, 1):
+        refuse("layout", "0 or 1", "there are no others")
+    D, default = _DIRECTIONS[direction], _OPERATORS[op_type][3]
+    names = [name.lower() for name in given.get("activations", default * D)]
+    if op_type == "RNN" and names == ["relu"] * D:
+        return D, "relu"
+    if names != [name.lower() for name in default * D]:
+        also = " (or Relu)" if op_type == "RNN" else ""
+        refuse("activations", f"{default * D}{also}", "fastrnn's cells have no others")
+    return D, "tanh"

@@ -1,0 +1,136 @@
+"""TensorFlow 1's cells: one kernel (I + H, G*H) for [x, h], one bias (G*H); the LSTM's gates are i, j, f, o.
+
+BasicLSTMCell adds forget_bias to f when it runs. Here it is b_hh, so that b_ih is the bias of the file, bit by bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _check
+from .._check import Array
+from .._kernel import Weights
+from .foreign_arrays import arrays_of, width
+from .passes import Layer, cell_of, joined_bias, layer_of, passes_of_one, reordered
+
+# For each class its cell, its gates and ours. TensorFlow's j is our g.
+_KINDS = {
+    "BasicLSTMCell": ("lstm", "igfo", "ifgo"),
+    "LSTMCell": ("lstm", "igfo", "ifgo"),
+    "BasicRNNCell": ("rnn_tanh", "h", "h"),
+}
+_WHAT = "kernel and bias of each direction"
+
+
+def from_tensorflow1(
+    kind: str, weights: Any, *, forget_bias: float = 1.0, activation: str = "tanh", batch_first: bool = True
+) -> Layer:
+    """A layer with the weights of a ``tf.nn.rnn_cell``.
+
+    Parameters
+    ----------
+    kind : str
+        "BasicLSTMCell", "LSTMCell" (without peepholes and projection) or "BasicRNNCell".
+    weights : list of array, float32 or float64
+        kernel (I + H, G*H) and bias (G*H), the variables of these names; of both directions one after the other (fw,
+        bw of ``bidirectional_dynamic_rnn``), the layer is bidirectional. Copied.
+    forget_bias : float
+        What the LSTM cell was made with: it is added when the cell runs, and is not in the file. It becomes the forget
+        gate's part of ``bias_hh``.
+    activation : str
+        "tanh", or for a BasicRNNCell "relu".
+    batch_first : bool
+        As of the layer; ``dynamic_rnn`` has x (B, T, I) unless ``time_major``.
+
+    Returns
+    -------
+    LSTM or RNN
+
+    Raises
+    ------
+    TypeError
+        For a dtype other than float32 and float64, and for several of them.
+    ValueError
+        For other shapes and activations, and for other cells; ``GRUCell`` applies the reset gate before the product.
+    """
+    cell, gates, ours = _checked_kind(kind)
+    allowed = ("tanh", "relu") if kind == "BasicRNNCell" else ("tanh",)
+    if activation not in allowed:
+        raise ValueError(f"activation: expected {' or '.join(map(repr, allowed))}, got {activation!r}")
+    arrays = arrays_of("weights", weights, (2, 4), _WHAT)
+    passes = [_pass_of(arrays, start, gates, ours) for start in range(0, len(arrays), 2)]
+    for position, array in enumerate(arrays[2:], start=2):
+        _check.shape(f"weights[{position}]", array, str(arrays[position - 2].shape), arrays[position - 2].shape)
+    if cell == "lstm":
+        passes = [one._replace(b_hh=_forget_bias(forget_bias, one)) for one in passes]
+    cell = "rnn_relu" if activation == "relu" else cell
+    return layer_of(cell, passes, bidirectional=len(passes) == 2, batch_first=batch_first)
+
+
+def to_tensorflow1(layer: Layer, *, forget_bias: float = 1.0) -> list[Array]:
+    """The weights (kernel and bias of each direction) of a BasicLSTMCell or BasicRNNCell.
+
+    Parameters
+    ----------
+    layer : LSTM or RNN
+        With ``num_layers=1``; see `unstack`. One with ``nonlinearity="relu"`` is for a cell with ``tf.nn.relu``.
+    forget_bias : float
+        What the LSTM cell is made with: the bias that is returned is b_ih + (b_hh - forget_bias), and so it is that of
+        a layer that came from TensorFlow 1, in every bit.
+
+    Returns
+    -------
+    list of ndarray
+    """
+    passes, cell = passes_of_one(layer), cell_of(layer)
+    if cell == "gru":
+        raise ValueError("layer: expected an LSTM or RNN, since GRUCell resets before the product, got a GRU")
+    _, gates, ours = _KINDS["BasicLSTMCell" if cell == "lstm" else "BasicRNNCell"]
+    found: list[Array] = []
+    for one in passes:
+        kernel = np.concatenate([one.w_ih, one.w_hh], axis=1)
+        zeros = np.zeros(len(one.w_ih), one.w_ih.dtype)
+        full = one if one.b_ih is not None else one._replace(b_ih=zeros, b_hh=zeros)
+        if cell == "lstm":
+            full = full._replace(b_hh=full.b_hh - _forget_bias(forget_bias, one))
+        found += [
+            np.array(reordered(kernel, ours, gates).T, order="C"),
+            reordered(joined_bias(full), ours, gates),
+        ]
+    return found
+
+
+def _pass_of(arrays: list[Array], start: int, gates: str, ours: str) -> Weights:
+    kernel, bias = arrays[start : start + 2]
+    G, name = len(gates), f"weights[{start}]"
+    letters = f"{G}*H" if G > 1 else "H"
+    H = width(name, kernel, f"(input_size + H, {letters})", G)
+    I = len(kernel) - H
+    if I < 0:
+        raise ValueError(f"{name}: expected at least H = {H} rows, those of the state, got shape {kernel.shape}")
+    _check.shape(f"weights[{start + 1}]", bias, f"({letters})", (G * H,))
+    w = reordered(kernel.T, gates, ours)
+    return Weights(w[:, :I], w[:, I:], reordered(bias, gates, ours), np.zeros_like(bias))
+
+
+def _forget_bias(value: Any, weights: Weights) -> Array:
+    """It, for the units of the gate f, and zero for the others."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"forget_bias: expected a number, got {type(value).__name__}")
+    H = weights.w_hh.shape[1]
+    bias = np.zeros(4 * H, weights.w_hh.dtype)
+    bias[H : 2 * H] = value
+    return bias
+
+
+def _checked_kind(kind: Any) -> tuple[str, str, str]:
+    if kind == "GRUCell":
+        raise ValueError(
+            "kind: expected 'BasicLSTMCell', 'LSTMCell' or 'BasicRNNCell', got 'GRUCell', which applies the reset gate "
+            "before the recurrent product, fastrnn's GRU after it"
+        )
+    if kind not in _KINDS:
+        raise ValueError(f"kind: expected 'BasicLSTMCell', 'LSTMCell' or 'BasicRNNCell', got {kind!r}")
+    return _KINDS[kind]

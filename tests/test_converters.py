@@ -1,0 +1,240 @@
+"""Converters of weights, without the libraries: round trips, TensorFlow 1's definition, stacks."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import bounds
+import fastrnn
+import numpy as np
+import pytest
+from convert_cases import (
+    assert_same_arrays,
+    assert_same_layer,
+    layers,
+    members,
+    random_input,
+    random_weights,
+    steps,
+)
+from core_call import same_bits
+from fastrnn import convert
+from fastrnn.testing.reference import sigmoid
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import batches, dtypes, input_sizes, seeds, widths
+
+COUNTS = (1, 2, 3)
+KERAS = {"LSTM": (4, (4,)), "GRU": (3, (2, 3)), "SimpleRNN": (1, (1,))}
+TENSORFLOW1 = {"BasicLSTMCell": 4, "LSTMCell": 4, "BasicRNNCell": 1}
+RECURRENT = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "SimpleRNN", "rnn_relu": "SimpleRNN"}
+
+
+def keras_of(layer):
+    return convert.from_keras(RECURRENT[layer._cell], convert.to_keras(layer))
+
+
+def tensorflow1_of(layer):
+    kind, activation = ("BasicLSTMCell", "tanh") if layer._cell == "lstm" else ("BasicRNNCell", layer._cell[4:])
+    return convert.from_tensorflow1(kind, convert.to_tensorflow1(layer), activation=activation)
+
+
+def with_special_values(arrays):
+    """What arithmetic would lose: the sign of zero, subnormal and huge numbers."""
+    for array in arrays:
+        kinds = np.array([-0.0, np.finfo(array.dtype).smallest_subnormal, np.finfo(array.dtype).max, 1e-3])
+        np.copyto(array.reshape(-1)[::3], np.resize(kinds, len(array.reshape(-1)[::3])).astype(array.dtype))
+    return arrays
+
+
+# ---- round trips ----
+
+
+@given(layer=layers(counts=COUNTS, dropout=0.25), prefix=st.sampled_from(["", "rnn", "encoder.rnn."]))
+def test_a_layer_comes_back_from_torch_in_every_bit(layer, prefix):
+    entries = convert.to_torch(layer, prefix)
+    entries["head.weight"] = np.ones(3)
+    options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, fastrnn.RNN) else {}
+    found = convert.from_torch(entries, prefix, batch_first=layer.batch_first, dropout=layer.dropout, **options)
+    assert_same_layer(found, layer)
+
+
+@given(layer=layers(counts=COUNTS, dropout=0.25))
+def test_a_layer_comes_back_from_its_parts_in_every_bit(layer):
+    parts = convert.unstack(layer)
+    assert [part.num_layers for part in parts] == [1] * layer.num_layers
+    assert_same_layer(convert.stack(parts, dropout=0.25), layer)
+    assert_same_layer(convert.stack([convert.stack(parts[:1]), *parts[1:]], dropout=0.25), layer)
+
+
+@given(layer=layers())
+def test_a_layer_comes_back_from_onnx_in_every_bit(layer):
+    assert_same_layer(convert.from_onnx(*convert.to_onnx(layer)), layer)
+
+
+@given(layer=layers(batch_first=True), T=steps, B=batches, seed=seeds)
+def test_a_layer_comes_back_from_keras_with_the_same_outputs_in_every_bit(layer, T, B, seed):
+    """The two biases of all but the GRU become their sum, rounded as the kernels round it."""
+    found = (
+        keras_of(layer)
+        if layer._cell != "rnn_relu"
+        else convert.from_keras("SimpleRNN", convert.to_keras(layer), {"activation": "relu"})
+    )
+    x, state = random_input(layer, T, B, seed)
+    (y, final), (expected_y, expected_final) = found(x, state), layer(x, state)
+    assert same_bits(y, expected_y)
+    assert all(same_bits(a, b) for a, b in zip(members(final), members(expected_final), strict=True))
+    if layer._cell == "gru":
+        assert_same_layer(found, layer)
+
+
+@given(
+    kind=st.sampled_from(sorted(KERAS)), dtype=dtypes, I=input_sizes, H=widths, seed=seeds,
+    directions=st.sampled_from([1, 2]), use_bias=st.booleans(),
+)  # fmt: skip
+def test_keras_weights_come_back_from_a_layer_in_every_bit(kind, dtype, I, H, seed, directions, use_bias):
+    G, bias = KERAS[kind]
+    shapes = [(I, G * H), (H, G * H), (*bias[:-1], bias[-1] * H)][: 2 + use_bias] * directions
+    rng = np.random.default_rng(seed)
+    weights = with_special_values([rng.standard_normal(shape).astype(dtype) for shape in shapes])
+    before = [array.copy() for array in weights]
+    assert_same_arrays(convert.to_keras(convert.from_keras(kind, weights)), weights)
+    assert_same_arrays(before, weights)
+
+
+@given(
+    kind=st.sampled_from(sorted(TENSORFLOW1)), dtype=dtypes, I=input_sizes, H=widths, seed=seeds,
+    directions=st.sampled_from([1, 2]), forget_bias=st.sampled_from([0.0, 0.1, 1.0, -3.7]),
+)  # fmt: skip
+def test_tensorflow1_weights_come_back_from_a_layer_in_every_bit(kind, dtype, I, H, seed, directions, forget_bias):
+    G, rng = TENSORFLOW1[kind], np.random.default_rng(seed)
+    shapes = [(I + H, G * H), (G * H,)] * directions
+    weights = with_special_values([rng.standard_normal(shape).astype(dtype) for shape in shapes])
+    before = [array.copy() for array in weights]
+    layer = convert.from_tensorflow1(kind, weights, forget_bias=forget_bias)
+    assert_same_arrays(convert.to_tensorflow1(layer, forget_bias=forget_bias), weights)
+    assert_same_arrays(before, weights)
+
+
+@given(layer=layers(cells=("lstm", "rnn_tanh", "rnn_relu"), batch_first=True), T=steps, B=batches, seed=seeds)
+def test_a_layer_comes_back_from_tensorflow1_with_the_same_outputs(layer, T, B, seed):
+    """In every bit without a forget bias; with one, f's bias is rounded once more."""
+    found = tensorflow1_of(layer)
+    x, state = random_input(layer, T, B, seed)
+    y, expected = found(x, state)[0], layer(x, state)[0]
+    wide = max(layer.input_size, 2 * layer.hidden_size)
+    bounds.assert_within(y, expected, 2 * bounds.of_values(layer.dtype, wide, layer.hidden_size, T))
+    if layer._cell != "lstm":
+        assert same_bits(y, expected)
+
+
+def test_both_biases_of_keras_are_added_as_the_kernels_add_them():
+    layer = fastrnn.LSTM(2, 3, seed=0)
+    layer.parameters["bias_ih_l0"][:] = np.float32(0.1)
+    layer.parameters["bias_hh_l0"][:] = np.float32(0.7)
+    assert (convert.to_keras(layer)[2] == np.float32(0.1) + np.float32(0.7)).all()
+
+
+# ---- definitions ----
+
+
+def literal_cell(kind, activation, x, h, c, kernel, bias, forget_bias):
+    """The cells as TensorFlow 1 documents them, on one step. Returns h, c."""
+    z = np.concatenate([x, h], axis=1) @ kernel + bias
+    if kind == "BasicRNNCell":
+        return activation(z), c
+    i, j, f, o = np.split(z, 4, axis=1)
+    c = c * sigmoid(f + forget_bias) + sigmoid(i) * np.tanh(j)
+    return np.tanh(c) * sigmoid(o), c
+
+
+@given(
+    kind=st.sampled_from(sorted(TENSORFLOW1)), relu=st.booleans(), dtype=dtypes, T=steps, B=batches, I=input_sizes,
+    H=widths, seed=seeds, directions=st.sampled_from([1, 2]), forget_bias=st.sampled_from([0.0, 1.0, 2.5]),
+)  # fmt: skip
+def test_tensorflow1_cells_are_their_definition(kind, relu, dtype, T, B, I, H, seed, directions, forget_bias):
+    relu = relu and kind == "BasicRNNCell"
+    G, rng = TENSORFLOW1[kind], np.random.default_rng(seed)
+    shapes = [(I + H, G * H), (G * H,)] * directions
+    weights = [random_weights(rng, shape, I + H).astype(dtype) for shape in shapes]
+    layer = convert.from_tensorflow1(kind, weights, forget_bias=forget_bias, activation="relu" if relu else "tanh")
+    x, state = random_input(layer, T, B, seed)
+    y, final = layer(x, state)
+    found = [y[..., :H], y[..., H:]][:directions]
+    h0, c0 = state if kind != "BasicRNNCell" else (state, state)
+    activation = (lambda z: np.maximum(z, 0)) if relu else np.tanh
+    limit = bounds.of_values(dtype, I, H, T)
+    for d in range(directions):
+        h, c = h0[d].astype(np.longdouble), c0[d].astype(np.longdouble)
+        kernel, bias = (array.astype(np.longdouble) for array in weights[2 * d : 2 * d + 2])
+        for t in range(T)[:: 1 - 2 * d]:
+            h, c = literal_cell(kind, activation, x[:, t], h, c, kernel, bias, forget_bias)
+            bounds.assert_within(found[d][:, t], h, limit)
+        for member, expected in zip(members(final), (h, c), strict=False):
+            bounds.assert_within(member[d], expected, limit)
+
+
+@given(layer=layers(counts=COUNTS), T=steps, B=batches, seed=seeds)
+def test_a_stack_computes_what_its_parts_compute_on_top_of_each_other(layer, T, B, seed):
+    x, state = random_input(layer, T, B, seed)
+    y, final = layer(x, state)
+    D, ends = 1 + layer.bidirectional, []
+    for number, part in enumerate(convert.unstack(layer)):
+        own = [np.ascontiguousarray(member[number * D : (number + 1) * D]) for member in members(state)]
+        x, end = part(x, tuple(own) if len(own) == 2 else own[0])
+        ends.append(members(end))
+    assert same_bits(x, y)
+    for member, expected in zip(zip(*ends, strict=True), members(final), strict=True):
+        assert same_bits(np.concatenate(member), expected)
+
+
+def test_cells_of_torch_are_layers_of_it():
+    layer = fastrnn.GRU(3, 4, seed=0)
+    entries = {f"cell.{name.removesuffix('_l0')}": array for name, array in layer.parameters.items()}
+    assert_same_layer(convert.from_torch(entries, "cell"), layer)
+
+
+def test_what_lies_within_the_module_is_left_alone():
+    layer = fastrnn.GRU(3, 4, seed=0)
+    entries = convert.to_torch(layer, "rnn") | {"rnn.head.weight": np.ones(3), "other": np.ones(2)}
+    assert_same_layer(convert.from_torch(entries, "rnn"), layer)
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_the_layout_of_onnx_is_batch_first(layout):
+    node = convert.to_onnx(fastrnn.LSTM(3, 4, seed=0))
+    layer = convert.from_onnx(node.op_type, node.W, node.R, node.B, {"layout": layout})
+    assert layer.batch_first == bool(layout)
+    assert convert.to_onnx(layer).attributes.get("layout", 0) == layout
+
+
+def test_attributes_of_onnx_may_be_bytes():
+    node = convert.to_onnx(fastrnn.RNN(3, 4, nonlinearity="relu", bidirectional=True, seed=0))
+    attributes = {"direction": b"bidirectional", "activations": [b"Relu", b"Relu"], "hidden_size": 4}
+    layer = convert.from_onnx(node.op_type, node.W, node.R, node.B, attributes)
+    assert layer.nonlinearity == "relu"
+    assert layer.bidirectional
+
+
+def test_keras_with_the_time_first_is_not_batch_first():
+    weights = convert.to_keras(fastrnn.LSTM(3, 4, seed=0))
+    assert convert.from_keras("LSTM", weights).batch_first
+    assert not convert.from_keras("LSTM", weights, {"time_major": True}).batch_first
+
+
+def test_python_blocks_of_the_page_run():
+    page = Path(__file__).resolve().parents[1] / "docs" / "coming-from.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 7
+    names = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
+
+
+def test_conversion_does_not_import_a_framework():
+    code = "import sys, fastrnn.convert; print(*sorted({n.split('.')[0] for n in sys.modules}))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not loaded & {"torch", "keras", "onnx", "tensorflow", "safetensors", "jax"}
