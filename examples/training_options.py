@@ -64,7 +64,8 @@ def parse(
     except (OSError, ValueError) as error:
         p.error(f"--resume: {error}")
     saved = checkpoint[0]["options"]
-    p.set_defaults(**saved | {"resume": None, "save": options.resume, "threads": None})
+    of_each_run = {name: None for name in ("threads", "max_steps") if name in saved}
+    p.set_defaults(**saved | of_each_run | {"resume": None, "save": options.resume})
     options = p.parse_args(arguments)
     for name in fixed:
         if getattr(options, name) != saved[name]:
