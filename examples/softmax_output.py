@@ -4,7 +4,8 @@ With 10,000 classes, these products are most of the work of a small model. So th
 is kept, become probabilities and then their own gradient in place, and every product writes where its result belongs.
 Blocks of rows are work for threads: each multiplies, exponentiates and multiplies back what is still in its cache. BLAS
 runs on one thread in each (OPENBLAS_NUM_THREADS=1), since its own threads would leave the exponentials to one core and
-spin on those that the recurrent layers use.
+spin on those that the recurrent layers use: of 400 rows, 200 units and 10,000 classes, on two cores half taken by
+neighbours, loss and gradients took 65 ms with threads here and 260 to 460 ms with two threads of BLAS.
 """
 
 from __future__ import annotations

@@ -56,11 +56,11 @@ def test_parameters_start_within_the_scale_and_biases_at_zero():
 # ---- the reader ----
 
 
-def test_words_are_numbered_by_falling_frequency():
-    corpus = number_words([["b", "a", "b", "c", "a", "b", "d"], ["a", "d", "z"], ["c"]], 4)
-    assert corpus.vocabulary == ["b", "a", "<unk>", "c"]
+def test_words_are_numbered_by_falling_frequency_and_equal_ones_by_letters():
+    corpus = number_words([["b", "a", "b", "cz", "a", "b", "da"], ["a", "da", "z"], ["cz"]], 4)
+    assert corpus.vocabulary == ["b", "a", "<unk>", "cz"]
     words = [[corpus.vocabulary[j] for j in ids] for ids in corpus[:3]]
-    assert words == [["b", "a", "b", "c", "a", "b", "<unk>"], ["a", "<unk>", "<unk>"], ["c"]]
+    assert words == [["b", "a", "b", "cz", "a", "b", "<unk>"], ["a", "<unk>", "<unk>"], ["cz"]]
 
 
 def test_treebank_files_are_read_as_the_tutorial_reads_them(tmp_path):
