@@ -95,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
         f"{options.cell}, {options.num_layers} x {options.hidden_size} units,"
         f" batch size {options.batch_size}, {options.num_steps} time steps"
     )
-    curves = training.train_curve, training.validation_curve
-    if plot_curves(curve, *curves, "characters", "bits per character", title, ("trigram", trigram)):
+    curves, described = (training.train_curve, training.validation_curve), training.described
+    if plot_curves(curve, *curves, "characters", "bits per character", described, title, ("trigram", trigram)):
         print(f"learning curve: {curve}")
     print(f"checkpoint: {options.save}")
     return 0

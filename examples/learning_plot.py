@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def plot_curves(
     validation: list[tuple[int, float]],
     element: str,
     unit: str,
+    described: Callable[[float], str],
     title: str,
     baseline: tuple[str, float] | None = None,
 ) -> bool:
@@ -50,11 +52,11 @@ def plot_curves(
     axes.plot(seen / 1e6, loss, color=TRAIN, label="training windows")
     if validation:
         seen, loss = np.array(validation).T
-        axes.plot(seen / 1e6, loss, "o-", color=VALIDATION, label=f"validation, at last {loss[-1]:.3f}")
+        axes.plot(seen / 1e6, loss, "o-", color=VALIDATION, label=f"validation, at last {described(loss[-1])}")
     axes.set(xlabel=f"million {element} seen", ylabel=unit, title=title)
     if baseline:
         name, value = baseline
-        axes.axhline(value, color=REFERENCE, linestyle="--", linewidth=1, label=f"{name}, {value:.3f}")
+        axes.axhline(value, color=REFERENCE, linestyle="--", linewidth=1, label=f"{name}, {described(value)}")
         axes.set_ylim(top=min(axes.get_ylim()[1], value + 1.5))
     axes.grid(alpha=0.3)
     axes.legend()

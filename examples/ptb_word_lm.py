@@ -80,8 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"test perplexity {np.exp(training.mean_loss(training.test)):.2f}")
     curve = Path(options.save).with_suffix(".png")
     title = f"{options.config}: {config.num_layers} x {config.hidden_size} units, {config.num_steps} time steps"
-    curves = training.train_curve, training.validation_curve
-    if plot_curves(curve, *curves, "words", "nats per word (log of perplexity)", title):
+    curves, described = (training.train_curve, training.validation_curve), training.described
+    if plot_curves(curve, *curves, "words", "nats per word (log of perplexity)", described, title):
         print(f"learning curve: {curve}")
     print(f"checkpoint: {options.save}")
     return 0
