@@ -3,9 +3,9 @@
 With 10,000 classes, these products are most of the work of a small model. So the logits are written into memory that
 is kept, become probabilities and then their own gradient in place, and every product writes where its result belongs.
 Blocks of rows are work for threads: each multiplies, exponentiates and multiplies back what is still in its cache. BLAS
-runs on one thread in each (OPENBLAS_NUM_THREADS=1), since its own threads would leave the exponentials to one core and
-spin on those that the recurrent layers use: of 400 rows, 200 units and 10,000 classes, on two cores half taken by
-neighbours, loss and gradients took 65 ms with threads here and 260 to 460 ms with two threads of BLAS.
+runs on one thread in each (OPENBLAS_NUM_THREADS=1). Its own threads would leave the exponentials to one core and spin
+on those that the recurrent layers use: an update of 400 words, 10,000 classes and two layers of 200 units takes 44 ms
+on two cores, 33 of them here; with two threads of BLAS 56 to 68, and on one core 81, of which 62 here.
 """
 
 from __future__ import annotations
