@@ -43,9 +43,9 @@ class CharacterModel:
         self.parameters = {name: array.astype(dtype) for name, array in own.items()} | self.layers.parameters
         self.output = SoftmaxOutput({name: self.parameters[name] for name in ("w_out", "b_out")})
 
-    def logits(self, ids: NDArray[np.int64], state: State = None) -> tuple[Array, State]:
+    def logits(self, ids: NDArray[np.int64], state: State = None, *, resets: Any = None) -> tuple[Array, State]:
         """Unnormalised log-probabilities (T, B, V) of the next character, and the state after the last."""
-        y, state = self.layers(self.parameters["embedding"][ids], state)
+        y, state = self.layers(self.parameters["embedding"][ids], state, resets=resets)
         return self.output.logits(y), state
 
     def bits(self, ids: NDArray[np.int64], targets: NDArray[np.int64], state: State) -> tuple[float, State]:
@@ -54,17 +54,23 @@ class CharacterModel:
         return self.output.loss(y, targets) / float(np.log(2)), state
 
     def gradients(
-        self, ids: NDArray[np.int64], targets: NDArray[np.int64], state: State
+        self,
+        ids: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        state: State,
+        *,
+        resets: Any = None,
+        truncation: Any = None,
     ) -> tuple[float, dict[str, Array], State]:
         """One window of truncated backpropagation through time.
 
         The loss is the mean over the window's T*B characters, in nats. `state`, carried over from the window before, is
-        a constant: the gradient stops there.
+        a constant: the gradient stops there. `resets` and `truncation` are those of the layers, within the window.
         """
         x = self.parameters["embedding"][ids]
-        y, state, tape = self.layers.forward(x, state)
+        y, state, tape = self.layers.forward(x, state, resets=resets)
         loss, dy, d_output = self.output.gradients(y, targets, 1 / ids.size)
-        d_layers = self.layers.backward(tape, dy)
+        d_layers = self.layers.backward(tape, dy, truncation=truncation)
         # x = embedding[ids]
         d_embedding = np.zeros_like(self.parameters["embedding"])
         chosen, sums = summed_by_id(ids, d_layers.x)
