@@ -31,6 +31,7 @@ from grid_records import Records, Task
 from grid_settings import FULL, QUICK
 from grid_tasks import tasks_of
 from grid_text import TextExperiments
+from training_options import positive
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--results", type=Path, default=Path("batch_vs_steps.json"), metavar="PATH")
     p.add_argument("--figures", type=Path, default=Path(), metavar="FOLDER", help="where to draw (default: here)")
     p.add_argument("--budget", type=float, default=float("inf"), metavar="SECONDS", help="measure no longer than this")
-    p.add_argument("--threads", type=int, default=1, metavar="N", help="of the layers (default 1)")
+    p.add_argument("--threads", type=positive, default=1, metavar="N", help="of the layers (default 1)")
     p.add_argument("--quick", action="store_true", help="a small grid, a few seconds, to see that all works")
     either = p.add_mutually_exclusive_group()
     either.add_argument("--plot-only", action="store_true", help="draw from the results without measuring")
@@ -93,7 +94,7 @@ def measure(records: Records, wanted: list[Task], budget: float) -> bool:
 
 def machine() -> dict[str, Any]:
     """Where the timings come from."""
-    config = fastrnn.show_config("dicts")
+    config = fastrnn.show_config("dicts") or {}
     return {
         "processor": platform.machine(),
         "python": platform.python_version(),

@@ -16,6 +16,8 @@ REACHES = {
     "twice": (2, "carried, gradient over two windows"),
 }
 
+LEARNED_ERROR = 0.05
+
 
 def draw_echo(records: Records, settings: Settings) -> Any:
     """The error for each delay and window, and how far the gradient reaches; one panel for each way of training."""
@@ -23,27 +25,32 @@ def draw_echo(records: Records, settings: Settings) -> Any:
         "A delay within the gradient's reach is learned; beyond it, the state carries some by chance", len(REACHES)
     )
     delays, windows = settings.echo_delays, settings.echo_windows
+    full = records.least("echo", "error", "delay", way="full", k=settings.echo_steps)
+    longest = max((delay for delay in delays if full.get(delay, 1.0) < LEARNED_ERROR), default=0)
     for axes, (way, (count, title)) in zip(panels, REACHES.items(), strict=True):
-        errors = [records.medians("echo", "error", "delay", way=way, k=k) for k in windows]
+        errors = [records.least("echo", "error", "delay", way=way, k=k) for k in windows]
         percents = [[100 * row.get(delay, np.nan) for delay in delays] for row in errors]
         image = axes.imshow(percents, cmap="cividis", vmin=0, vmax=50, aspect="auto", origin="lower")
         # The first step of what the gradient reaches lies count*k - 1 steps before its last.
         edges = [np.searchsorted(delays, count * k - 1, side="right") - 0.5 for k in windows]
         axes.stairs(edges, np.arange(len(windows) + 1) - 0.5, orientation="horizontal", color="white", linewidth=2)
+        axes.axvline(np.searchsorted(delays, longest, side="right") - 0.5, color="black", linestyle="--", linewidth=1)
         axes.set_xticks(range(0, len(delays), 2), delays[::2], fontsize=8)
         axes.set_yticks(range(len(windows)), windows)
         axes.grid(visible=False)
         axes.set(xlabel="delay to be echoed, steps", title=title)
     panels[0].set_ylabel("window k, steps")
     bar = figure.colorbar(image, ax=panels, location="bottom", shrink=0.4, aspect=40)
-    bar.set_label("wrong, % (50 is guessing); white: the gradient's reach")
+    bar.set_label(
+        "wrong, % (50 is guessing); white: the gradient's reach; dashed: learned with the gradient over all steps"
+    )
     return figure
 
 
 def draw_text(records: Records, settings: Settings) -> Any:
     """The loss at equal numbers of characters as a map of B and T, and the loss by the context that is given."""
     figure, (map_axes, context_axes) = new_figure(
-        "After equally many characters, what counts is the number of updates, then the window", widths=(1.2, 1)
+        "After equally many characters, the loss follows the number of updates more than B or T", widths=(1.2, 1)
     )
     B, T = settings.batch_sizes, settings.window_lengths
     # Of several learning rates, the best.

@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 Values = dict[str, Any]
@@ -62,12 +61,12 @@ class Records:
             if record["experiment"] == experiment and all(record.get(n) == v for n, v in point.items()):
                 yield record
 
-    def medians(self, experiment: str, value: str, over: str, **point: Any) -> dict[Any, float]:
-        """The median of a value for each value of `over`, such as each batch size."""
-        found: dict[Any, list[float]] = {}
+    def least(self, experiment: str, value: str, over: str, **point: Any) -> dict[Any, float]:
+        """For each value of `over`, as each batch size, the least of all rounds: disturbances only add to times."""
+        found: dict[Any, float] = {}
         for record in self.select(experiment, **point):
-            found.setdefault(record[over], []).append(record[value])
-        return {key: median(values) for key, values in sorted(found.items())}
+            found[record[over]] = min(record[value], found.get(record[over], float("inf")))
+        return dict(sorted(found.items()))
 
 
 def _key(task: Task) -> str:

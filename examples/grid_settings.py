@@ -17,7 +17,7 @@ class Settings:
     hidden_size: int = 128  # of the text's model, an LSTM
     embedding_size: int = 32
     # Timings
-    rounds: int = 5
+    rounds: int = 10
     seconds: float = 0.04  # each timing repeats its call for this long, or once
     layer_sizes: tuple[int, ...] = (128, 512, 1500)  # an LSTM layer alone, I = H
     layer_batch_sizes: tuple[int, ...] = POWERS_OF_2

@@ -18,12 +18,12 @@ MANY_UPDATES = 4  # characters an update
 
 def tasks_of(settings: Settings, text: TextExperiments) -> Iterator[Task]:
     """All measurements. Those of time take turns, round by round, so that a slow minute hits all alike."""
-    for number in range(settings.rounds):
-        yield from _timings(settings, number)
     yield from _memory(settings)
     yield from _gradients(settings, text)
     yield from _echo(settings)
     yield from _learning(settings, text)
+    for number in range(settings.rounds):
+        yield from _timings(settings, number)
 
 
 def _timings(s: Settings, number: int) -> Iterator[Task]:
@@ -62,8 +62,7 @@ def _gradients(s: Settings, text: TextExperiments) -> Iterator[Task]:
         return {"errors": gradient_errors(make_model(), ids, targets, pairs)}
 
     def errors_of_echo() -> Values:
-        model, *flips = grid_echo.gradient_case(s)
-        return {"errors": gradient_errors(model, *flips, pairs)}
+        return {"errors": gradient_errors(*grid_echo.gradient_case(s), pairs)}
 
     yield Task("gradient", {"model": "untrained"}, partial(errors_of, text.new_model))
     yield Task("gradient", {"model": "trained"}, partial(errors_of, partial(text.trained, *s.gradient_training)))

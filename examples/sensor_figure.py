@@ -9,9 +9,6 @@ from figure_style import BLUE, GREEN, GREY, ORANGE, label_line, new_figure, save
 from numpy.typing import NDArray
 
 
-POINT = "Forecasts of a watch: far better than the last value, hardly better than a linear regression"
-
-
 def draw_forecasts(
     path: Path, measured: NDArray[np.float32], forecasts: NDArray[np.float32], errors: dict[str, NDArray[np.float32]]
 ) -> None:

@@ -27,6 +27,7 @@ from sensor_baselines import last_value, linear_regression, logistic_regression
 from sensor_data import Array, read_motions, read_vowels, scaling_of
 from sensor_figure import draw_forecasts
 from sensor_models import Classifier, Forecaster, targets_of
+from training_options import positive, seed
 
 HORIZON = 5  # time steps ahead, ten a second
 SKIPPED = 20  # time steps at the start whose forecasts do not count: there is little yet to forecast from
@@ -43,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--hidden-size", type=int, default=64, metavar="N")
-    p.add_argument("--epochs", type=int, default=60, metavar="N")
-    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--hidden-size", type=positive, default=64, metavar="N")
+    p.add_argument("--epochs", type=positive, default=60, metavar="N")
+    p.add_argument("--seed", type=seed, default=0, metavar="N")
     p.add_argument("--figure", type=Path, default=Path("sensors.png"), metavar="PATH", help="of the forecasts")
     return p
 
