@@ -13,22 +13,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 # NumPy's own products are small here, and the threads of its BLAS would spin on the cores that the layers use.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import fastrnn
 import numpy as np
-from character_checkpoint import read_checkpoint
 from character_model import LAYERS
-from character_plot import plot_curve
 from character_text import trigram_bits
 from character_training import Training
+from learning_plot import plot_curves
+from training_options import checkpoint_path, parse, positive, positive_real, probability, seed
 
 # What a checkpoint fixes; other options may change when training is resumed.
 FIXED = ("cell", "embedding_size", "hidden_size", "num_layers", "dropout", "batch_size", "num_steps", "seed")
@@ -53,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=positive, metavar="N", help="default: as many as OpenMP finds")
     p.add_argument(
         "--save",
-        type=writable,
+        type=checkpoint_path,
         default="char_lm.npz",
         metavar="PATH",
         help="checkpoint, after each epoch and on Ctrl-C",
@@ -64,65 +62,8 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
-    return number
-
-
-def seed(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected at least 0, got {number}")
-    return number
-
-
-def positive_real(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
-    return number
-
-
-def probability(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"expected a probability in [0, 1), got {text}")
-    return number
-
-
-def writable(text: str) -> str:
-    """A path whose folder exists, so that hours of training do not end in an error."""
-    folder = Path(text).parent
-    if not folder.is_dir() or Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {text}")
-    if Path(text).suffix == ".png":
-        raise argparse.ArgumentTypeError(f"expected another ending, as the learning curve has this one, got {text}")
-    return text
-
-
-def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, Any]:
-    """Options, and the checkpoint to resume, whose options are the defaults then."""
-    p = parser()
-    options = p.parse_args(arguments)
-    if options.resume is None:
-        return options, None
-    try:
-        checkpoint = read_checkpoint(options.resume)
-    except (OSError, ValueError) as error:
-        p.error(f"--resume: {error}")
-    saved = checkpoint[0]["options"]
-    p.set_defaults(**saved | {"resume": None, "save": options.resume, "threads": None})
-    options = p.parse_args(arguments)
-    for name in FIXED:
-        if getattr(options, name) != saved[name]:
-            p.error(f"--{name.replace('_', '-')}: the checkpoint has {saved[name]}, got {getattr(options, name)}")
-    return options, checkpoint
-
-
 def main(arguments: list[str] | None = None) -> int:
-    options, checkpoint = parse(arguments)
+    options, checkpoint = parse(parser(), arguments, Training.program, FIXED)
     if options.threads:
         fastrnn.set_num_threads(options.threads)
     try:
@@ -137,18 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
         f" {len(training.vocabulary)} different; a trigram model takes {trigram:.3f} bits/char"
     )
     print(f"{training.model.layers}\n{training.windows.steps:,} steps x {options.batch_size} streams an epoch")
-
-    def interrupt(*_: object) -> None:
-        """Stop after the current window, so that the checkpoint is whole; a second Ctrl-C stops at once."""
-        training.interrupted = True
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, interrupt)
     begin = time.perf_counter()
     training.run()
-    signal.signal(signal.SIGINT, before)
     if training.interrupted:
-        training.save()
         print(f"interrupted; continue with --resume {options.save}")
         return 130
     if training.validation_curve:
@@ -159,7 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print("a sample:\n" + "".join(training.vocabulary[j] for j in drawn))
     curve = Path(options.save).with_suffix(".png")
-    if plot_curve(training, trigram, curve):
+    title = (
+        f"{options.cell}, {options.num_layers} x {options.hidden_size} units,"
+        f" batch size {options.batch_size}, {options.num_steps} time steps"
+    )
+    curves, described = (training.train_curve, training.validation_curve), training.described
+    if plot_curves(curve, *curves, "characters", "bits per character", described, title, ("trigram", trigram)):
         print(f"learning curve: {curve}")
     print(f"checkpoint: {options.save}")
     return 0

@@ -9,20 +9,20 @@ WIDTH = 24
 
 
 class ProgressLine:
-    """Shows how much of `total` characters is done, with a text of the caller's, their rate and the time left."""
+    """Shows how much of `total` elements (characters, words) is done, a text, their rate and the time left."""
 
-    def __init__(self, total: int, done: int = 0) -> None:
-        self.total, self.first, self.done = total, done, done
+    def __init__(self, total: int, done: int = 0, element: str = "char") -> None:
+        self.total, self.first, self.done, self.element = total, done, done, element
         self.begin, self.shown = time.perf_counter(), 0.0
 
     @property
     def rate(self) -> float:
-        """Characters a second since the start."""
+        """Elements a second since the start."""
         return (self.done - self.first) / max(time.perf_counter() - self.begin, 1e-9)
 
-    def advance(self, characters: int, text: str) -> None:
-        """Count characters and, ten times a second, redraw the line."""
-        self.done += characters
+    def advance(self, count: int, text: str) -> None:
+        """Count elements and, ten times a second, redraw the line."""
+        self.done += count
         now = time.perf_counter()
         if not sys.stderr.isatty() or now - self.shown < 0.1:
             return
@@ -30,7 +30,7 @@ class ProgressLine:
         share = self.done / self.total
         bar = ("━" * round(share * WIDTH)).ljust(WIDTH, "╌")
         left = (self.total - self.done) / self.rate
-        line = f"{bar} {share:4.0%}  {text}  {self.rate:,.0f} char/s  {left // 60:.0f}:{left % 60:02.0f} left"
+        line = f"{bar} {share:4.0%}  {text}  {self.rate:,.0f} {self.element}/s  {left // 60:.0f}:{left % 60:02.0f} left"
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:

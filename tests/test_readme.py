@@ -1,20 +1,16 @@
-"""The README's examples run, in order, as a reader would type them."""
+"""The examples of the README and of the pages run, in order, as a reader would type them."""
 
-import os
-import re
-from pathlib import Path
-
-README = Path(__file__).resolve().parents[1] / "README.md"
+import pytest
+from page_code import PAGES, blocks_of, run_page
 
 
-def test_python_blocks_of_the_readme_run(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 3
-    before, names = Path.cwd(), {}
-    os.chdir(tmp_path)
-    try:
-        for block in blocks:
-            exec(compile(block, "README.md", "exec"), names)
-    finally:
-        os.chdir(before)
-    assert names["y"].shape[1:] == (20, 128)
+@pytest.mark.parametrize("page", PAGES)
+def test_python_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(blocks_of(page)) >= 3
+    run_page(page)
+
+
+def test_the_readme_shows_outputs_of_the_shape_it_tells(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_page("README.md")["y"].shape[1:] == (20, 128)

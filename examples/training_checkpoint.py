@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = "char_lm-1"
 Groups = dict[str, dict[str, NDArray[Any]]]
 
 
@@ -20,19 +19,19 @@ def write_checkpoint(path: str, header: dict[str, Any], groups: Groups) -> None:
     temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            np.savez(file, header=np.array(json.dumps({"format": FORMAT, **header})), **arrays)
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: str) -> tuple[dict[str, Any], Groups]:
-    """The header and the groups; ValueError for a file that `write_checkpoint` did not write."""
+def read_checkpoint(path: str, program: str) -> tuple[dict[str, Any], Groups]:
+    """The header and the groups; ValueError for a file that `program` did not write by `write_checkpoint`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("header")))
-        if header.pop("format") != FORMAT or not {"options", "text_hash", "counters", "generator"} <= header.keys():
+        if header["format"] != program or not {"options", "text_hash", "counters", "generator"} <= header.keys():
             raise ValueError("another format")
     except OSError:
         raise
