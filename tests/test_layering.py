@@ -59,8 +59,14 @@ TORCH_LAYERS = [
     {"plan"},
     {"routes", "compiling"},
 ]
-    {"__main__"},
-    {"__init__", "safetensors"},
+TESTING_LAYERS = [{"__init__"}, {"self_test"}, {"gradients", "reproducibility"}, {"values"}, {"reference"}]
+CONVERT_LAYERS = [
+    {"__init__"},
+    {"keras", "onnx", "pytorch", "stacking", "tensorflow1"},
+    {"foreign_arrays", "passes"},
+]
+# Of what is beside the package's modules, only the command line uses anything.
+COMMAND_LINE = "__main__"
 # Of fastrnn itself, the torch part imports only what is below this layer.
 TORCH_STANDS_BESIDE = "layers"
 SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h"))
