@@ -53,30 +53,6 @@ int fastrnn_cell_states(const enum fastrnn_cell cell) { return is_cell(cell) ? c
 
 /* ---- threads ---- */
 
-int fastrnn_is_forked(void) { return fork_is_child(); }
-
-const char *fastrnn_openmp_version(void) {
-#if !defined(_OPENMP)
-    return "none";
-#elif _OPENMP >= 202011
-    return "5.1";
-#elif _OPENMP >= 201811
-    return "5.0";
-#elif _OPENMP >= 201511
-    return "4.5";
-#else
-    return "4.0 or older";
-#endif
-}
-
-int fastrnn_max_threads(void) {
-#if defined(_OPENMP)
-    return fork_is_child() ? 1 : omp_get_max_threads();
-#else
-    return 1;
-#endif
-}
-
 /* A call of either direction, so that one parallel region serves both. */
 struct team_call {
     const struct backend *backend;

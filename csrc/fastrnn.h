@@ -176,8 +176,11 @@ int fastrnn_best_backend(void);
 
 /* Threads. */
 const char *fastrnn_openmp_version(void); /* "none" in a build without OpenMP */
+const char *fastrnn_openmp_library(void); /* the file of its runtime; null without OpenMP, or where it is unknown */
 int fastrnn_max_threads(void);            /* what OpenMP would use now; 1 in a child of fork() and without OpenMP */
 int fastrnn_is_forked(void);              /* this process is a fork of one that had loaded fastrnn */
+
+const char *fastrnn_build(void); /* the compiler, and the flags that it was given for every file */
 
 /* The activations that the cells use, for tests: y[j] = f(x[j]) for j < n. */
 enum fastrnn_activation { FASTRNN_TANH, FASTRNN_SIGMOID, FASTRNN_ACTIVATION_COUNT };

@@ -1,24 +1,15 @@
 """How far a correct implementation may be from the exact value: derived from the sizes, not from what was observed.
 
-u = eps/2 is the most by which one operation errs, relatively. A pre-activation is a chain of K = I + H + 2 fused
-multiply-adds. Its roundings are independent and unbiased, each at most u·S where S is the largest partial sum, so that
-by Hoeffding's inequality their sum exceeds λ·sqrt(K)·u·S with probability below 2·exp(-λ²/2) (Higham & Mary 2019). We
-take λ = 4, in units of eps: 2·sqrt(K)·eps. What follows a product in a step (at most four activations of 4 ULP
-whose derivatives are at most 1, 1/4 or smaller, and six roundings) adds at most 2·8·eps.
-
-The weights are drawn with variance 1/(I + H), so that a step hands on an error of the expected size that it received,
-and errors of T steps at worst add up, those of stacked layers as well.
+The derivations stand where users find them, in fastrnn.testing.
 """
 
 import numpy as np
-from fastrnn.testing import gradients
-
-ACTIVATIONS = 8
+from fastrnn.testing import gradients, values
 
 
 def of_values(dtype, I, H, T, layers=1):
     """Of outputs and states, relative to the largest of them or 1."""
-    return 2 * np.finfo(dtype).eps * (np.sqrt(I + H + 2) + ACTIVATIONS) * T * layers
+    return values.bound_of_values(np.dtype(dtype), I, H, T, layers)
 
 
 def of_gradients(dtype, I, H, T, B, layers=1):

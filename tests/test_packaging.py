@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 
 import fastrnn
+import numpy as np
 import pytest
-from fastrnn import _core
+from fastrnn import _core, config, environment, quota
 from fastrnn.testing import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,6 +85,14 @@ def test_registry_and_reference_have_the_same_cells():
     assert {name: row.gates for name, row in _core.cells().items()} == reference.GATES
 
 
+X86_64, AARCH64 = ["avx512", "avx2", "sse2", "generic"], ["neon", "generic"]
+OF_MACHINE = {"x86_64": X86_64, "amd64": X86_64, "aarch64": AARCH64, "arm64": AARCH64}
+
+
+def test_every_backend_of_this_kind_of_machine_is_built():
+    assert [b.name for b in BACKENDS] == OF_MACHINE.get(platform.machine().lower(), ["generic"])
+
+
 def test_backends_are_unique_best_first_and_end_with_one_that_always_runs():
     names = [b.name for b in BACKENDS]
     assert len(set(names)) == len(names)
@@ -118,13 +128,16 @@ def test_a_backend_that_cannot_run_is_refused_at_import_with_those_that_can(name
 
 
 def test_show_config_tells_what_was_built_and_chosen():
-    config = fastrnn.show_config(mode="dicts")
-    assert config["version"] == fastrnn.__version__
-    assert config["backends"] == RUNNABLE
-    assert config["backend"] in RUNNABLE
-    assert config["threads"] == fastrnn.get_num_threads() >= 1
+    shown = fastrnn.show_config(mode="dicts")
+    assert shown["version"] == fastrnn.__version__
+    assert shown["backends"] == RUNNABLE
+    assert shown["backend"] in RUNNABLE
+    assert shown["threads"] == fastrnn.get_num_threads() >= 1
     single = _core.openmp_version() == "none"
-    assert config["openmp"] == ("none (single-threaded build)" if single else _core.openmp_version())
+    assert shown["openmp"] == ("none (single-threaded build)" if single else _core.openmp_version())
+    assert shown["numpy"] == np.__version__
+    assert shown["python"].endswith(platform.python_version())
+    assert "-ffp-contract=off" in shown["build"]
 
 
 def test_show_config_prints_every_entry(capsys):
@@ -132,7 +145,7 @@ def test_show_config_prints_every_entry(capsys):
     printed = capsys.readouterr().out
     for key, value in fastrnn.show_config(mode="dicts").items():
         assert key in printed
-        assert (value[0] if isinstance(value, list) else str(value)) in printed
+        assert (", ".join(value) if isinstance(value, list) else str(value)) in printed
 
 
 def test_show_config_refuses_other_modes():
@@ -165,3 +178,72 @@ def test_extension_needs_the_openmp_runtime_under_its_plain_name():
     assert not re.search(rb"libgomp-\w+\.so", library)
     if b"libgomp" in library:
         assert b"libgomp.so.1\0" in library
+    for carried in INSTALLED.glob("**/libgomp*.so*"):
+        assert carried == INSTALLED / "lib" / "libgomp.so.1"
+        assert b"\0libgomp.so.1\0" in carried.read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
+def test_one_openmp_runtime_is_in_the_process_and_is_the_one_that_is_shown():
+    """A wheel's own, where it carries one and no other was there before."""
+    code = "import fastrnn; print(*fastrnn.show_config('dicts')['openmp_libraries'])"
+    shown = run_python(code, LD_LIBRARY_PATH="").stdout.split()
+    assert len(shown) == (_core.openmp_version() != "none")
+    carried = INSTALLED / "lib" / "libgomp.so.1"
+    if carried.exists():
+        assert shown == [str(carried)]
+
+
+MAPS = """\
+7f00-7f01 r-xp 00000000 fe:00 11 /usr/lib/libc.so.6
+7f01-7f02 r-xp 00000000 fe:00 12 /env/torch/lib/libgomp-a34b3233.so.1
+7f02-7f03 r--p 00000000 fe:00 12 /env/torch/lib/libgomp-a34b3233.so.1
+7f03-7f04 r-xp 00000000 fe:00 13 /env/with blank/libiomp5.so
+7f04-7f05 rw-p 00000000 00:00 0
+7f05-7f06 r-xp 00000000 fe:00 14 /env/libomp.so.5
+7f06-7f07 r-xp 00000000 fe:00 15 /env/libcomp.so.1
+7f07-7f08 r-xp 00000000 fe:00 16 /env/libgomp.so.1
+"""
+
+
+def test_runtimes_of_others_are_shown_after_our_own(tmp_path):
+    maps = tmp_path / "maps"
+    maps.write_text(MAPS)
+    others = ["/env/torch/lib/libgomp-a34b3233.so.1", "/env/with blank/libiomp5.so", "/env/libomp.so.5"]
+    own = "/env/libgomp.so.1"
+    assert environment.openmp_libraries(own, maps) == [own, *others]
+    assert environment.openmp_libraries(None, maps) == [*others, own]
+    assert environment.openmp_libraries(own, tmp_path / "absent") == [own]
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ("", "the cores that this process may use"),
+        ("os.environ['OMP_NUM_THREADS'] = '3'", "OMP_NUM_THREADS=3"),
+    ],
+)
+def test_the_number_of_threads_comes_with_its_reason(before, expected):
+    code = f"import os; {before or 'pass'}; import fastrnn; print(fastrnn.show_config('dicts')['threads_by'])"
+    environment = {name: "" for name in os.environ if name.startswith("OMP_")}
+    shown = run_python(code, **environment).stdout
+    if _core.openmp_version() == "none":
+        expected = "a build without OpenMP"
+    elif quota.quota_threads() is not None and "OMP_NUM" not in before:
+        expected = f"{expected}|the control group's quota"
+    assert re.match(expected, shown), shown
+
+
+def test_a_number_that_was_set_or_granted_is_said_so(monkeypatch):
+    monkeypatch.setattr(config, "_HAS_OPENMP", True)
+    monkeypatch.setattr(config, "_threads", None)
+    monkeypatch.setattr(config, "_quota", 0)
+    assert fastrnn.show_config("dicts")["threads_by"] == "the control group's quota of processor time"
+    fastrnn.set_num_threads(2)
+    assert fastrnn.show_config("dicts")["threads_by"] == "fastrnn.set_num_threads"
+
+
+def test_processor_has_the_name_that_linux_gives_it(tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags\t\t: fpu\n")
+    assert environment.processor(tmp_path / "cpuinfo") == "Some CPU @ 3 GHz"
+    assert environment.processor(tmp_path / "absent")

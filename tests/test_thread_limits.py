@@ -9,6 +9,8 @@ import fastrnn
 import pytest
 from fastrnn import config, quota
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets an affinity mask as Linux has it")
+
 CODE = """
 import json, os, sys, zlib
 for core in json.loads(sys.argv[1]):
@@ -40,15 +42,18 @@ def expected():
     return run(wanted=1)[2]
 
 
+@linux
 def test_the_number_of_openmp_is_the_default():
     assert run(OMP_NUM_THREADS="3")[0] == (3 if config._HAS_OPENMP else 1)
 
 
+@linux
 def test_an_affinity_mask_limits_the_default(expected):
     default, tasks, crcs = run(affinity=[min(os.sched_getaffinity(0))])
     assert (default, tasks, crcs) == (1, 1, expected)
 
 
+@linux
 def test_a_call_works_with_the_threads_that_it_gets(expected):
     """Asked for four; the limit leaves two, or one."""
     for limit in (1, 2):
@@ -57,6 +62,7 @@ def test_a_call_works_with_the_threads_that_it_gets(expected):
         assert crcs == expected
 
 
+@linux
 @pytest.mark.parametrize("variables", [{"OMP_DYNAMIC": "true"}, {"OMP_NESTED": "true", "OMP_MAX_ACTIVE_LEVELS": "4"}])
 def test_a_call_is_right_whatever_openmp_decides(expected, variables):
     assert run(wanted=4, **variables)[2] == expected

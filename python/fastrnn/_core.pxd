@@ -118,6 +118,8 @@ cdef extern from "fastrnn.h" nogil:
     int fastrnn_backend_vector_length(int, int)
     int fastrnn_best_backend()
     const char *fastrnn_openmp_version()
+    const char *fastrnn_openmp_library()
     int fastrnn_max_threads()
     int fastrnn_is_forked()
+    const char *fastrnn_build()
     int fastrnn_activate(int, int, int, int64_t, const void *, void *)

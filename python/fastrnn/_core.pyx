@@ -18,6 +18,7 @@ from cpython.pythread cimport (
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memset
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,17 @@ def best_backend():
 def openmp_version():
     """The OpenMP version that the core was compiled for, or "none"."""
     return fastrnn_openmp_version().decode()
+
+
+def openmp_library():
+    """The file of the OpenMP runtime that the core calls; None without one, or where it is unknown."""
+    cdef const char *path = fastrnn_openmp_library()
+    return os.fsdecode(path) if path != NULL else None
+
+
+def build():
+    """The compiler of the core, and the flags that it was given for every file."""
+    return fastrnn_build().decode()
 
 
 def max_threads():

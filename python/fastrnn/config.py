@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from . import _check, _core
+import numpy as np
+
+from . import _check, _core, environment
 from .quota import quota_threads
 
 __version__ = version("fastrnn")
@@ -92,15 +95,40 @@ def get_num_threads() -> int:
     return _threads
 
 
+def _threads_by() -> str:
+    """Who set the number of threads."""
+    if not _HAS_OPENMP:
+        return "a build without OpenMP"
+    if _core.is_forked():
+        return "a forked process, in which OpenMP's threads are gone"
+    if _threads is not None:
+        return "fastrnn.set_num_threads"
+    if _quota is not None and _quota < _core.max_threads():
+        return "the control group's quota of processor time"
+    if os.environ.get("OMP_NUM_THREADS"):
+        return f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"
+    usable = environment.usable_cores()
+    if _core.max_threads() == usable:
+        return f"the cores that this process may use, {usable} of {os.cpu_count()}"
+    return f"OpenMP, on {usable} cores"
+
+
 def _gather() -> dict[str, Any]:
     openmp = _core.openmp_version()
     return {
         "version": __version__,
         "backend": _core.backends()[_backend].name,
         "backends": [b.name for b in _core.backends() if b.runs_here],
-        "openmp": "none (single-threaded build)" if openmp == "none" else openmp,
+        "openmp": openmp if _HAS_OPENMP else "none (single-threaded build)",
+        "openmp_libraries": environment.openmp_libraries(_core.openmp_library()),
         "threads": get_num_threads(),
+        "threads_by": _threads_by(),
         "forked": "yes (one thread)" if _core.is_forked() else "no",
+        "build": _core.build(),
+        "numpy": np.__version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": platform.platform(),
+        "processor": environment.processor(),
     }
 
 
@@ -115,9 +143,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        With ``mode="dicts"``: version, backend in use, backends that run here, OpenMP version or "none
-        (single-threaded build)", threads, and whether this process is a fork (which runs on one thread, since an
-        OpenMP pool does not survive a fork).
+        With ``mode="dicts"``: version; backend in use, and those that run here; OpenMP version or "none
+        (single-threaded build)", and the files of the OpenMP runtimes in this process, the one in use first; threads,
+        and who set their number; whether this process is a fork (which runs on one thread, since an OpenMP pool does
+        not survive a fork); compiler and flags; NumPy, Python, system and processor. ``python -m fastrnn`` prints the
+        same, and tests the installation.
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")
@@ -125,5 +155,5 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     if mode == "dicts":
         return config
     for key, value in config.items():
-        print(f"{key:9} {', '.join(value) if isinstance(value, list) else value}")
+        print(f"{key:17}{(', '.join(value) or 'none') if isinstance(value, list) else value}")
     return None

@@ -5,7 +5,6 @@ With s = 1e-30 the derivative is exact to rounding: nothing is subtracted, and s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,11 +12,11 @@ from numpy.typing import NDArray
 
 from ..layers import GRU, LSTM, RNN
 from . import reference
+from .values import ACTIVATIONS, by_name, members, time_first
 
 _Array = NDArray[Any]
 
 STEP = 1e-30
-ACTIVATIONS = 8  # roundings of a step after its product, in units of eps
 
 
 class _Loss(Protocol):
@@ -33,23 +32,6 @@ def bound(dtype: np.dtype[Any], I: int, H: int, T: int, B: int, layers: int = 1)
     """
     K = I + 5 * H + 2
     return float(4 * np.finfo(dtype).eps * (np.sqrt(K) + ACTIVATIONS) * T * layers * np.sqrt(T * B))
-
-
-def _members(state: Any) -> tuple[_Array, ...]:
-    return state if isinstance(state, tuple) else (state,)
-
-
-def _time_first(layer: LSTM | GRU | RNN, x: _Array, sequences: _Array) -> _Array:
-    """(T, B, …), from an array laid out as x."""
-    if x.ndim == 2:
-        return sequences[:, None]
-    return sequences.swapaxes(0, 1) if layer.batch_first else sequences
-
-
-def _by_name(h: str, c: str, x: _Array, members: Sequence[_Array]) -> dict[str, _Array]:
-    """States with a batch axis, in float64; the reference wants a c from every cell."""
-    batched = [s[:, None].astype(float) if x.ndim == 2 else s.astype(float) for s in members]
-    return {h: batched[0], c: batched[-1]}
 
 
 def _reference_loss(layer: LSTM | GRU | RNN, dy: _Array, dstate: dict[str, _Array], lengths: Any, resets: Any) -> _Loss:
@@ -124,20 +106,20 @@ def assert_gradients(
         raise ValueError(f"layer: expected dropout 0, got {layer.dropout}")
     rng = np.random.default_rng(seed)
     y, final, tape = layer.forward(x, state, lengths=lengths, resets=resets)
-    finals = _members(final)
+    finals = members(final)
     dy = rng.standard_normal(y.shape).astype(layer.dtype)
     dfinals = tuple(rng.standard_normal(one.shape).astype(layer.dtype) for one in finals)
     gradients = layer.backward(tape, dy, dfinals if len(dfinals) == 2 else dfinals[0])
-    given = {"x": _time_first(layer, x, x).astype(float)} | {k: v.astype(float) for k, v in layer.parameters.items()}
-    initial = (None, None) if state is None else _members(state)
-    given |= _by_name(
+    given = {"x": time_first(layer, x, x).astype(float)} | {k: v.astype(float) for k, v in layer.parameters.items()}
+    initial = (None, None) if state is None else members(state)
+    given |= by_name(
         "h0", "c0", x, [np.zeros_like(f) if s is None else s for s, f in zip(initial, finals, strict=False)]
     )
-    dstate = _by_name("h", "c", x, dfinals)
-    sequence_resets = None if resets is None else _time_first(layer, x, np.asarray(resets))
-    loss = _reference_loss(layer, _time_first(layer, x, dy).astype(float), dstate, lengths, sequence_resets)
-    found = {"x": _time_first(layer, x, gradients.x)} | gradients.parameters
-    found |= _by_name("h0", "c0", x, _members(gradients.state))
+    dstate = by_name("h", "c", x, dfinals)
+    sequence_resets = None if resets is None else time_first(layer, x, np.asarray(resets))
+    loss = _reference_loss(layer, time_first(layer, x, dy).astype(float), dstate, lengths, sequence_resets)
+    found = {"x": time_first(layer, x, gradients.x)} | gradients.parameters
+    found |= by_name("h0", "c0", x, members(gradients.state))
     T, B, I = given["x"].shape
     wide = max(I, 2 * layer.hidden_size)
     derived = bound(layer.dtype, wide, layer.hidden_size, max(T, 1), max(B, 1), layer.num_layers)

@@ -1,0 +1,43 @@
+"""What this process runs on: the processor, its cores, and the OpenMP runtimes that are in the process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+PROCESSORS = Path("/proc/cpuinfo")
+MAPS = Path("/proc/self/maps")
+
+
+def processor(processors: Path = PROCESSORS) -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    try:
+        named = re.search(r"^model name\s*:\s*(.+)$", processors.read_text(), re.MULTILINE)
+    except OSError:
+        named = None
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def openmp_libraries(own: str | None, maps: Path = MAPS) -> list[str]:
+    """The files of the OpenMP runtimes in this process: first the core's own, then, on Linux, those of others.
+
+    Another one keeps a pool of threads of its own, which spin on the same cores.
+    """
+    found = [] if own is None else [os.path.realpath(own)]
+    try:
+        mapped = [line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines()]
+    except OSError:
+        mapped = []
+    for path in mapped:
+        if re.match(r"lib(g|i|)omp[0-9.-]*\b.*\.so", Path(path).name) and path not in found:
+            found.append(path)
+    return found

@@ -1,0 +1,21 @@
+"""As typed_program.py, of fastrnn.torch; checked where torch is installed."""
+
+import fastrnn.torch
+import torch
+
+
+def main() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Flatten())
+    report: fastrnn.torch.Report = fastrnn.torch.accelerate(model)
+    restored: fastrnn.torch.Report = fastrnn.torch.restore(report.model, inplace=False)
+    x = torch.ones(5, 2, 3)
+    for layer in (fastrnn.torch.LSTM(3, 4), fastrnn.torch.GRU(3, 4), fastrnn.torch.RNN(3, 4)):
+        y: torch.Tensor = layer(x)[0]
+        assert y.shape == (5, 2, 4)
+    for cell in (fastrnn.torch.LSTMCell(3, 4), fastrnn.torch.GRUCell(3, 4), fastrnn.torch.RNNCell(3, 4)):
+        cell(x[0])
+    assert isinstance(restored.model, torch.nn.Module)
+
+
+if __name__ == "__main__":
+    main()
