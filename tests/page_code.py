@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Pages whose blocks run from the first to the last, in one namespace.
-PAGES = ["README.md", "docs/from-static-rnn.md", "docs/batch-and-steps.md"]
+PAGES = ["README.md", "docs/from-static-rnn.md", "docs/batch-and-steps.md", "docs/coming-from.md"]
 
 
 def blocks_of(page):

@@ -1,9 +1,7 @@
 """Converters of weights, without the libraries: round trips, TensorFlow 1's definition, stacks."""
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import bounds
 import fastrnn
@@ -221,15 +219,6 @@ def test_keras_with_the_time_first_is_not_batch_first():
     weights = convert.to_keras(fastrnn.LSTM(3, 4, seed=0))
     assert convert.from_keras("LSTM", weights).batch_first
     assert not convert.from_keras("LSTM", weights, {"time_major": True}).batch_first
-
-
-def test_python_blocks_of_the_page_run():
-    page = Path(__file__).resolve().parents[1] / "docs" / "coming-from.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 7
-    names = {}
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), names)
 
 
 def test_conversion_does_not_import_a_framework():
