@@ -156,6 +156,17 @@ def test_export_keeps_one_operator_with_dynamic_sizes(kind, strict, tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(again(x), model(x), strict=True))
 
 
+def test_a_package_of_aotinductor_runs_the_operator(tmp_path):
+    module = make_pair("LSTM", 3, 4, dtype="float32", num_layers=2)[1].eval()
+    model, x = Model(module), torch.randn(5, 2, 3)
+    path = torch._inductor.aoti_compile_and_package(
+        torch.export.export(model, (x,)), package_path=str(tmp_path / "model.pt2")
+    )
+    with torch.no_grad():
+        found = torch._inductor.aoti_load_package(path)(x)
+        assert all(torch.equal(a, b) for a, b in zip(found, model(x), strict=True))
+
+
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "dropout": 0.5}])
 @kinds
 def test_opcheck(kind, options):
@@ -163,7 +174,7 @@ def test_opcheck(kind, options):
     x, hx = torch.randn(5, 2, 3, requires_grad=True), random_state(module, 2)
     states = (*(hx if isinstance(hx, tuple) else (hx,)), None)[:2]
     network = module._network()
-    masks = [torch.ones(5, 2, 8)] if options else []
+    masks = torch.ones(1, 5, 2, 8) if options else None
     arguments = (x, *states, list(module.parameters()), masks, None, None, None, network.cell, network.layers)
     arguments = (*arguments, network.directions, 4, "dense", 0, 0, True)
     torch.library.opcheck(torch.ops.fastrnn.recurrence.default, arguments)

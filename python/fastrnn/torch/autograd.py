@@ -45,7 +45,7 @@ def infer(
     h0: Tensor | None,
     c0: Tensor | None,
     packed: Packed,
-    masks: list[Tensor | None] | None,
+    masks: Sequence[Tensor | None] | None,
 ) -> Outputs:
     """Without a graph."""
     arrays = None if masks is None else [None if mask is None else mask.numpy() for mask in masks]
@@ -65,7 +65,7 @@ class Recurrence(torch.autograd.Function):
         ctx: Any,
         plan: Plan,
         packed: Packed | None,
-        masks: list[Tensor | None] | None,
+        masks: Sequence[Tensor | None] | None,
         x: Tensor,
         h0: Tensor | None,
         c0: Tensor | None,

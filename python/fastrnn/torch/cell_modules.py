@@ -83,7 +83,7 @@ class CellForward(_Base):
             batched = x.dim() == 2
             step = x.unsqueeze(0), *(None if s is None else s.unsqueeze(0) for s in (h0, c0))
             stack = network.cell, 1, 1, self.hidden_size, "dense" if batched else "unbatched", 0, 0
-            found = recurrence(*step, weights, [], None, None, None, *stack, needs_graph)
+            found = recurrence(*step, weights, None, None, None, None, *stack, needs_graph)
             return tuple(member.squeeze(0) for member in found[1 : 3 if network.has_c else 2])
         plan = dense_plan(network, "step" if x.dim() == 2 else "unbatched_step", 1, x.shape[0] if x.dim() == 2 else 1)
         if detour is not None:

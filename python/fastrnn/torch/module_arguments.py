@@ -37,7 +37,7 @@ class ModuleArguments(_Base):
             return None, None
         return (hx[0], hx[1]) if self.mode == "LSTM" else (hx, None)
 
-    def _masks(self, steps: tuple[int, int], like: Tensor) -> list[Tensor | None] | None:
+    def _masks(self, steps: tuple[int, int], like: Tensor) -> list[Tensor] | None:
         """Dropout of each layer's output but the last one's, from torch's generator."""
         if not (self.training and self.dropout and self.num_layers > 1):
             return None

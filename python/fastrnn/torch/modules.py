@@ -173,7 +173,7 @@ class RecurrentForward(ModuleArguments):
         x: Tensor,
         states: tuple[Tensor | None, Tensor | None],
         weights: list[Tensor],
-        masks: list[Tensor | None] | None,
+        masks: list[Tensor] | None,
         detour: Detour | None,
     ) -> Outputs:
         if detour is not None:
@@ -197,7 +197,7 @@ class RecurrentForward(ModuleArguments):
         x: Tensor,
         states: tuple[Tensor | None, Tensor | None],
         weights: list[Tensor],
-        masks: list[Tensor | None] | None,
+        masks: list[Tensor] | None,
         extras: dict[str, Any],
         batch_sizes: Tensor | None,
     ) -> Outputs:
@@ -207,7 +207,8 @@ class RecurrentForward(ModuleArguments):
         training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights))
         stack = network.cell, network.layers, network.directions, network.hidden_size, kind, k1, k2
         ordered = order[0], batch_sizes, order[1]
-        found = recurrence(x, *states, weights, masks or [], *ordered, *stack, training)
+        stacked = None if masks is None else torch.stack(masks)
+        found = recurrence(x, *states, weights, stacked, *ordered, *stack, training)
         return tuple(found[: 3 if network.has_c else 2])
 
 

@@ -1,8 +1,9 @@
 """A stack as one operator, `fastrnn::recurrence`, for torch.compile, torch.export and modes that see operators.
 
 Eager calls go straight to the kernels (autograd.py): the dispatcher's way to an operator in Python takes as long as a
-short call. The outputs are one list: y, h_n, c_n (LSTM), and what backward needs if `training`. k1 = k2 = 0: no
-truncation.
+short call. The outputs are one list: y, h_n, c_n (LSTM), and what backward needs if `training`. `masks` are those of
+dropout, of all layers but the last (num_layers - 1, T, B, n): no list of tensors among the inputs of a forward call is
+ever empty, as AOTInductor hands an empty one on as None. k1 = k2 = 0: no truncation.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .plan import Network, Plan, make_packed_plan, make_plan
 
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
 _STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
-_INPUTS = "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor[] masks"
+_INPUTS = "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? masks"
 
 
 def _network(cell: str, layers: int, directions: int, hidden_size: int, weights: Sequence[Tensor]) -> Network:
@@ -61,7 +62,7 @@ def recurrence(
     h0: Tensor | None,
     c0: Tensor | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Tensor | None,
     lengths: Tensor | None,
     batch_sizes: Tensor | None,
     resets: Tensor | None,
@@ -83,7 +84,7 @@ def recurrence(
         array_of(h0),
         array_of(c0),
         pack(network, arrays_of(weights)),
-        arrays_or_none(masks) or None,
+        None if masks is None else arrays_or_none(masks.unbind()),
         training=training,
     )
     arrays = [found.y, found.h_n, *(() if found.c_n is None else (found.c_n,)), *found.kept]
@@ -96,7 +97,7 @@ def _(
     h0: Tensor | None,
     c0: Tensor | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Tensor | None,
     lengths: Tensor | None,
     batch_sizes: Tensor | None,
     resets: Tensor | None,
@@ -125,7 +126,7 @@ def _(
         size = reserve_bytes(cell, dtype, hidden_size, rows[0] * rows[1])
         outputs += [x.new_empty((size,), dtype=torch.uint8) for _ in range(count)]
     for _ in range(layers - 1):
-        outputs += [x.new_empty((*inside, width)) for _ in range(2 if masks else 1)]
+        outputs += [x.new_empty((*inside, width)) for _ in range(1 if masks is None else 2)]
     return outputs
 
 
@@ -153,7 +154,7 @@ def recurrence_backward(
     h0: Tensor | None,
     c0: Tensor | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Tensor | None,
     lengths: Tensor | None,
     batch_sizes: Tensor | None,
     resets: Tensor | None,
@@ -168,7 +169,7 @@ def recurrence_backward(
 ) -> list[Tensor]:
     network = _network(cell, layers, directions, hidden_size, weights)
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
-    applied = list(masks) or None
+    applied = None if masks is None else masks.unbind()
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
     found = kernel_gradients(plan, (y, x, h0, c0), weights, applied, kept, d, wanted)
     return [gradient for gradient in found if gradient is not None]
@@ -185,7 +186,7 @@ def _(
     h0: Tensor | None,
     c0: Tensor | None,
     weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
+    masks: Tensor | None,
     lengths: Tensor | None,
     batch_sizes: Tensor | None,
     resets: Tensor | None,
@@ -209,23 +210,22 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> N
         raise NotImplementedError(
             "fastrnn::recurrence: expected a call that was traced for training, with gradients enabled"
         )
-    ctx.stack, ctx.states, ctx.counts = stack, states, (len(weights), len(masks))
+    ctx.stack, ctx.states, ctx.count = stack, states, len(weights)
     ctx.outputs = len(output)
-    ctx.save_for_backward(x, h0, c0, lengths, batch_sizes, resets, *weights, *masks, output[0], *output[states:])
+    ctx.save_for_backward(x, h0, c0, masks, lengths, batch_sizes, resets, *weights, output[0], *output[states:])
 
 
 def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
-    x, h0, c0, *rest = ctx.saved_tensors
+    x, h0, c0, masks, *rest = ctx.saved_tensors
     order, rest = rest[:3], rest[3:]
-    weights, rest = rest[: ctx.counts[0]], rest[ctx.counts[0] :]
-    masks, (y, *kept) = rest[: ctx.counts[1]], rest[ctx.counts[1] :]
+    weights, (y, *kept) = rest[: ctx.count], rest[ctx.count :]
     asked = ctx.needs_input_grad
     wanted = [bool(asked[j]) and one is not None for j, one in enumerate((x, h0, c0))]
     wanted += [bool(one) for one in (asked[3] if isinstance(asked[3], list | tuple) else [asked[3]] * len(weights))]
     dy, dh_n, dc_n = (*d[: ctx.states], None)[:3]
     found = iter(recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted))
     gradients = [next(found) if one else None for one in wanted]
-    return (*gradients[:3], gradients[3:], [None] * len(masks), *(None,) * (3 + len(ctx.stack) + 1))
+    return (*gradients[:3], gradients[3:], *(None,) * (1 + 3 + len(ctx.stack) + 1))
 
 
 recurrence.register_autograd(_backward, setup_context=_setup_context)
