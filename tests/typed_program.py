@@ -7,6 +7,7 @@ from typing import Any
 
 import fastrnn
 import numpy as np
+from fastrnn import convert
 from fastrnn.testing import assert_gradients, assert_reproducible, assert_values, reference, self_test
 from numpy.typing import NDArray
 
@@ -87,6 +88,23 @@ def check(layer: Layer, x: Array) -> None:
     assert first.error is None, first.error
 
 
+def carry_weights() -> list[Layer]:
+    layer = fastrnn.LSTM(I, H, num_layers=2, batch_first=True, seed=0)
+    state_dict: dict[str, NDArray[Any]] = convert.to_torch(layer, "encoder")
+    lower, upper = convert.unstack(layer)
+    keras: list[NDArray[Any]] = convert.to_keras(lower)
+    cells: list[NDArray[Any]] = convert.to_tensorflow1(upper)
+    node: convert.OnnxNode = convert.to_onnx(lower)
+    from_node = convert.from_onnx(node.op_type, node.W, node.R, node.B, node.attributes)
+    joined = convert.stack([convert.from_keras("LSTM", keras), upper])
+    return [
+        joined,
+        from_node,
+        convert.from_torch(state_dict, "encoder"),
+        convert.from_tensorflow1("BasicLSTMCell", cells),
+    ]
+
+
 def main(folder: Path) -> None:
     threads: int = fastrnn.get_num_threads()
     fastrnn.set_num_threads(threads)
@@ -100,3 +118,4 @@ def main(folder: Path) -> None:
         check(layer, x)
     call_single_layers(x)
     cut_windows()
+    carry_weights()
