@@ -30,6 +30,7 @@ class Case:
     lengths: str = ""  # "uniform": 1 … T
     reset_every: int = 0  # steps between resets of every sequence, 0: none
     truncation: int = 0  # steps that the gradient reaches back, 0: all
+    carried: bool = False  # starts from the states of an earlier call, not from zero, which some would multiply away
     modes: tuple[str, ...] = ("forward", "training")
     why: str = ""
 
@@ -74,8 +75,16 @@ class Case:
         return (t > 0) & ((t + 3 * b) % self.reset_every == 0) if self.reset_every else np.zeros((self.T, self.B), bool)
 
 
+def states_of(case: Case) -> list[str]:
+    """The initial states that the case gives."""
+    return (["h0", "c0"] if case.cell == "lstm" else ["h0"]) if case.carried else []
+
+
 def data_of(case: Case) -> dict[str, np.ndarray]:
-    """x, dy and the parameters under torch's names. dy is the loss's gradient with respect to y, zero past the end."""
+    """x, dy, the parameters under torch's names, and h0 and c0 (layers*directions, B, H) where they are not zero.
+
+    dy is the loss's gradient with respect to y, zero past the end.
+    """
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
 
     def uniform(bound: float, *shape: int) -> np.ndarray:
@@ -93,6 +102,8 @@ def data_of(case: Case) -> dict[str, np.ndarray]:
             found[f"weight_hh_l{layer}{suffix}"] = uniform(bound, rows, case.H)
             found[f"bias_ih_l{layer}{suffix}"] = uniform(bound, rows)
             found[f"bias_hh_l{layer}{suffix}"] = uniform(bound, rows)
+    for name in states_of(case):
+        found[name] = uniform(1, case.layers * case.directions, case.B, case.H)
     return found
 
 
@@ -102,7 +113,7 @@ def _latency() -> list[Case]:
         100: "one sequence: no batch to share weights",
     }
     return [
-        Case("latency", cell, T, 1, H, H, why=why[T])
+        Case("latency", cell, T, 1, H, H, carried=T == 1, why=why[T])
         for T in (1, 100)
         for cell in GATES
         for H in (32, 64, 128, 256, 512)

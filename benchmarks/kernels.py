@@ -27,7 +27,7 @@ GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 class Layer:
     """One layer in one direction with its memory, ready to be timed."""
 
-    def __init__(self, cell: str, T: int, B: int, I: int, H: int, backend: int) -> None:
+    def __init__(self, cell: str, T: int, B: int, I: int, H: int, backend: int, threads: int = 1) -> None:
         rng = np.random.default_rng(0)
         G = GATES[cell]
 
@@ -37,7 +37,7 @@ class Layer:
         def memory(size: int) -> np.ndarray:
             return np.zeros(size, np.uint8)
 
-        self.problem = p = _core.Problem(cell, np.float32, backend, 1, T, B, I, H)
+        self.problem = p = _core.Problem(cell, np.float32, backend, threads, T, B, I, H)
         w_ih, w_hh, b_ih, b_hh = random(G * H, I), random(G * H, H), random(G * H), random(G * H)
         self.packed_forward, self.packed_backward = memory(p.packed_forward), memory(p.packed_backward)
         _core.pack_forward(p, w_ih, w_hh, b_ih, b_hh, self.packed_forward)

@@ -1,9 +1,10 @@
 """Modules of torch.nn before and after `fastrnn.torch.accelerate`: all of a call, Python included.
 
-Contestants take turns in one process, on one thread; medians of rounds. Inference is under inference_mode; training is
-forward, sum and backward. Prints a table for docs/pytorch.md, and geometric means by cell.
+Contestants take turns in one process, on the same threads; medians of rounds. Inference is under inference_mode;
+training is forward, sum and backward. Ragged batches are PackedSequences whose lengths are 1 … T. Prints a table for
+docs/pytorch.md, and geometric means by cell.
 
-    python benchmarks/pytorch.py [--rounds N] [--quick]
+    python benchmarks/pytorch.py [--threads N] [--rounds N] [--quick]
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any
 
 import fastrnn.torch
 import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 CELLS = ("LSTM", "GRU", "RNN")
 SIZES = [(1, 1, 64), (1, 1, 256), (1, 32, 64), (20, 1, 64), (20, 32, 64), (35, 20, 128), (100, 4, 128)]  # T, B, H
+RAGGED_SIZES = [(100, 8, 64), (100, 32, 128), (200, 64, 128), (100, 32, 256)]
 STEP_SIZES = [64, 256]  # H of single cells
 ROUND_US = 4000.0  # about as long as a round of one contestant
 
@@ -40,31 +43,35 @@ def compare(before: Callable[[], Any], after: Callable[[], Any], rounds: int) ->
     return statistics.median(b for b, _ in pairs), statistics.median(a for _, a in pairs)
 
 
-def training(module: torch.nn.Module, x: torch.Tensor) -> Callable[[], None]:
+def training(module: torch.nn.Module, x: torch.Tensor | PackedSequence) -> Callable[[], None]:
     def step() -> None:
         y, _ = module(x)
-        y.sum().backward()
+        (y.data if isinstance(y, PackedSequence) else y).sum().backward()
 
     return step
 
 
-def measure_layers(rounds: int, sizes: list[tuple[int, int, int]]) -> None:
+def ragged(T: int, B: int, H: int) -> PackedSequence:
+    lengths = torch.linspace(1, T, B).round().long()
+    return pack_padded_sequence(torch.randn(T, B, H), lengths[torch.randperm(B)], enforce_sorted=False)
+
+
+def measure_layers(rounds: int, sizes: list[tuple[int, int, int]], is_ragged: bool = False) -> list[str]:
+    """A row for each size and cell; lines about the geometric means."""
     ratios: dict[str, list[float]] = {cell: [] for cell in CELLS}
-    print("| cell | T, B, H | inference: torch, fastrnn (µs) | | training: torch, fastrnn (µs) | |")
-    print("|---|---|---|---|---|---|")
     for T, B, H in sizes:
         for cell in CELLS:
             theirs = getattr(torch.nn, cell)(H, H)
             ours = fastrnn.torch.accelerate(copy.deepcopy(theirs)).model
-            x = torch.randn(T, B, H)
+            x = ragged(T, B, H) if is_ragged else torch.randn(T, B, H)
             with torch.inference_mode():
                 infer = compare(lambda m=theirs: m(x), lambda m=ours: m(x), rounds)  # noqa: B023
             train = compare(training(theirs, x), training(ours, x), rounds)
             columns = [f"{a:.0f}, {b:.0f} | {a / b:.1f} ×" for a, b in (infer, train)]
-            print(f"| {cell} | {T}, {B}, {H} | {' | '.join(columns)} |", flush=True)
+            print(f"| {cell}{' packed' * is_ragged} | {T}, {B}, {H} | {' | '.join(columns)} |", flush=True)
             ratios[cell] += [a / b for a, b in (infer, train)]
-    for cell, values in ratios.items():
-        print(f"{cell}: {statistics.geometric_mean(values):.2f} times as fast, geometric mean")
+    means = [f"{cell} {statistics.geometric_mean(values):.2f}" for cell, values in ratios.items()]
+    return [f"{'packed' if is_ragged else 'dense'}, times as fast, geometric mean: {', '.join(means)}"]
 
 
 def measure_cells(rounds: int) -> None:
@@ -81,13 +88,19 @@ def measure_cells(rounds: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--rounds", type=int, default=11, metavar="N")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes alone")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    measure_layers(options.rounds, SIZES[:1] if options.quick else SIZES)
+    print("| cell | T, B, H | inference: torch, fastrnn (µs) | | training: torch, fastrnn (µs) | |")
+    print("|---|---|---|---|---|---|")
+    count = 1 if options.quick else None
+    lines = measure_layers(options.rounds, SIZES[:count])
+    lines += measure_layers(options.rounds, RAGGED_SIZES[:count], is_ragged=True)
     measure_cells(options.rounds)
+    print("\n".join(lines))
     return 0
 
 

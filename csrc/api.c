@@ -102,7 +102,7 @@ static int worthwhile_threads(const struct fastrnn_problem *const p, const int v
         threads = threads < members ? threads : members;
     }
     const int most = team_threads(p->threads);
-    return p->team == FASTRNN_TEAM_ALL ? most : threads < 2 ? 1 : threads < most ? (int)threads : most;
+    return p->team != FASTRNN_TEAM_PAYING ? most : threads < 2 ? 1 : threads < most ? (int)threads : most;
 }
 
 static struct crowding crowding;
@@ -115,7 +115,7 @@ static int packing_threads(const struct fastrnn_problem *const p) {
         (double)cells[p->cell].gates * (double)p->H * (double)(p->I + p->H) * (p->dtype == FASTRNN_F64 ? 8 : 4);
     const double threads = bytes / PACKED_BYTES_PER_THREAD;
     const int most = fork_is_child() ? 1 : team_threads(p->threads);
-    if (p->team == FASTRNN_TEAM_ALL) {
+    if (p->team != FASTRNN_TEAM_PAYING) {
         return most;
     }
     return threads < 2 || !crowding_allows_team(&crowding, team_clock()) ? 1 : threads < most ? (int)threads : most;
@@ -131,7 +131,8 @@ struct team_state {
 /* One thread of the region: finds its place, works, and notes how long. */
 static void join_team(const struct team_call *const call, struct team_state *const team) {
     const int64_t blocks = layout_blocks(call->problem->H, call->backend->vector_length);
-    const struct team_split split = team_split(omp_get_num_threads(), schedule_sequences(call->problem), blocks);
+    const struct team_split split =
+        team_split(call->problem->team, omp_get_num_threads(), schedule_sequences(call->problem), blocks);
     const int rank = omp_get_thread_num(), group = rank / split.members;
     if (group >= split.groups) {
         return;

@@ -58,10 +58,13 @@ struct fastrnn_schedule {
     int64_t d_states;       /* with d_first: rows of dh_n, dc_n, dh0 and dc0 */
 };
 
-/* How many of the threads a call takes. */
+/* How many of the threads a call takes, and what they share out. */
 enum fastrnn_team {
     FASTRNN_TEAM_PAYING, /* as many as pay for this work, and one after calls in which they did not */
-    FASTRNN_TEAM_ALL,    /* all: for tests */
+    /* For tests and benchmarks, all of them, cut … */
+    FASTRNN_TEAM_ALL,      /* … as paying threads would be */
+    FASTRNN_TEAM_BY_ROWS,  /* … by sequences, as far as there are enough */
+    FASTRNN_TEAM_BY_UNITS, /* … by hidden units, as far as there are enough */
     FASTRNN_TEAM_COUNT
 };
 

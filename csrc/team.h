@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "fastrnn.h"
+
 #if defined(_WIN32)
 #include <windows.h>
 #else
@@ -190,8 +192,12 @@ struct team_split {
 
 static inline int team_threads(const int wanted) { return wanted < TEAM_THREADS_MAX ? wanted : TEAM_THREADS_MAX; }
 
-static inline struct team_split team_split(const int threads, const int64_t sequences, const int64_t blocks) {
-    const int64_t groups = sequences / TEAM_ROWS < 1 ? 1 : sequences / TEAM_ROWS;
+static inline struct team_split team_split(const enum fastrnn_team team, const int threads, const int64_t sequences,
+                                           const int64_t blocks) {
+    const int64_t busy = team == FASTRNN_TEAM_BY_ROWS    ? sequences
+                         : team == FASTRNN_TEAM_BY_UNITS ? 1
+                                                         : sequences / TEAM_ROWS;
+    const int64_t groups = busy < 1 ? 1 : busy;
     const int g = groups < threads ? (int)groups : threads;
     const int members = threads / g;
     return (struct team_split){g, members <= blocks ? members : blocks < 1 ? 1 : (int)blocks};

@@ -10,7 +10,7 @@ from fastrnn import config
 @pytest.mark.parametrize("backend", crc_cases.backends())
 def test_outputs_and_gradients_have_the_committed_crcs(backend, threads):
     fastrnn.set_num_threads(threads)
-    with config.use_backend(backend), config.use_all_threads():
+    with config.use_backend(backend), config.use_team("all"):
         assert list(crc_cases.lines()) == crc_cases.expected_lines()
 
 

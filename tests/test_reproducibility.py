@@ -1,6 +1,7 @@
 """The same bits, whatever the threads, the neighbours, the pieces, the memory and the instruction set."""
 
 import dataclasses
+import itertools
 
 import fastrnn
 import numpy as np
@@ -28,11 +29,11 @@ def part(p, **slices):
 
 
 @given(cell=cells, size=sizes, dtype=dtypes, seed=seeds)
-def test_result_does_not_depend_on_the_number_of_threads(backend, cell, size, dtype, seed):
+def test_result_does_not_depend_on_the_number_of_threads_and_what_they_share(backend, cell, size, dtype, seed):
     p = make(cell, *size, dtype, seed)
     one = outputs(p)
-    for threads in (2, 3, 4, 8):
-        assert_same_bits(outputs(p, threads=threads), one)
+    for threads, team in itertools.product((2, 3, 8), ("all", "rows", "units")):
+        assert_same_bits(outputs(p, threads=threads, team=team), one)
 
 
 @given(cell=cells, size=sizes, dtype=dtypes, seed=seeds)

@@ -139,4 +139,4 @@ def test_number_of_threads_is_as_before_even_after_a_failure(monkeypatch):
     with pytest.raises(AssertionError):
         assert_reproducible(layer, x)
     assert config._threads == 2
-    assert not config.takes_all_threads()
+    assert config.team_index() == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import fastrnn
 import numpy as np
-from worker import Call, Case, Contestant, Outputs, serve
+from worker import Call, Case, Contestant, Outputs, serve, states_of
 
 LAYERS: dict[str, Any] = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU, "rnn_tanh": fastrnn.RNN}
 
@@ -16,6 +16,12 @@ def layer_of(case: Case, data: dict[str, np.ndarray]) -> Any:
     layer = LAYERS[case.cell](case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=case.dtype)
     layer.parameters = {name: data[name] for name in layer.parameters}
     return layer
+
+
+def state_of(case: Case, data: dict[str, np.ndarray]) -> Any:
+    """What the layers take as the initial state."""
+    found = tuple(data[name] for name in states_of(case))
+    return None if not found else found if len(found) == 2 else found[0]
 
 
 def order_of(case: Case) -> dict[str, Any]:
@@ -36,15 +42,16 @@ class FastrnnLayers(Contestant):
 
     def forward(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:
         layer, x, order = layer_of(case, data), data["x"], order_of(case)
+        state = state_of(case, data)
         layer.freeze()
-        return lambda: layer(x, **order), lambda result: {"y": result[0]}
+        return lambda: layer(x, state, **order), lambda result: {"y": result[0]}
 
     def training(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:
         layer, x, dy, order = layer_of(case, data), data["x"], data["dy"], order_of(case)
-        truncation = case.truncation or None
+        truncation, state = case.truncation or None, state_of(case, data)
 
         def call() -> Any:
-            y, _, tape = layer.forward(x, **order)
+            y, _, tape = layer.forward(x, state, **order)
             return y, layer.backward(tape, dy, truncation=truncation)
 
         return call, lambda result: {"y": result[0], "dx": result[1].x, **result[1].parameters}

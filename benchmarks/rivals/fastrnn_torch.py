@@ -26,9 +26,9 @@ class Direct(torch.nn.Module):
         if case.truncation:
             self.options["truncation"] = case.truncation
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, state: Any = None) -> Any:
         """Y (T, B, D*H)."""
-        return self.module(x, **self.options)[0]
+        return self.module(x, state, **self.options)[0]
 
 
 class FastrnnTorch(TorchEager):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from worker import Call, Case, Contestant, Outputs, Unsupported, serve
+from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_of
 
 Parameters = dict[str, jax.Array]
 State = tuple[jax.Array, ...]
@@ -73,7 +73,7 @@ def rnn_step(weights: Weights, gates: jax.Array, state: State) -> State:
 STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn_tanh": rnn_step}
 
 
-def scan(case: Case, weights: Weights, gates: jax.Array, masks: Masks, start: State, reverse: bool) -> jax.Array:
+def scan(case: Case, masks: Masks, weights: Weights, gates: jax.Array, start: State, reverse: bool) -> jax.Array:
     """Past its end a sequence keeps its state, and its y is zero."""
 
     def step(state: State, row: tuple[jax.Array, Masks]) -> tuple[State, jax.Array]:
@@ -90,12 +90,13 @@ def scan(case: Case, weights: Weights, gates: jax.Array, masks: Masks, start: St
     return lax.scan(step, start, (gates, masks), reverse=reverse)[1]
 
 
-def stack(case: Case, masks: Masks, layers: list[list[Weights]], x: jax.Array) -> jax.Array:
-    """From x (T, B, I) to the last layer's y (T, B, directions * H)."""
-    start = (jnp.zeros((case.B, case.H), case.dtype),) * (2 if case.cell == "lstm" else 1)
-    for layer in layers:
+def stack(case: Case, masks: Masks, layers: list[list[Weights]], x: jax.Array, states: State) -> jax.Array:
+    """From x (T, B, I) and initial states, none: zero, to the last layer's y (T, B, directions * H)."""
+    zero = (jnp.zeros((case.B, case.H), case.dtype),) * (2 if case.cell == "lstm" else 1)
+    for index, layer in enumerate(layers):
         gates = [x @ weights.w + weights.bias for weights in layer]
-        ys = [scan(case, *pair, masks, start, bool(k)) for k, pair in enumerate(zip(layer, gates, strict=True))]
+        starts = [tuple(s[index * case.directions + k] for s in states) or zero for k in range(case.directions)]
+        ys = [scan(case, masks, *way, bool(k)) for k, way in enumerate(zip(layer, gates, starts, strict=True))]
         x = jnp.concatenate(ys, axis=-1) if case.bidirectional else ys[0]
     return x
 
@@ -129,22 +130,23 @@ class JaxScan(Contestant):
     def forward(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:
         arrays, masks = self._open(case, data)
         forward = jax.jit(partial(stack, case, masks, jax.block_until_ready(prepare(case, arrays))))
-        x = arrays["x"]
-        return lambda: forward(x).block_until_ready(), lambda y: {"y": y}
+        x, states = arrays["x"], tuple(arrays[name] for name in states_of(case))
+        return lambda: forward(x, states).block_until_ready(), lambda y: {"y": y}
 
     def training(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:
         parameters, masks = self._open(case, data)
         x, dy = parameters.pop("x"), parameters.pop("dy")
+        states = tuple(parameters.pop(name) for name in states_of(case))
 
         @jax.jit
-        def train(x: jax.Array, parameters: Parameters, dy: jax.Array) -> Any:
+        def train(x: jax.Array, parameters: Parameters, dy: jax.Array, states: State) -> Any:
             y, pull_back = jax.vjp(
-                lambda x, parameters: stack(case, masks, prepare(case, parameters), x), x, parameters
+                lambda x, parameters: stack(case, masks, prepare(case, parameters), x, states), x, parameters
             )
             dx, gradients = pull_back(dy)
             return {"y": y, "dx": dx, **gradients}
 
-        return lambda: jax.block_until_ready(train(x, parameters, dy)), lambda gradients: gradients
+        return lambda: jax.block_until_ready(train(x, parameters, dy, states)), lambda gradients: gradients
 
 
 if __name__ == "__main__":

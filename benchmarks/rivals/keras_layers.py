@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import tensorflow as tf
-from worker import Call, Case, Contestant, Outputs, Unsupported, serve
+from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_of
 
 LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn_tanh": keras.layers.SimpleRNN}
 SUFFIXES = ("", "_reverse")
@@ -62,10 +62,13 @@ class Stack:
             raise Unsupported("a layer has no resets")
         if case.truncation and (case.T % case.truncation or case.bidirectional or case.lengths):
             raise Unsupported("truncation: of whole windows in one direction, without lengths")
+        if case.carried and (case.layers > 1 or case.bidirectional or case.truncation):
+            raise Unsupported("initial states: of one layer in one direction")
         self.case = case
         self.layers = [self._layer(data, layer) for layer in range(case.layers)]
         inside = np.arange(case.T) < case.sequence_lengths()[:, np.newaxis]
         self.mask = tf.constant(inside) if case.lengths else None
+        self.states = [tf.constant(data[name][0]) for name in states_of(case)] or None
 
     def _layer(self, data: dict[str, np.ndarray], index: int) -> keras.layers.Layer:
         case = self.case
@@ -87,7 +90,7 @@ class Stack:
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         for layer in self.layers:
-            x = layer(x, mask=self.mask)
+            x = layer(x, mask=self.mask, initial_state=self.states)
         return x
 
     def window(self, x: tf.Tensor, states: list[list[tf.Tensor]]) -> tuple[tf.Tensor, list[list[tf.Tensor]]]:

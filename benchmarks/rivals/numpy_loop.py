@@ -55,9 +55,11 @@ class NumpyLoop(Contestant):
         }
         valid = (np.arange(case.T)[:, np.newaxis] < case.sequence_lengths())[:, :, np.newaxis]
 
-        def one_way(x: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> Any:
+        zeros = np.zeros((len(suffixes), case.B, H), case.dtype)
+        h0, c0 = data.get("h0", zeros), data.get("c0", zeros)
+
+        def one_way(x: Any, h: Any, c: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> Any:
             y = np.empty((case.T, case.B, H), x.dtype)
-            h = c = np.zeros((case.B, H), x.dtype)
             projected = x @ w_ih.T + b_ih
             for t in range(case.T):
                 h, c = step(projected[t], h @ w_hh.T + b_hh, h, c)
@@ -67,9 +69,10 @@ class NumpyLoop(Contestant):
         def call() -> Any:
             y = data["x"]
             for layer in range(case.layers):
-                forth = one_way(y, *weights[f"l{layer}"])
+                at = layer * case.directions
+                forth = one_way(y, h0[at], c0[at], *weights[f"l{layer}"])
                 if case.bidirectional:
-                    back = one_way(y[::-1], *weights[f"l{layer}_reverse"])[::-1]
+                    back = one_way(y[::-1], h0[at + 1], c0[at + 1], *weights[f"l{layer}_reverse"])[::-1]
                     forth = np.concatenate([forth, back], axis=2)
                 y = forth
             return y * valid if case.lengths else y

@@ -9,7 +9,7 @@
 //
 // The primitive chooses the formats in which it wants weights and leaves their gradients; reorders lie between.
 // The T steps are cut into windows, each run forward and backward, with the state carried on but not its gradient. The
-// initial state is zero. Past a sequence's end the last stage's y is zeroed; oneDNN knows no lengths.
+// initial state is h0 and c0, or zero. Past a sequence's end the last stage's y is zeroed; oneDNN knows no lengths.
 
 #include <algorithm>
 #include <cstdint>
@@ -31,6 +31,7 @@ enum Cell : int64_t { LSTM, GRU, RNN_TANH };
 struct StageSpec {
     int64_t cell, T, B, I, H, L, D, windows, training;
     float *x, *w_ih, *w_hh, *bias, *y;
+    float *h0, *c0; // (L, D, B, H); null: zero
     float *dx, *dw_ih, *dw_hh, *dbias, *dy; // null in inference
 };
 
@@ -134,7 +135,7 @@ class Stage {
         direction = s.D == 2 ? dnnl_bidirectional_concat : dnnl_unidirectional_left2right;
         attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
         // Where oneDNN 3.2 is given no initial state, its diff_weights_iter is wrong (LSTM and tanh RNN, last layer).
-        if (s.training)
+        if (s.training || s.h0)
             state = f32({s.L, s.D, s.B, s.H}, tag::ldnc);
         if (windowed())
             for (std::vector<float> &one : carried)
@@ -192,8 +193,8 @@ class Stage {
     // Memory for every argument that the primitive has: the caller's where the formats agree.
     void bind(const dnnl::primitive_desc_base &pd, std::map<int, memory> &memories) {
         const std::pair<int, float *> arguments[] = {{DNNL_ARG_SRC_LAYER, s.x},
-                                                     {DNNL_ARG_SRC_ITER, nullptr},
-                                                     {DNNL_ARG_SRC_ITER_C, nullptr},
+                                                     {DNNL_ARG_SRC_ITER, s.h0},
+                                                     {DNNL_ARG_SRC_ITER_C, s.c0},
                                                      {DNNL_ARG_WEIGHTS_LAYER, s.w_ih},
                                                      {DNNL_ARG_WEIGHTS_ITER, s.w_hh},
                                                      {DNNL_ARG_BIAS, s.bias},

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from worker import Call, Case, Contestant, Outputs, Unsupported, serve
+from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_of
 
 CELLS = ("lstm", "gru", "rnn_tanh")  # as the driver numbers them
 SIZES = ("cell", "T", "B", "I", "H", "L", "D", "windows", "training")
-ARRAYS = ("x", "w_ih", "w_hh", "bias", "y", "dx", "dw_ih", "dw_hh", "dbias", "dy")
+ARRAYS = ("x", "w_ih", "w_hh", "bias", "y", "h0", "c0", "dx", "dw_ih", "dw_hh", "dbias", "dy")
 TORCH_ROWS = {"lstm": [0, 1, 2, 3], "gru": [1, 0, 2], "rnn_tanh": [0]}  # of oneDNN's gates; its own inverse
 
 
@@ -72,6 +72,10 @@ class Stage:
         self.bias = b_ih + b_hh
         if case.cell == "gru":  # n has two: h's product and its bias are multiplied by the reset gate
             self.bias = np.concatenate([self.bias[:, :, :2], b_ih[:, :, 2:], b_hh[:, :, 2:]], axis=2)
+        for name in states_of(case):
+            state = aligned(data[name].shape)
+            state[:] = data[name]
+            setattr(self, name, state)
         if training:
             self.dx, self.dw_ih, self.dw_hh, self.dbias = (
                 aligned(array.shape) for array in (x, self.w_ih, self.w_hh, self.bias)
@@ -139,6 +143,8 @@ class Primitives(Contestant):
             raise Unsupported("no resets")
         if case.bidirectional and (case.lengths or case.truncation):
             raise Unsupported("no lengths: a reverse direction would begin in the padding, or a window's end")
+        if case.carried and (len(self._split(case)) > 1 or case.truncation):
+            raise Unsupported("initial states of several primitives or windows")
         if case.truncation and case.T % case.truncation:
             raise Unsupported("no windows of unequal length")
         x, dy = (aligned(data[name].shape) for name in ("x", "dy"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from worker import Case, Unsupported
+from worker import Case, Unsupported, states_of
 
 OPERATORS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
 TORCH_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
@@ -33,7 +33,9 @@ def _layer_weights(case: Case, data: dict[str, np.ndarray], layer: int) -> tuple
 
 
 def onnx_model(case: Case, data: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """Input x (T, B, I), output y (T, B, directions * H)."""
+    """Inputs x (T, B, I) and, of one layer, the initial states; output y (T, B, directions * H)."""
+    if case.carried and case.layers > 1:
+        raise Unsupported("initial states of several layers")
     if case.reset_every:
         raise Unsupported("an RNN node has no resets")
     element = helper.np_dtype_to_tensor_dtype(np.dtype(case.dtype))
@@ -45,12 +47,12 @@ def onnx_model(case: Case, data: dict[str, np.ndarray]) -> onnx.ModelProto:
         attributes["linear_before_reset"] = 1
     if case.bidirectional and case.cell == "rnn_tanh":
         attributes["activations"] = ["Tanh", "Tanh"]
-    nodes, x = [], "x"
+    nodes, x, states = [], "x", states_of(case)
     for layer in range(case.layers):
         names = [f"{kind}{layer}" for kind in ("W", "R", "B")]
         constants |= zip(names, _layer_weights(case, data, layer), strict=True)
         y = "y" if layer == case.layers - 1 else f"x{layer + 1}"
-        arguments = [x, *names, "lengths" if case.lengths else ""]
+        arguments = [x, *names, "lengths" if case.lengths else "", *states]
         nodes.append(helper.make_node(OPERATORS[case.cell], arguments, [f"Y{layer}"], **attributes))
         if case.bidirectional:
             nodes.append(helper.make_node("Transpose", [f"Y{layer}"], [f"Z{layer}"], perm=[0, 2, 1, 3]))
@@ -61,7 +63,10 @@ def onnx_model(case: Case, data: dict[str, np.ndarray]) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         case.cell,
-        [helper.make_tensor_value_info("x", element, [case.T, case.B, case.I])],
+        [
+            helper.make_tensor_value_info("x", element, [case.T, case.B, case.I]),
+            *(helper.make_tensor_value_info(name, element, [case.directions, case.B, case.H]) for name in states),
+        ],
         [helper.make_tensor_value_info("y", element, [case.T, case.B, case.directions * case.H])],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )

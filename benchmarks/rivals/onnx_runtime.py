@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 from onnx_graph import onnx_model
-from worker import Call, Case, Contestant, Outputs, Unsupported, serve
+from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_of
 
 
 class OnnxRuntime(Contestant):
@@ -31,12 +31,12 @@ class OnnxRuntime(Contestant):
             raise Unsupported("no kernels for double precision")
         model = onnx_model(case, data).SerializeToString()
         session = onnxruntime.InferenceSession(model, self._options(), providers=["CPUExecutionProvider"])
-        x = onnxruntime.OrtValue.ortvalue_from_numpy(data["x"])
         y = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
             [case.T, case.B, case.directions * case.H], data["x"].dtype
         )
         binding = session.io_binding()
-        binding.bind_ortvalue_input("x", x)
+        for name in ("x", *states_of(case)):
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(data[name]))
         binding.bind_ortvalue_output("y", y)
         return lambda: session.run_with_iobinding(binding), lambda _: {"y": y.numpy()}
 

@@ -11,7 +11,7 @@ import io
 import numpy as np
 import openvino
 from onnx_graph import onnx_model
-from worker import Call, Case, Contestant, Outputs, Unsupported, serve
+from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_of
 
 
 class OpenVino(Contestant):
@@ -34,11 +34,13 @@ class OpenVino(Contestant):
         core = openvino.Core()
         model = core.read_model(io.BytesIO(onnx_model(case, data).SerializeToString()))
         request = core.compile_model(model, "CPU", self._configuration()).create_infer_request()
-        x, y = data["x"], np.empty((case.T, case.B, case.directions * case.H), case.dtype)
-        request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+        given = {name: data[name] for name in ("x", *states_of(case))}
+        y = np.empty((case.T, case.B, case.directions * case.H), case.dtype)
+        for name, array in given.items():
+            request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(y, shared_memory=True))
         # A tensor that shares memory does not keep the array alive: the call does.
-        return lambda: (request.infer(share_outputs=True), x, y), lambda found: {"y": found[2]}
+        return lambda: (request.infer(share_outputs=True), given, y), lambda found: {"y": found[2]}
 
 
 if __name__ == "__main__":

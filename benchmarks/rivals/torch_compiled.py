@@ -19,15 +19,17 @@ class Loop(torch.nn.Module):
         super().__init__()
         self.case = case
         for name, array in data.items():
-            if name not in ("x", "dy"):
+            if name not in ("x", "dy", "h0", "c0"):
                 self.register_parameter(name, torch.nn.Parameter(torch.from_numpy(array.copy())))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, state: Any = None) -> Any:
         """Y (T, B, H)."""
         for layer in range(self.case.layers):
             w_hh, b_hh = getattr(self, f"weight_hh_l{layer}"), getattr(self, f"bias_hh_l{layer}")
             projected = x @ getattr(self, f"weight_ih_l{layer}").T + getattr(self, f"bias_ih_l{layer}")
             h = c = x.new_zeros(x.shape[1], self.case.H)
+            if state is not None:
+                h, c = (s[layer] for s in state) if isinstance(state, tuple) else (state[layer], c)
             found = []
             for p in projected.unbind(0):
                 h, c = self._step(p, torch.addmm(b_hh, h, w_hh.T), h, c)

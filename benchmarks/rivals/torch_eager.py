@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from worker import Call, Case, Contestant, Outputs, serve
+from worker import Call, Case, Contestant, Outputs, serve, states_of
 
 KINDS: dict[str, Any] = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn_tanh": torch.nn.RNN}
 
@@ -18,6 +18,12 @@ def module_of(case: Case, data: dict[str, np.ndarray]) -> Any:
     module = KINDS[case.cell](case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=dtype)
     module.load_state_dict({name: torch.from_numpy(data[name]) for name in module.state_dict()})
     return module
+
+
+def state_of(case: Case, data: dict[str, np.ndarray]) -> Any:
+    """What torch's modules take as the initial state."""
+    found = tuple(torch.from_numpy(data[name]) for name in states_of(case))
+    return None if not found else found if len(found) == 2 else found[0]
 
 
 class Pieces(torch.nn.Module):
@@ -33,14 +39,14 @@ class Pieces(torch.nn.Module):
         if case.truncation:
             self.cuts = [*range(0, case.T, case.truncation), case.T]
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, state: Any = None) -> Any:
         """Y (T, B, D*H)."""
         if self.case.lengths:
             packed, _ = self.module(pack_padded_sequence(x, self.lengths, enforce_sorted=False))
             return pad_packed_sequence(packed, total_length=self.case.T)[0]
         if len(self.cuts) == 2:
-            return self.module(x)[0]
-        found, state = [], None
+            return self.module(x, state)[0]
+        found = []
         for begin, end in zip(self.cuts, self.cuts[1:], strict=False):
             if state is not None:
                 state = self._between(state, begin)
@@ -72,23 +78,24 @@ class TorchEager(Contestant):
         return Pieces(case, module_of(case, data))
 
     def forward(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:
-        module, x = self.module(case, data).eval(), torch.from_numpy(data["x"])
+        module, x, state = self.module(case, data).eval(), torch.from_numpy(data["x"]), state_of(case, data)
         plain = not case.lengths and not case.reset_every
         target = module.module if plain and isinstance(module, Pieces) else module
 
         def call() -> Any:
             with torch.inference_mode():
-                return target(x)
+                return target(x, state)
 
         return call, lambda y: {"y": (y[0] if isinstance(y, tuple) else y).numpy()}
 
     def training(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:
         module, x, dy = self.module(case, data), torch.from_numpy(data["x"]), torch.from_numpy(data["dy"])
+        state = state_of(case, data)
         names, parameters = zip(*((n.rsplit(".", 1)[-1], p) for n, p in module.named_parameters()), strict=True)
         x.requires_grad_()
 
         def call() -> Any:
-            y = module(x)
+            y = module(x, state)
             return y, torch.autograd.grad(y, (x, *parameters), dy)
 
         return call, lambda result: {

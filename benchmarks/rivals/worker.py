@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from cases import Case, data_of
+from cases import Case, data_of, states_of  # noqa: F401  (for the contestants)
 
 Call = Callable[[], Any]
 Outputs = Callable[[Any], dict[str, Any]]

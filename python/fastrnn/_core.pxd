@@ -23,10 +23,6 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_F64
 
     enum:
-        FASTRNN_TEAM_PAYING
-        FASTRNN_TEAM_ALL
-
-    enum:
         FASTRNN_ADD
         FASTRNN_OVERWRITE
 

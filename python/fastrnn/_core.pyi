@@ -7,6 +7,8 @@ from numpy.typing import DTypeLike, NDArray
 _Array = NDArray[Any]
 _Maybe = NDArray[Any] | None
 
+TEAMS: tuple[str, ...]
+
 class Backend(NamedTuple):
     name: str
     runs_here: bool
@@ -29,7 +31,7 @@ class Problem:
         I: int,
         H: int,
         schedule: Sequence[NDArray[np.int64] | None] | None = None,
-        all_threads: bool = False,
+        team: int = 0,
         states: int | None = None,
         d_states: int | None = None,
     ) -> None: ...
@@ -102,7 +104,7 @@ class FrozenStack(Stack):
         empty: Callable[[tuple[int, ...], Any], _Array],
         scratch: Callable[[int], NDArray[np.uint8]],
     ) -> None: ...
-    def run(self, x: Any, state: Any, threads: int, all_threads: bool) -> tuple[_Array, Any] | None: ...
+    def run(self, x: Any, state: Any, threads: int, team: int) -> tuple[_Array, Any] | None: ...
 
 class DenseTape:
     @property
@@ -118,7 +120,7 @@ class DenseTape:
     @property
     def masks(self) -> list[None]: ...
     @property
-    def settings(self) -> tuple[int, int, bool]: ...
+    def settings(self) -> tuple[int, int, int]: ...
     @property
     def unbatched(self) -> bool: ...
     def layer(
@@ -141,7 +143,7 @@ class DenseStack(Stack):
     @property
     def is_batch_first(self) -> bool: ...
     def forward(
-        self, owner: object, parameters: Any, x: Any, state: Any, backend: int, threads: int, all_threads: bool
+        self, owner: object, parameters: Any, x: Any, state: Any, backend: int, threads: int, team: int
     ) -> tuple[_Array, Any, DenseTape] | None: ...
     def backward(self, tape: DenseTape, dy: Any, dstate: Any) -> tuple[_Array, Any, dict[str, _Array]] | None: ...
 

@@ -25,6 +25,8 @@ import numpy as np
 
 cnp.import_array()
 
+TEAMS = "paying", "all", "rows", "units"  # as enum fastrnn_team has them
+
 
 class Backend(NamedTuple):
     """An instruction set that the kernels were compiled for."""
@@ -187,7 +189,7 @@ cdef class Problem:
 
     `schedule` is None (dense) or a tuple (active, row, first, last[, d_first]) of int64 arrays, see csrc/fastrnn.h;
     `states` are the rows of the states, and `d_states`, with d_first, those of their gradients. A call takes as many
-    threads as pay for the work, or all of them with `all_threads` (for tests).
+    threads as pay for the work, or as the entry of TEAMS that `team` is the index of says (for tests).
     """
 
     cdef fastrnn_problem_t c
@@ -199,14 +201,14 @@ cdef class Problem:
     cdef tuple x_shape, y_shape, state_shape, d_state_shape, w_ih_shape, w_hh_shape, b_shape
 
     def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
-                  schedule=None, bint all_threads=False, states=None, d_states=None):
+                  schedule=None, int team=0, states=None, d_states=None):
         if cell not in _CELL_INDEX:
             raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
         self.type_number = _type_number(dtype)
         self.c.cell = _CELL_INDEX[cell]
         self.c.dtype = FASTRNN_F32 if self.type_number == cnp.NPY_FLOAT32 else FASTRNN_F64
         self.c.backend, self.c.threads = backend, threads
-        self.c.team = FASTRNN_TEAM_ALL if all_threads else FASTRNN_TEAM_PAYING
+        self.c.team = team
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
         self.gates = fastrnn_cell_gates(self.c.cell)
         self.has_c = fastrnn_cell_states(self.c.cell) == 2

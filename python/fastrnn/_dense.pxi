@@ -43,8 +43,8 @@ cdef class DenseTape:
 
     @property
     def settings(self):
-        """(backend, threads, whether to take all threads)"""
-        return self.problem.backend, self.problem.threads, self.problem.team == FASTRNN_TEAM_ALL
+        """(backend, threads, team), see `Problem`."""
+        return self.problem.backend, self.problem.threads, self.problem.team
 
     @property
     def unbatched(self):
@@ -121,7 +121,7 @@ cdef class DenseStack(Stack):
             w.b_ih, w.b_hh = _data(parameters[first + 2]), _data(parameters[first + 3])
         return w
 
-    def forward(self, owner, parameters, x, state, int backend, int threads, bint all_threads):
+    def forward(self, owner, parameters, x, state, int backend, int threads, int team):
         """(y, state, tape) as the layer returns them; None if the general path has to look at the arguments."""
         cdef fastrnn_problem_t problem = self.problem
         cdef int rank = self._rank_of(x)
@@ -133,7 +133,7 @@ cdef class DenseStack(Stack):
         if states is None or weights is None:
             return None
         problem.backend, problem.threads = backend, threads
-        problem.team = FASTRNN_TEAM_ALL if all_threads else FASTRNN_TEAM_PAYING
+        problem.team = team
         cdef DenseTape tape = DenseTape.__new__(DenseTape)
         tape.owner, tape.x, tape.problem, tape.rank = owner, x, problem, rank
         tape.h0, tape.c0 = states

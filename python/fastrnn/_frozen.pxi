@@ -19,7 +19,7 @@ cdef class FrozenStack(Stack):
         self.layers, self.directions, self.batch_first, self.I = layers, directions, batch_first, I
         self.packed, self.dtype, self.empty, self.scratch = packed, np.dtype(dtype), empty, scratch
 
-    def run(self, x, state, int threads, bint all_threads):
+    def run(self, x, state, int threads, int team):
         """(y, state) as the layer returns them; None if the general path has to look at the arguments."""
         cdef fastrnn_problem_t problem = self.problem
         cdef int rank = self._rank_of(x)
@@ -32,11 +32,11 @@ cdef class FrozenStack(Stack):
         h0, c0 = states
         h_n = self._new_state(rank, problem.B)
         c_n = self._new_state(rank, problem.B) if self.has_c else None
-        y = self._run(<cnp.ndarray>x, rank, problem.T, problem.B, h0, c0, h_n, c_n, threads, all_threads)
+        y = self._run(<cnp.ndarray>x, rank, problem.T, problem.B, h0, c0, h_n, c_n, threads, team)
         return y, ((h_n, c_n) if self.has_c else h_n)
 
     cdef cnp.ndarray _run(self, cnp.ndarray x, int rank, int64_t T, int64_t B, h0, c0, h_n, c_n, int threads,
-                          bint all_threads):
+                          int team):
         cdef fastrnn_problem_t problem = self.problem
         cdef fastrnn_forward_args_t args
         cdef fastrnn_sizes_t sizes
@@ -45,7 +45,7 @@ cdef class FrozenStack(Stack):
         cdef int layer, direction, j, status
         cdef cnp.npy_intp item = cnp.PyArray_ITEMSIZE(x)
         problem.T, problem.B, problem.threads = T, B, threads
-        problem.team = FASTRNN_TEAM_ALL if all_threads else FASTRNN_TEAM_PAYING
+        problem.team = team
         for layer in range(self.layers):
             problem.I = self.I if layer == 0 else self.directions * problem.H
             status = fastrnn_query(&problem, &sizes)

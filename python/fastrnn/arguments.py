@@ -83,7 +83,7 @@ class LayerArguments(Stack):
 
     def _general_tape(self, tape: DenseTape) -> LayerTape:
         """The same for the general way down the stack, which knows truncation, and converts and refuses arguments."""
-        (T, B), (backend, threads, all_threads), H = tape.shape, tape.settings, self.hidden_size
+        (T, B), (backend, threads, team), H = tape.shape, tape.settings, self.hidden_size
         initial = [s if s is None or not tape.unbatched else s[:, np.newaxis] for s in (tape.h0, tape.c0)]
         batch, has_bias = Batch(T, B, None, None, False), "bias_ih_l0" in self._shapes
         cells, x, y = [], self._inside(tape.x, tape.unbatched), tape.x
@@ -93,7 +93,7 @@ class LayerArguments(Stack):
             if w_ih is not None and w_hh is not None:
                 packed = pack_backward(self._cell, Weights(w_ih, w_hh), backend)
             assert packed is not None
-            problem = _core.Problem(self._cell, self.dtype, backend, threads, T, B, I, H, None, all_threads)
+            problem = _core.Problem(self._cell, self.dtype, backend, threads, T, B, I, H, None, team)
             h0, c0 = self._one(States(*initial), layer)
             output, biases = self._inside(y, tape.unbatched), (has_bias, has_bias)
             sizes = T, B, I, H

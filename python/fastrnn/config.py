@@ -31,7 +31,7 @@ _backend: int = (
 )
 _threads: int | None = None
 _HAS_OPENMP = _core.openmp_version() != "none"
-_all_threads = False
+_team = 0
 _quota = None if os.environ.get("OMP_NUM_THREADS") else quota_threads()
 
 
@@ -51,20 +51,24 @@ def use_backend(name: str) -> Iterator[None]:
         _backend = before
 
 
-def takes_all_threads() -> bool:
-    """Whether calls take all threads, whether they pay or not."""
-    return _all_threads
+def team_index() -> int:
+    """How calls take their threads, as an index into _core.TEAMS."""
+    return _team
 
 
 @contextmanager
-def use_all_threads() -> Iterator[None]:
-    """Take all threads for a while, however small the work: for tests."""
-    global _all_threads
-    before, _all_threads = _all_threads, True
+def use_team(name: str) -> Iterator[None]:
+    """Take the threads of calls in another way for a while: for tests and benchmarks.
+
+    "paying" is as ever; all of them, however small the work, take "all" (cut as the library would), "rows" (by
+    sequences) and "units" (by hidden units).
+    """
+    global _team
+    before, _team = _team, _core.TEAMS.index(name)
     try:
         yield
     finally:
-        _all_threads = before
+        _team = before
 
 
 def set_num_threads(n: int) -> None:

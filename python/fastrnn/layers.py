@@ -15,7 +15,7 @@ from ._check import Array
 from ._kernel import pack_backward, pack_forward, scratch_of
 from .arguments import LayerArguments
 from .cells import CELLS, State
-from .config import backend_index, get_num_threads, takes_all_threads
+from .config import backend_index, get_num_threads, team_index
 from .stack import PackedWeights
 from .stream import Stream, make_stream
 from .tape import LayerTape, Tape
@@ -166,7 +166,7 @@ class _Layers(LayerArguments):
         """
         frozen = self._frozen
         if frozen is not None and lengths is None and resets is None and frozen.backend == backend_index():
-            found: tuple[Array, State] | None = frozen.stack.run(x, state, get_num_threads(), takes_all_threads())
+            found: tuple[Array, State] | None = frozen.stack.run(x, state, get_num_threads(), team_index())
             if found is not None:
                 return found
         y, final, _ = self._run(x, state, lengths, resets, training=False)
@@ -201,7 +201,7 @@ class _Layers(LayerArguments):
         """
         if lengths is resets is checkpoint is budget is None:
             dense = self._dense_now()
-            chosen = backend_index(), get_num_threads(), takes_all_threads()
+            chosen = backend_index(), get_num_threads(), team_index()
             found = None if dense is None else dense.forward(self, self._parameters, x, state, *chosen)
             if found is not None:
                 return found

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check, _core
-from .config import backend_index, get_num_threads, takes_all_threads
+from .config import backend_index, get_num_threads, team_index
 
 
 class Stream(_core.Stepper):
@@ -84,7 +84,7 @@ def make_stream(
 ) -> Stream:
     """A stream over layers with these input sizes and packed weights."""
     chosen = backend_index(), get_num_threads()
-    problems = [_core.Problem(cell, dtype, *chosen, 1, B, size, H, None, takes_all_threads()) for size in input_sizes]
+    problems = [_core.Problem(cell, dtype, *chosen, 1, B, size, H, None, team_index()) for size in input_sizes]
     shape = (len(input_sizes), B, H)
     c = np.zeros(shape, dtype) if problems[0].states == 2 else None
     stream: Stream = _core.Stepper.__new__(Stream, problems, packed, np.zeros(shape, dtype), c)

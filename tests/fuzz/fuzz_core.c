@@ -158,7 +158,8 @@ static enum fastrnn_status run_both(const struct drawn *const d, const bool dens
     struct fastrnn_problem p = d->problem;
     *w = new_outputs(d);
     p.threads = threads;
-    p.team = threads > 1 ? FASTRNN_TEAM_ALL : FASTRNN_TEAM_PAYING;
+    const enum fastrnn_team teams[] = {FASTRNN_TEAM_ALL, FASTRNN_TEAM_BY_ROWS, FASTRNN_TEAM_BY_UNITS};
+    p.team = threads > 1 ? teams[p.H % 3] : FASTRNN_TEAM_PAYING;
     void *const reserve = d->trains ? take(reserve_bytes(&p)) : NULL;
     p.schedule = dense ? NULL : &d->forward.c;
     const enum fastrnn_status status = run_forward(d, &p, w, reserve);

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from .. import _core, memory
 from .._check import Array
-from ..config import backend_index, get_num_threads, takes_all_threads
+from ..config import backend_index, get_num_threads, team_index
 
 _LINE = 64  # bytes: what the core aligns to, at most
 
 
 @lru_cache(maxsize=1024)
-def dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, bool], sizes: tuple[int, ...]) -> _core.Problem:
+def dense_problem(cell: str, dtype: Any, chosen: tuple[int, int, int], sizes: tuple[int, ...]) -> _core.Problem:
     """The call over (T, B, I, H) with these settings, from memory if there was one like it."""
-    backend, threads, all_threads = chosen
+    backend, threads, team = chosen
     T, B, I, H = sizes
-    return _core.Problem(cell, dtype, backend, threads, T, B, I, H, None, all_threads)
+    return _core.Problem(cell, dtype, backend, threads, T, B, I, H, None, team)
 
 
 def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
@@ -29,10 +29,10 @@ def whole_problem(cell: str, x: Array, H: int) -> _core.Problem:
     return dense_problem(cell, x.dtype, settings(), (*x.shape, H))
 
 
-def settings() -> tuple[int, int, bool]:
-    """Backend, threads, and whether to take them all."""
+def settings() -> tuple[int, int, int]:
+    """Backend, threads, and how to take them."""
     torch.get_num_threads()  # in a thread that is new to torch, this tells OpenMP the number that was set in another
-    return backend_index(), get_num_threads(), takes_all_threads()
+    return backend_index(), get_num_threads(), team_index()
 
 
 @cache

@@ -33,7 +33,7 @@ def call_of(plan: Plan, x: Tensor) -> _core.TensorCall | None:
 
 @lru_cache(maxsize=256)
 def _ready(
-    network: Network, kind: str, sizes: tuple[int, int, int], dtype: torch.dtype, chosen: tuple[int, int, bool]
+    network: Network, kind: str, sizes: tuple[int, int, int], dtype: torch.dtype, chosen: tuple[int, int, int]
 ) -> _core.TensorCall:
     (T, B, I), H = sizes, network.hidden_size
     plan, real = dense_plan(network, kind, T, B), _REALS[dtype]
