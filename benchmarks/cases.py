@@ -145,6 +145,13 @@ def _long() -> list[Case]:
     ]
 
 
+def _steps() -> list[Case]:
+    return [
+        Case("steps", "lstm", T, 8, 128, 128, why="how much a step costs as the sequence grows; T=50 is in batch")
+        for T in (1, 5, 20, 200, 1000)
+    ]
+
+
 def _large() -> list[Case]:
     speech = [
         Case(
@@ -198,4 +205,4 @@ def _order() -> list[Case]:
     ]
 
 
-CASES = _latency() + _batch() + _language() + _long() + _large() + _odd() + _double() + _order()
+CASES = _latency() + _batch() + _steps() + _language() + _long() + _large() + _odd() + _double() + _order()

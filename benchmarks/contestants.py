@@ -13,12 +13,16 @@ ENVIRONMENTS = Path(__file__).with_name(".environments")  # not part of the repo
 
 @dataclass(frozen=True)
 class Entry:
-    """A program in rivals/, and what pip installs for it; `ours`: an entry of this library."""
+    """A program in rivals/, and what pip installs for it; `ours`: an entry of this library.
+
+    One that compiles for up to a minute in each case is `slow_to_prepare`, and in the tour only if it is named.
+    """
 
     name: str
     program: str
     environment: str
     ours: bool = False
+    slow_to_prepare: bool = False
 
 
 # fastrnn, NumPy and torch share the environment that run.py itself runs in.
@@ -34,7 +38,7 @@ ENTRIES = [
     Entry("fastrnn.torch", "fastrnn_torch.py", HERE, ours=True),
     Entry("numpy", "numpy_loop.py", HERE),
     Entry("torch", "torch_eager.py", HERE),
-    Entry("torch.compile", "torch_compiled.py", HERE),
+    Entry("torch.compile", "torch_compiled.py", HERE, slow_to_prepare=True),
     Entry("onednn", "onednn_primitives.py", "onednn"),
     Entry("onnxruntime", "onnx_runtime.py", "onnx"),
     Entry("openvino", "openvino_model.py", "onnx"),

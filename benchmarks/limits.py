@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import fastrnn
 import numpy as np
 import threadpoolctl
 from machine import Machine
+from roofline import CACHES, PEAK
 
-CACHES = {"L1": 16 << 10, "L2": 512 << 10, "L3": 8 << 20, "DRAM": 256 << 20}
 ROUNDS = 7
-
-
-def geometric_mean(values: Sequence[float]) -> float:
-    """Of positive numbers."""
-    return math.exp(statistics.fmean(map(math.log, values)))
 
 
 def measured(threads: int) -> dict[str, float]:
     """Sums over the threads of what each does at the same time as the others."""
     machine = Machine(fastrnn.show_config("dicts")["backend"])
-    found = {"FMA peak, GFLOP/s": _at_once(machine.fma_gflops, threads)}
+    found = {PEAK: _at_once(machine.fma_gflops, threads)}
     with threadpoolctl.threadpool_limits(threads):
         found["NumPy sgemm 1024, GFLOP/s"] = _sgemm(1024)
     for name, size in CACHES.items():

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from budget import Budget
 from cases import Case
 from contestants import PROGRAMS, Entry, python_of
 
@@ -88,15 +89,49 @@ def difference(case: Case, ours: dict[str, np.ndarray], theirs: dict[str, np.nda
 
 
 def measure(
-    case: Case, mode: str, processes: list[Process], rounds: int, seconds: float, say: Callable[[str], None]
+    case: Case,
+    mode: str,
+    processes: list[Process],
+    rounds: int,
+    seconds: float,
+    say: Callable[[str], None],
+    budget: Budget | None = None,
 ) -> dict[str, Any]:
-    """Seconds of each contestant: {name: {"median", "p10", "p99", "medians"} or {"unsupported"}}."""
+    """Seconds of each contestant: {name: {"median", "p10", "p99", "medians"} or {"unsupported"}}.
+
+    `rounds` is how many each has, with a budget at most.
+    """
+    running, found = prepare(case, mode, processes, say, budget)
+    times: dict[str, list[list[float]]] = {process.entry.name: [] for process in running}
+    for turn in range(rounds):
+        if budget and not budget.another_round(turn):
+            break
+        for process in running[turn % len(running) :] + running[: turn % len(running)] if running else []:
+            say(f"{process.entry.name}: round {turn + 1} of {rounds}")
+            time.sleep(REST_SECONDS)
+            answer = process.ask(do="time", seconds=seconds)
+            times[process.entry.name].append(answer.get("times", []))
+    for process in running:
+        process.ask(do="close")
+    return found | {name: summary(turns) for name, turns in times.items()}
+
+
+def prepare(
+    case: Case, mode: str, processes: list[Process], say: Callable[[str], None], budget: Budget | None
+) -> tuple[list[Process], dict[str, Any]]:
+    """Who has opened the case and agrees with us, and why the others have no time."""
     found: dict[str, Any] = {}
     running, ours = [], None
     for process in processes:
         name = process.entry.name
+        if budget and not budget.admits(name):
+            found[name] = {"unsupported": "left out: its preparation took more than its share of the time"}
+            continue
         say(f"{name}: preparing")
+        begin = time.monotonic()
         outputs = process.open(case, mode)
+        if budget:
+            budget.prepared(name, time.monotonic() - begin)
         if isinstance(outputs, str):
             found[name] = {"unsupported": outputs}
             continue
@@ -107,21 +142,14 @@ def measure(
             running.append(process)
         else:
             found[name] = {"unsupported": wrong}
-    times: dict[str, list[list[float]]] = {process.entry.name: [] for process in running}
-    for turn in range(rounds):
-        for process in running[turn % len(running) :] + running[: turn % len(running)] if running else []:
-            say(f"{process.entry.name}: round {turn + 1} of {rounds}")
-            time.sleep(REST_SECONDS)
-            answer = process.ask(do="time", seconds=seconds)
-            times[process.entry.name].append(answer.get("times", []))
-    for name, turns in times.items():
-        every = np.array([t for turn in turns for t in turn])
-        if not every.size:
-            found[name] = {"unsupported": "its process has ended"}
-            continue
-        medians = [float(np.median(turn)) for turn in turns if turn]
-        p10, p99 = np.percentile(every, [10, 99])
-        found[name] = {"median": float(np.median(medians)), "p10": float(p10), "p99": float(p99), "medians": medians}
-    for process in running:
-        process.ask(do="close")
-    return found
+    return running, found
+
+
+def summary(turns: list[list[float]]) -> dict[str, Any]:
+    """Median of the rounds' medians, and percentiles of all calls."""
+    every = [t for turn in turns for t in turn]
+    if not every:
+        return {"unsupported": "its process has ended"}
+    medians = [float(np.median(turn)) for turn in turns if turn]
+    p10, p99 = np.percentile(every, [10, 99])
+    return {"median": float(np.median(medians)), "p10": float(p10), "p99": float(p99), "medians": medians}

@@ -1,0 +1,196 @@
+"""Charts that set the contestants beside each other: curves over B and T, latency percentiles, ratios to each rival."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from case_charts import log_ticks
+from palette import LIGHT, style_of
+from panels import Figure, Panel
+from results import MODES, OURS, Measurement, Results
+
+CURVE_HEIGHT = 3.6
+POINTS_MIN = 3  # of a curve
+ALL_TICKS = [m * 10.0**e for e in range(-3, 8) for m in (1, 2, 5)]
+
+
+def names_in(rows: Sequence[Measurement]) -> list[str]:
+    """Contestants with a time in some row, in the order of the first that has them all."""
+    return list(dict.fromkeys(name for m in rows for name, times in m.times.items() if "median" in times))
+
+
+def short(number: float) -> str:
+    """Three digits, never as a power of ten."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _milliseconds(_: Measurement, seconds: float) -> float:
+    return seconds * 1e3
+
+
+def curve_figures(results: Results) -> list[Figure]:
+    """What grows with the batch, and what with the number of time steps."""
+    batch = (
+        "batch",
+        "Batch size",
+        "B",
+        [
+            ("ms of a call", _milliseconds),
+            ("sequence steps a second, millions", lambda m, s: m.case.T * m.case.B / s / 1e6),
+        ],
+        "More sequences side by side share each weight that is read: a call takes longer, and a sequence less.",
+    )
+    steps = (
+        "steps",
+        "Time steps",
+        "T",
+        [("ms of a call", _milliseconds), ("µs of a step", lambda m, s: s * 1e6 / m.case.T)],
+        "Steps follow each other, so a call takes longer with each; what it costs once is spread over more of them.",
+    )
+    return [f for f in (_curve_figure(results, *batch), _curve_figure(results, *steps)) if f.panels]
+
+
+def _curve_figure(
+    results: Results, name: str, title: str, size: str, quantities: list[tuple[str, Callable[..., float]]], text: str
+) -> Figure:
+    panels = []
+    for heading, rows in _series(results, size):
+        for unit, value in quantities:
+
+            def draw(axes: Any, rows: Any = rows, unit: str = unit, value: Any = value) -> None:
+                _curves(axes, rows, size, unit, value)
+
+            ours = ", ".join(f"{size}={getattr(m.case, size)}: {value(m, m.ours):.3g}" for m in rows if m.ours)
+            alt = f"{heading}: {unit} over {size} for {', '.join(names_in(rows))}. fastrnn: {ours}"
+            panels.append(Panel(heading, alt, CURVE_HEIGHT, draw))
+    return Figure(name, title, text, panels)
+
+
+def _series(results: Results, size: str) -> list[tuple[str, list[Measurement]]]:
+    """Plain cases that differ in one size only, where there are enough for a curve."""
+    found: dict[str, dict[int, Measurement]] = {}
+    for mode in MODES:
+        for m in results.measurements:
+            c = m.case
+            if m.mode != mode or c.lengths or c.reset_every or c.truncation or c.layers > 1 or c.bidirectional:
+                continue
+            other = f"T={c.T}" if size == "B" else f"B={c.B}"
+            threads = f"{m.threads} thread{'s' if m.threads > 1 else ''}"
+            width = f"H={c.H}" if c.I == c.H else f"I={c.I} H={c.H}"
+            double = "" if c.dtype == "float32" else f" {c.dtype}"
+            key = f"{c.cell} {other} {width}{double}, {mode}, {threads}"
+            found.setdefault(key, {})[getattr(c, size)] = m
+    return [(key, [points[n] for n in sorted(points)]) for key, points in found.items() if len(points) >= POINTS_MIN]
+
+
+def _curves(axes: Any, rows: Sequence[Measurement], size: str, unit: str, value: Callable[..., float]) -> None:
+    for name in names_in(rows):
+        points = [(getattr(m.case, size), value(m, seconds)) for m in rows if (seconds := m.median(name))]
+        axes.plot(*zip(*points, strict=True), label=name, **style_of(name))
+    sizes = [getattr(m.case, size) for m in rows]
+    axes.set(xscale="log", yscale="log", xlabel={"B": "B, sequences", "T": "T, time steps"}[size])
+    axes.set_ylabel(unit)
+    axes.set_xticks(sizes, [str(n) for n in sizes])
+    axes.set_xticks([], minor=True)
+    log_ticks(axes.yaxis, axes.get_ylim(), ALL_TICKS if np.ptp(np.log10(axes.get_ylim())) < 2.2 else ALL_TICKS[::3])
+    axes.grid()
+    axes.figure.legend(loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=2.6)
+
+
+def latency_figure(results: Results) -> Figure:
+    """A panel for each cell, mode and H, of a single step of one sequence."""
+    rows = [m for m in results.measurements if m.case.T == m.case.B == 1]
+    every = [
+        1e6 * s for m in rows for t in m.times.values() if "median" in t for s in (_part(t, "p10"), _part(t, "p99"))
+    ]
+    limits = (min(every) / 1.2, max(every) * 12) if every else (1.0, 10.0)  # of all panels, so that they compare
+    panels = []
+    for m in sorted(rows, key=lambda m: (m.threads, MODES.index(m.mode))):
+
+        def draw(axes: Any, m: Measurement = m) -> None:
+            _percentiles(axes, m, limits)
+
+        threads = f", {m.threads} thread{'s' if m.threads > 1 else ''}" if len({m.threads for m in rows}) > 1 else ""
+        title = f"{m.case.cell} H={m.case.H}, {m.mode}{threads}"
+        each = [
+            f"{name} {short(1e6 * t['median'])}, {short(1e6 * _part(t, 'p99'))}"
+            for name, t in m.times.items()
+            if "median" in t
+        ]
+        panels.append(Panel(title, f"{title}: median and p99 in µs: " + "; ".join(each), 0.75 + 0.19 * len(each), draw))
+    text = (
+        "A call with one step of one sequence (T = 1, B = 1, I = H), as a stream or an agent makes it. The mark is "
+        "the median; the line begins at p10, which a tenth of the calls stay below, and ends at p99, which one in a "
+        "hundred exceeds."
+    )
+    return Figure("latency", "Latency of a single step", text, panels)
+
+
+def _part(times: dict[str, Any], name: str) -> float:
+    seconds: float = times.get(name, times["median"])  # older files have medians only
+    return seconds
+
+
+def _percentiles(axes: Any, m: Measurement, limits: tuple[float, float]) -> None:
+    measured = sorted((n for n, t in m.times.items() if "median" in t), key=lambda name: m.times[name]["median"])
+    for y, name in enumerate(measured):
+        times, style = m.times[name], style_of(name)
+        p10, median, p99 = (1e6 * _part(times, part) for part in ("p10", "median", "p99"))
+        axes.plot([p10, p99], [y, y], color=style["color"], linewidth=2.4, alpha=0.55, solid_capstyle="butt")
+        axes.plot(median, y, style["marker"], color=style["color"], markersize=6)
+        axes.annotate(f"{short(median)}, p99 {short(p99)}", (p99, y), (5, 0), textcoords="offset points", va="center", size=8)
+    axes.set_yticks(range(len(measured)), measured, size=8)
+    for label in axes.get_yticklabels():
+        label.set_weight("bold" if label.get_text() == "fastrnn" else "normal")
+    axes.set_ylim(len(measured) - 0.5, -0.5)
+    axes.set(xscale="log", xlabel="µs (p10, median, p99)")
+    axes.set_xlim(*limits)
+    log_ticks(axes.xaxis, limits, [10.0**e for e in range(-2, 8)])
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+
+
+def rival_figure(results: Results) -> Figure:
+    """A panel for each rival: the ratios to it, a row of marks for each group."""
+    panels = []
+    for name in (n for n in results.contestants if n not in OURS):
+        rows = [(m, m.rivals[name] / m.ours) for m in results.measurements if m.ours and name in m.rivals]
+        groups = list(dict.fromkeys(m.case.group for m, _ in rows))
+        below, mean = sum(r < 1 for _, r in rows), statistics.geometric_mean([r for _, r in rows])
+        title = f"{name}: mean {mean:.2f}, {below} of {len(rows)} below 1"
+
+        def draw(axes: Any, rows: Any = rows, groups: Any = groups) -> None:
+            _strips(axes, rows, groups)
+
+        alt = f"{title}; ratios from {min(r for _, r in rows):.2f} to {max(r for _, r in rows):.2f}"
+        panels.append(Panel(title, alt, 0.95 + 0.3 * len(groups), draw))
+    text = (
+        "Each rival’s median time over ours: a mark is a case, above the row’s middle forward, below it training. What "
+        "a rival cannot do has no mark. Means are geometric; the numbers are in the table below."
+    )
+    return Figure("rivals", "Ratio to each rival", text, panels)
+
+
+def _strips(axes: Any, rows: Sequence[tuple[Measurement, float]], groups: list[str]) -> None:
+    axes.set_xscale("log")
+    for mode, mark, shift in (("forward", "o", -0.17), ("training", "s", 0.17)):
+        for better in (True, False):
+            points = [(r, groups.index(m.case.group) + shift) for m, r in rows if m.mode == mode and (r >= 1) == better]
+            x, y = np.array(points).reshape(-1, 2).T
+            role, filled = ("better", "none") if better else ("worse", "full")
+            axes.plot(x, y, mark, color=LIGHT[role], fillstyle=filled, markersize=4)
+        axes.plot([], [], mark, color=LIGHT["better"], fillstyle="none", markersize=4, label=mode)
+    axes.plot([], [], "o", color=LIGHT["worse"], markersize=4, label="rival faster")
+    low, high = min(0.8, *axes.get_xlim()), max(2.5, *axes.get_xlim())
+    axes.axvspan(low, 1, color=LIGHT["shade"], linewidth=0, zorder=0)
+    axes.axvline(1, color=LIGHT["ink"], linewidth=1)
+    axes.set_xlim(low, high)
+    axes.set_yticks(range(len(groups)), groups, size=8)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    log_ticks(axes.xaxis, (low, high))
+    axes.set_xlabel("times as fast as it")
+    axes.grid(axis="x")
+    axes.figure.legend(loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.2)

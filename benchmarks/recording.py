@@ -1,0 +1,158 @@
+"""A run of `run.py`: what is measured, in which order and for how long, and the file that it fills."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import fastrnn
+import limits
+import measure
+from budget import Budget
+from cases import CASES, Case
+from contestants import ENTRIES, Entry, python_of
+from display import LineDisplay, LiveDisplay
+from results import Results, ResultsError, parse
+from rich.console import Console
+
+TOUR = [
+    "lstm T=1 B=1 H=64",
+    "lstm T=100 B=1 H=128",
+    "lstm T=50 B=64 H=128",
+    "gru T=1000 B=8 H=64",
+    "lstm T=20 B=20 H=200 L=2",
+    "lstm T=200 B=64 H=128 ragged",
+]
+TOUR_SECONDS = 110.0  # for the cases; processes start and stop in what remains of two minutes
+FOLDER = Path(__file__).with_name("results")  # not part of the repository
+
+
+def chosen_cases(options: argparse.Namespace) -> list[tuple[Case, str]]:
+    """Cases and modes that the options name."""
+    found = []
+    for case in CASES:
+        named = options.suite in ("full", case.group) or (options.suite == "tour" and case.name in TOUR)
+        if options.case:
+            named = any(text in case.name for text in options.case)
+        if named:
+            found += [(case, mode) for mode in case.modes if options.mode in (None, mode)]
+    if not found:
+        raise ResultsError("--suite, --case, --mode: no case has all of these")
+    return found
+
+
+def is_tour(options: argparse.Namespace) -> bool:
+    """Whether the run is the short one."""
+    return options.suite == "tour" and not options.case
+
+
+def chosen_entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]:
+    """Our own layers and the rivals that are wanted and there; why the others are not."""
+    found, absent = [], []
+    for entry in ENTRIES:
+        if options.rivals is not None and entry.name not in ("fastrnn", *options.rivals):
+            continue
+        if python_of(entry.environment) is None:
+            absent.append(f"{entry.name}: not installed (python benchmarks/run.py --install)")
+        elif options.rivals is None and entry.slow_to_prepare and is_tour(options):
+            absent.append(f"{entry.name}: left out of the tour, it compiles for minutes (--rivals {entry.name})")
+        else:
+            found.append(entry)
+    return found, absent
+
+
+class Recording:
+    """One run; `content` is what its file holds."""
+
+    def __init__(self, options: argparse.Namespace, console: Console) -> None:
+        self.options, self.cases = options, chosen_cases(options)
+        self.entries, self.absent = chosen_entries(options)
+        total = len(self.cases) * len(options.threads)
+        seconds = options.budget or (TOUR_SECONDS if is_tour(options) else None)
+        self.budget = Budget(seconds, total) if seconds else None
+        self.display = (LiveDisplay if console.is_terminal else LineDisplay)(console, total)
+        suite = "cases" if options.case else options.suite
+        self.path = options.json or FOLDER / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+        config = fastrnn.show_config("dicts")
+        self.content: dict[str, Any] = {
+            "machine": platform.processor() or platform.machine(),
+            "processor": config["processor"],
+            "cores": os.cpu_count(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "backend": config["backend"],
+            "build": config["build"],
+            "date": time.strftime("%F"),
+            "suite": suite,
+            "limits": {},
+            "versions": {},
+            "results": [],
+        }
+
+    @property
+    def results(self) -> Results:
+        """What has been measured so far."""
+        return parse(self.content)
+
+    def measure(self) -> bool:
+        """Measure all cases; True if it was interrupted."""
+        with self.display:
+            for text in self.absent:
+                self.display.note(text)
+            try:
+                for threads in self.options.threads:
+                    self._with_threads(threads)
+            except KeyboardInterrupt:
+                self.display.note("interrupted; what has been measured is kept")
+                return True
+        return False
+
+    def _with_threads(self, threads: int) -> None:
+        self.display.begin(f"limits of the machine, {threads} threads")
+        self.content["limits"][str(threads)] = self._limits(threads)
+        with ExitStack() as stack:
+            self.display.begin("starting the contestants")
+            processes = [stack.enter_context(measure.Process(entry, threads)) for entry in self.entries]
+            running = [process for process in processes if self._greet(process)]
+            for case, mode in self.cases:
+                if self.budget:
+                    self.budget.begin_case()
+                self.display.begin(f"{case.name}, {mode}")
+                options = self.options
+                times = measure.measure(
+                    case, mode, running, options.rounds, options.seconds, self.display.say, self.budget
+                )
+                self._keep({"case": case.as_dict(), "mode": mode, "threads": threads, "times": times})
+
+    def _limits(self, threads: int) -> dict[str, float]:
+        try:
+            return limits.measured(threads)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.display.note(f"no limits of the machine: {error} (benchmarks/machine.c needs a C compiler)")
+            return {}
+
+    def _greet(self, process: measure.Process) -> bool:
+        """Note a contestant's version; False if it does not run here, which is said."""
+        name = process.entry.name
+        self.display.say(name)
+        answer = process.ask(do="hello")
+        if "version" not in answer:
+            if name == "fastrnn":
+                raise ResultsError(f"fastrnn: expected it to run, got: {answer['unsupported']}")
+            self.display.note(f"{name}: not installed, or it does not start")
+            return False
+        self.content["versions"][name] = answer["version"]
+        return True
+
+    def _keep(self, result: dict[str, Any]) -> None:
+        self.content["results"].append(result)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.content, indent=1))
+        self.display.finished(self.results.measurements[-1])
