@@ -103,45 +103,47 @@ def _curves(axes: Any, rows: Sequence[Measurement], size: str, unit: str, value:
 def latency_figure(results: Results) -> Figure:
     """A panel for each cell, mode and H, of a single step of one sequence."""
     rows = [m for m in results.measurements if m.case.T == m.case.B == 1]
-    every = [
-        1e6 * s for m in rows for t in m.times.values() if "median" in t for s in (_part(t, "p10"), _part(t, "p99"))
-    ]
-    limits = (min(every) / 1.2, max(every) * 12) if every else (1.0, 10.0)  # of all panels, so that they compare
+    several = len({m.threads for m in rows}) > 1
     panels = []
     for m in sorted(rows, key=lambda m: (m.threads, MODES.index(m.mode))):
+        # One scale for a mode, so that its panels compare; room for the numbers on the right.
+        every = [us for other in rows if other.mode == m.mode for us in np.ravel(list(_microseconds(other).values()))]
+        limits = (min(every) / 1.3, max(every) * 12) if every else (1.0, 10.0)
 
-        def draw(axes: Any, m: Measurement = m) -> None:
+        def draw(axes: Any, m: Measurement = m, limits: tuple[float, float] = limits) -> None:
             _percentiles(axes, m, limits)
 
-        threads = f", {m.threads} thread{'s' if m.threads > 1 else ''}" if len({m.threads for m in rows}) > 1 else ""
-        title = f"{m.case.cell} H={m.case.H}, {m.mode}{threads}"
-        each = [
-            f"{name} {short(1e6 * t['median'])}, {short(1e6 * _part(t, 'p99'))}"
-            for name, t in m.times.items()
-            if "median" in t
-        ]
-        panels.append(Panel(title, f"{title}: median and p99 in µs: " + "; ".join(each), 0.75 + 0.19 * len(each), draw))
+        threads = f", {m.threads} thread{'s' if m.threads > 1 else ''}" if several else ""
+        title = f"{m.case.name.replace(' T=1 B=1', '')}, {m.mode}{threads}"
+        each = [f"{name} {short(median)}, {short(p99)}" for name, (_, median, p99) in _microseconds(m).items()]
+        alt = f"{title}: median and p99 in µs: {'; '.join(each)}"
+        panels.append(Panel(title, alt, 0.75 + 0.19 * len(each), draw))
     text = (
-        "A call with one step of one sequence (T = 1, B = 1, I = H), as a stream or an agent makes it. The mark is "
-        "the median; the line begins at p10, which a tenth of the calls stay below, and ends at p99, which one in a "
-        "hundred exceeds."
+        "A call with one step of one sequence (T = 1, B = 1, I = H), as a stream or an agent makes it. The mark and "
+        "the first number are the median; the line begins at p10, which a tenth of the calls stay below, and ends at "
+        "p99, which one in a hundred exceeds. All forward panels have one scale, and so have all training panels."
     )
     return Figure("latency", "Latency of a single step", text, panels)
 
 
-def _part(times: dict[str, Any], name: str) -> float:
-    seconds: float = times.get(name, times["median"])  # older files have medians only
-    return seconds
+def _microseconds(m: Measurement) -> dict[str, tuple[float, float, float]]:
+    """p10, median and p99 of each contestant; the median where a file has nothing else."""
+    measured = {name: times for name, times in m.times.items() if "median" in times}
+    return {
+        name: (1e6 * t.get("p10", t["median"]), 1e6 * t["median"], 1e6 * t.get("p99", t["median"]))
+        for name, t in measured.items()
+    }
 
 
 def _percentiles(axes: Any, m: Measurement, limits: tuple[float, float]) -> None:
-    measured = sorted((n for n, t in m.times.items() if "median" in t), key=lambda name: m.times[name]["median"])
+    times = _microseconds(m)
+    measured = sorted(times, key=lambda name: times[name][1])
     for y, name in enumerate(measured):
-        times, style = m.times[name], style_of(name)
-        p10, median, p99 = (1e6 * _part(times, part) for part in ("p10", "median", "p99"))
+        (p10, median, p99), style = times[name], style_of(name)
         axes.plot([p10, p99], [y, y], color=style["color"], linewidth=2.4, alpha=0.55, solid_capstyle="butt")
         axes.plot(median, y, style["marker"], color=style["color"], markersize=6)
-        axes.annotate(f"{short(median)}, p99 {short(p99)}", (p99, y), (5, 0), textcoords="offset points", va="center", size=8)
+        numbers = f"{short(median)}, p99 {short(p99)}"
+        axes.annotate(numbers, (max(median, p99), y), (5, 0), textcoords="offset points", va="center", size=8)
     axes.set_yticks(range(len(measured)), measured, size=8)
     for label in axes.get_yticklabels():
         label.set_weight("bold" if label.get_text() == "fastrnn" else "normal")

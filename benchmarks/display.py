@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from types import TracebackType
 
+from result_tables import line_of, table_of
 from results import Measurement
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
-from tables import line_of, table_of
 
 LINES_BESIDE = 9  # of the terminal: title, head and frame of the table, what it comes to, the progress below
 

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 
 from palette import theme_css
+from result_tables import milliseconds
 from results import MODES, Measurement, Results
-from tables import milliseconds
 
 PAGE = ("#ffffff", "#14181c")  # the background in the two themes
 WORDS = {

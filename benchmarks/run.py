@@ -20,7 +20,7 @@ from pathlib import Path
 
 try:
     import recording
-    import tables
+    import result_tables
     from cases import CASES
     from contestants import ENTRIES, REQUIREMENTS, install
     from regression import compare
@@ -75,13 +75,13 @@ def check(options: argparse.Namespace, refuse: argparse.ArgumentParser) -> None:
 
 def finish(results: Results, options: argparse.Namespace, console: Console) -> int:
     """Show the results; 1 if a comparison finds slower cases."""
-    tables.show_results(results, console)
+    result_tables.show_results(results, console)
     if options.markdown:
-        options.markdown.write_text(tables.markdown_of(results.measurements))
+        options.markdown.write_text(result_tables.markdown_of(results.measurements))
     if not options.compare:
         return 0
     comparison = compare(results, read(options.compare), options.tolerance)
-    tables.show_comparison(comparison, options.tolerance, console)
+    result_tables.show_comparison(comparison, options.tolerance, console)
     return 1 if comparison.of("slower") else 0
 
 
