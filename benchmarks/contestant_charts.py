@@ -108,7 +108,7 @@ def latency_figure(results: Results) -> Figure:
     for m in sorted(rows, key=lambda m: (m.threads, MODES.index(m.mode))):
         # One scale for a mode, so that its panels compare; room for the numbers on the right.
         every = [us for other in rows if other.mode == m.mode for us in np.ravel(list(_microseconds(other).values()))]
-        limits = (min(every) / 1.3, max(every) * 12) if every else (1.0, 10.0)
+        limits = (min(every) / 1.3, max(every) * 25) if every else (1.0, 10.0)
 
         def draw(axes: Any, m: Measurement = m, limits: tuple[float, float] = limits) -> None:
             _percentiles(axes, m, limits)
@@ -168,7 +168,7 @@ def rival_figure(results: Results) -> Figure:
             _strips(axes, rows, groups)
 
         alt = f"{title}; ratios from {min(r for _, r in rows):.2f} to {max(r for _, r in rows):.2f}"
-        panels.append(Panel(title, alt, 0.95 + 0.3 * len(groups), draw))
+        panels.append(Panel(title, alt, 0.95 + 0.3 * max(2, len(groups)), draw))
     text = (
         "Each rival’s median time over ours: a mark is a case, above the row’s middle forward, below it training. What "
         "a rival cannot do has no mark. Means are geometric; the numbers are in the table below."

@@ -107,7 +107,7 @@ def save_png(figure: Figure, path: Path) -> None:
         columns = min(3, len(pictures))
         width = columns * (pictures[0].shape[1] + GAP_PIXELS)
         title = plt.figure(figsize=(width / PNG_DPI, 0.5))
-        title.text(0.06 / columns, 0.4, figure.title, size=13, weight="bold")
+        title.text(0.01, 0.4, figure.title, size=13, weight="bold")
         head = _pixels(title)
     plt.imsave(path, _columns(pictures, head, columns))
 
@@ -132,4 +132,4 @@ def _columns(pictures: Sequence[np.ndarray], head: np.ndarray, columns: int) -> 
     canvas[: head.shape[0], : head.shape[1]] = head[:, : canvas.shape[1]]
     for (top, left), picture in zip(places, pictures, strict=True):
         canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return canvas
+    return np.pad(canvas, ((0, 0), (GAP_PIXELS, 0), (0, 0)), constant_values=255)

@@ -111,6 +111,8 @@ class Recording:
                     self._with_threads(threads)
             except KeyboardInterrupt:
                 self.display.note("interrupted; what has been measured is kept")
+                if self.content["results"]:
+                    self._write()
                 return True
         return False
 
@@ -130,6 +132,13 @@ class Recording:
                     case, mode, running, options.rounds, options.seconds, self.display.say, self.budget
                 )
                 self._keep({"case": case.as_dict(), "mode": mode, "threads": threads, "times": times})
+
+    def _write(self) -> None:
+        """The whole file or, if this is interrupted, the one before."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f"{self.path.name}.part")
+        part.write_text(json.dumps(self.content, indent=1))
+        part.replace(self.path)
 
     def _limits(self, threads: int) -> dict[str, float]:
         try:
@@ -153,6 +162,5 @@ class Recording:
 
     def _keep(self, result: dict[str, Any]) -> None:
         self.content["results"].append(result)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.content, indent=1))
+        self._write()
         self.display.finished(self.results.measurements[-1])

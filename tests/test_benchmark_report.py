@@ -194,9 +194,9 @@ def test_compare_ends_with_2_where_machines_differ(tmp_path, capsys):
     assert "same machine" in capsys.readouterr().err
 
 
-def screen(display_class, *, terminal):
+def screen(display_class, *, terminal, width):
     file = io.StringIO()
-    console = Console(file=file, force_terminal=terminal, width=110, height=12, color_system=None)
+    console = Console(file=file, force_terminal=terminal, width=width, height=12, color_system=None)
     with display_class(console, len(CONTENT["results"])) as display:
         for m in parse(CONTENT).measurements:
             display.begin(m.label)
@@ -206,14 +206,14 @@ def screen(display_class, *, terminal):
 
 
 def test_without_a_terminal_there_is_a_line_for_each_case_and_no_control_character():
-    printed = screen(LineDisplay, terminal=False)
+    printed = screen(LineDisplay, terminal=False, width=40)
     assert len(printed.splitlines()) == len(CONTENT["results"])
     assert "lstm T=50 B=8 H=8, forward, 2 threads: 8 ms, ratio 2.00 to torch, 5 rounds" in printed
     assert all(character.isprintable() or character == "\n" for character in printed)
 
 
 def test_in_a_terminal_the_last_cases_their_mean_and_what_runs_are_shown():
-    printed = screen(LiveDisplay, terminal=True)
+    printed = screen(LiveDisplay, terminal=True, width=110)
     assert "torch: round 2 of 5" in printed
     assert "geometric mean of the ratios so far" in printed
     assert "11/11" in printed

@@ -68,8 +68,8 @@ def test_cases_of_one_run_only_are_named():
 
 
 def test_rivals_tell_whether_the_machine_has_changed():
-    then = [result_of(1.0, {"torch": 2.0, "jax": 4.0, "numpy": 1.0})]
-    now = [result_of(2.0, {"torch": 4.0, "jax": 8.0})]
+    then = [result_of(1.0, {"torch": 2.0, "jax": 4.0, "keras": 1.0, "numpy": 1.0})]
+    now = [result_of(2.0, {"torch": 4.0, "jax": 8.0, "keras": 9.0})]
     (change,) = comparison_of(now, then).changes
     assert change.rivals == 2
 
