@@ -104,7 +104,7 @@ def save_png(figure: Figure, path: Path) -> None:
         for panel in figure.panels:
             drawn = _drawn(panel)
             pictures.append(_pixels(drawn))
-        columns = min(3, len(pictures))
+        columns = 2 if len(pictures) == 4 else min(3, len(pictures))
         width = columns * (pictures[0].shape[1] + GAP_PIXELS)
         title = plt.figure(figsize=(width / PNG_DPI, 0.5))
         title.text(0.01, 0.4, figure.title, size=13, weight="bold")

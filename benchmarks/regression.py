@@ -52,10 +52,15 @@ class Comparison:
         return statistics.median(known) if (known := [c.ratio for c in self.changes if c.ratio]) else None
 
 
-def compare(now: Results, then: Results, tolerance: float) -> Comparison:
-    """The changes from one run to another; ResultsError where a comparison makes no sense."""
+def refuse_another_machine(now: Results, then: Results) -> None:
+    """ResultsError where times of two runs cannot be set beside each other; the run of now need not be complete."""
     if reasons := differing(now, then):
         raise ResultsError(f"--compare: expected results of the same machine and backend, got {'; '.join(reasons)}")
+
+
+def compare(now: Results, then: Results, tolerance: float) -> Comparison:
+    """The changes from one run to another; ResultsError where a comparison makes no sense."""
+    refuse_another_machine(now, then)
     before, after = ({m.key: m for m in results.measurements} for results in (then, now))
     threads = [sorted({m.threads for m in results.measurements}) for results in (now, then)]
     if not set(threads[0]) & set(threads[1]):

@@ -21,29 +21,29 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def cells_of(measurement: Measurement) -> tuple[str, str, str, str]:
-    """Our time, the ratio, the fastest rival, the share of the machine's limit."""
-    ratio, limit = measurement.ratio, measurement.of_limit("fastrnn")
+    """Our time, the ratio, the fastest rival, the share of the peak."""
+    ratio, peak = measurement.ratio, measurement.of_peak
     return (
         milliseconds(measurement.ours),
         "" if ratio is None else f"{ratio:.2f}",
         measurement.fastest_rival or "",
-        f"{limit[0]:.0%}" if limit else "",
+        "" if peak is None else f"{peak:.0%}",
     )
 
 
 def table_of(measurements: Sequence[Measurement], names: list[str], width: int) -> Table:
     """A row for each case, mode and number of threads; each contestant's time too where the width allows it."""
     names = names if width >= COLUMNS + COLUMNS_EACH * len(names) else []
-    table = Table(title="ms: median time of a call; ratio: the fastest rival's time over ours; limit: our share of it")
+    table = Table(title="ms: median time of a call; ratio: the fastest rival's time over ours; peak: our share of it")
     table.add_column("case")
-    for title in ("mode", "thr.", "ms", "ratio", "fastest rival", "limit", *names):
+    for title in ("mode", "thr.", "ms", "ratio", "fastest rival", "peak", *names):
         table.add_column(title, justify="left" if title in ("mode", "fastest rival") else "right", no_wrap=True)
     for m in measurements:
-        ms, ratio, rival, limit = cells_of(m)
+        ms, ratio, rival, peak = cells_of(m)
         colour = "red" if m.ratio and m.ratio < 1 else "green"
         each = [milliseconds(m.median(name)) for name in names]
         ratio = f"[{colour}]{ratio}" if ratio else ""
-        table.add_row(m.case.name, SHORT_MODES[m.mode], str(m.threads), ms, ratio, rival, limit, *each)
+        table.add_row(m.case.name, SHORT_MODES[m.mode], str(m.threads), ms, ratio, rival, peak, *each)
     return table
 
 
@@ -57,7 +57,7 @@ def line_of(measurement: Measurement) -> str:
 
 def markdown_of(measurements: Sequence[Measurement]) -> str:
     """The table for a page."""
-    lines = ["| case | mode | threads | ms | ratio | fastest rival | of limit |", "|---|---|---|---|---|---|---|"]
+    lines = ["| case | mode | threads | ms | ratio | fastest rival | of peak |", "|---|---|---|---|---|---|---|"]
     for m in measurements:
         lines.append(f"| {' | '.join((m.case.name, m.mode, str(m.threads), *cells_of(m)))} |")
     return "\n".join(lines) + "\n"

@@ -73,6 +73,13 @@ class Measurement:
         """The fastest rival's time over ours."""
         return min(self.rivals.values()) / self.ours if self.rivals and self.ours else None
 
+    @property
+    def of_peak(self) -> float | None:
+        """Our share of the peak of fused multiply-adds, which is measured in float32."""
+        if not self.ours or self.case.dtype != "float32" or roofline.PEAK not in self.limits:
+            return None
+        return self.case.multiply_adds(self.mode) / self.ours / 1e9 / self.limits[roofline.PEAK]
+
     def of_limit(self, name: str) -> tuple[float, str] | None:
         """The share of what the machine could do at most that a contestant reaches, and what bounds it."""
         bound, seconds = roofline.bound_of(self.case, self.mode, self.threads, self.limits), self.median(name)

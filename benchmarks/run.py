@@ -23,7 +23,7 @@ try:
     import result_tables
     from cases import CASES
     from contestants import ENTRIES, REQUIREMENTS, install
-    from regression import compare
+    from regression import compare, refuse_another_machine
     from results import Results, ResultsError, read
     from rich.console import Console
 except ModuleNotFoundError as missing:
@@ -97,11 +97,11 @@ def main(given: Sequence[str] | None = None) -> int:
             install(environment)
         return 0
     try:
-        if options.compare:
-            read(options.compare)  # refused before anything is measured
         if options.read:
             return finish(read(options.read), options, console)
         run = recording.Recording(options, console)
+        if options.compare:  # better refused before anything is measured than after
+            refuse_another_machine(run.results, read(options.compare))
         interrupted = run.measure()
         if not run.content["results"]:
             console.print("nothing was measured")

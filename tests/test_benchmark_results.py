@@ -1,11 +1,10 @@
-"""The benchmark's results without measuring: reading files, comparing runs, the machine's bound, the time of a tour."""
+"""The benchmark's results without measuring: reading files, comparing runs, the machine's bound."""
 
 import json
 import statistics
 
 import pytest
 from benchmark_cases import LIMITS, content_of, result_of
-from budget import ROUNDS_MIN, Budget
 from cases import CASES, Case
 from regression import compare
 from results import ResultsError, merge, parse, read
@@ -182,60 +181,16 @@ def test_one_sequence_is_bound_by_reading_its_weights_in_each_step():
     assert bound_of(Case("latency", "gru", 1, 1, 32, 32), "forward", 2, limits).kind == "weights from L1"
 
 
+def test_the_share_of_the_peak_counts_products_only_and_in_float32():
+    sizes = {"group": "large", "T": 50, "B": 64, "I": 512, "H": 512}
+    single, double = parse(
+        content_of(result_of(0.5, mode="training", **sizes), result_of(0.5, dtype="float64", **sizes))
+    ).measurements
+    assert single.of_peak == pytest.approx(3 * 2 * 50 * 64 * 4 * 512 * 1024 / 0.5 / 200e9)
+    assert double.of_peak is None
+
+
 def test_without_measured_limits_there_is_no_bound():
     (m,) = parse(content_of(result_of(1.0), limits={})).measurements
     assert m.of_limit("fastrnn") is None
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def rounds_of(budget, clock, round_seconds):
-    budget.begin_case()
-    done = 0
-    while budget.another_round(done):
-        clock.now += round_seconds
-        done += 1
-    return done
-
-
-@pytest.mark.parametrize("round_seconds", [0.1, 1.0, 2.0])
-def test_a_tour_takes_the_time_that_it_may_however_long_its_rounds(round_seconds):
-    clock = Clock()
-    budget = Budget(120, 12, clock)
-    for _ in range(12):
-        assert rounds_of(budget, clock, round_seconds) >= ROUNDS_MIN
-    assert 120 <= clock.now <= 120 + 2 * round_seconds
-
-
-def test_each_case_has_a_median_even_when_the_time_is_over():
-    clock = Clock()
-    budget = Budget(10, 4, clock)
-    assert rounds_of(budget, clock, 100) == ROUNDS_MIN
-    assert [rounds_of(budget, clock, 1) for _ in range(3)] == [ROUNDS_MIN] * 3
-
-
-def test_what_a_case_leaves_over_goes_to_the_next_ones():
-    clock = Clock()
-    budget = Budget(40, 2, clock)
-    budget.begin_case()
-    clock.now += 5
-    assert rounds_of(budget, clock, 1) == 35
-
-
-def test_a_contestant_whose_preparation_eats_the_time_is_left_out_and_ours_is_not():
-    clock = Clock()
-    budget = Budget(100, 10, clock)
-    budget.begin_case()
-    assert budget.admits("slow")
-    for name, seconds in (("slow", 8.0), ("quick", 0.5), ("fastrnn", 8.0)):
-        budget.prepared(name, seconds)
-    budget.begin_case()
-    assert [budget.admits(name) for name in ("slow", "quick", "fastrnn")] == [False, True, True]
+    assert m.of_peak is None
