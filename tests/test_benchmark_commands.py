@@ -1,4 +1,4 @@
-"""The command lines of benchmarks/run.py and report.py, and what they show. Needs what the extra `benchmarks` installs."""
+"""The command lines of benchmarks/run.py and report.py, and what they show. Needs the extra `benchmarks`."""
 
 import io
 import json
