@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from cases import Case
 from results import Measurement, Results, ResultsError, differing
 from roofline import PEAK
 
@@ -31,11 +32,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Cases in both runs; names of those in one only; what the reader should know."""
+    """Cases in both runs; names of the others; what the reader should know."""
 
     changes: list[Change]
     only_now: list[str]
     only_then: list[str]
+    redefined: list[str]  # the same name, but something else is measured
     warnings: list[str]
 
     def of(self, verdict: str) -> list[Change]:
@@ -65,13 +67,15 @@ def compare(now: Results, then: Results, tolerance: float) -> Comparison:
     threads = [sorted({m.threads for m in results.measurements}) for results in (now, then)]
     if not set(threads[0]) & set(threads[1]):
         raise ResultsError(f"--compare: expected results of {threads[0]} threads, got {threads[1]}")
-    common = [key for key in after if key in before]
+    known = [key for key in after if key in before]
+    common = [key for key in known if _measured(after[key].case) == _measured(before[key].case)]
     if not common:
         raise ResultsError("--compare: expected results with cases of this run, got none of them")
     return Comparison(
         [change_of(after[key], before[key], tolerance) for key in common],
         [m.label for key, m in after.items() if key not in before],
         [m.label for key, m in before.items() if key not in after],
+        [after[key].label for key in known if key not in common],
         _warnings(now, then),
     )
 
@@ -90,6 +94,10 @@ def change_of(now: Measurement, then: Measurement, tolerance: float) -> Change:
     if ratio < 1 / (1 + tolerance) and upper_now < lower_then:
         verdict = "faster"
     return Change(now, ratio, rivals, verdict)
+
+
+def _measured(case: Case) -> Case:
+    return replace(case, why="", modes=())
 
 
 def _rounds(measurement: Measurement) -> Sequence[float]:

@@ -93,7 +93,8 @@ def show_comparison(comparison: Comparison, tolerance: float, console: Console) 
     """The cases that are slower and faster, those of one run only, and warnings."""
     for text in comparison.warnings:
         console.print(f"[yellow]Note:[/] {text}.")
-    for title, labels in (("only in this run", comparison.only_now), ("missing in this run", comparison.only_then)):
+    others = ("only in this run", comparison.only_now), ("missing in this run", comparison.only_then)
+    for title, labels in (*others, ("that measure something else now", comparison.redefined)):
         if labels:
             console.print(f"{len(labels)} cases {title}: " + "; ".join(labels), highlight=False)
     for verdict, colour in (("slower", "red"), ("faster", "green")):

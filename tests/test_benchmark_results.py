@@ -66,6 +66,14 @@ def test_cases_of_one_run_only_are_named():
     assert found.only_then == ["lstm T=1 B=1 I=8 H=32, forward, 1 thread"]
 
 
+def test_a_case_that_measures_something_else_by_the_same_name_is_named_and_not_compared():
+    then = [result_of(1e-3), result_of(1e-3, H=16, why="for one reason")]
+    now = [result_of(9e-3, carried=True), result_of(1e-3, H=16, why="for another")]
+    found = comparison_of(now, then)
+    assert found.redefined == ["lstm T=1 B=1 H=8, forward, 2 threads"]
+    assert labels(found.changes) == ["lstm T=1 B=1 I=8 H=16"]
+
+
 def test_rivals_tell_whether_the_machine_has_changed():
     then = [result_of(1.0, {"torch": 2.0, "jax": 4.0, "keras": 1.0, "numpy": 1.0})]
     now = [result_of(2.0, {"torch": 4.0, "jax": 8.0, "keras": 9.0})]
