@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from palette import LIGHT
 from panels import Figure, Panel
-from results import Measurement, Results
+from results import Measurement, Results, threads_in_words
 
 LABEL_COLUMNS = 25  # of a case's name, then it goes on in the next line
 LINE_INCHES = 0.15
@@ -64,7 +64,7 @@ def _groups(measurements: Sequence[Measurement]) -> Iterator[tuple[str, list[Mea
     found: dict[str, list[Measurement]] = {}
     several = len({m.threads for m in measurements}) > 1
     for m in measurements:
-        title = f"{m.case.group}, {m.mode}" + (f", {m.threads} thread{'s' if m.threads > 1 else ''}" if several else "")
+        title = f"{m.case.group}, {m.mode}" + (f", {threads_in_words(m.threads)}" if several else "")
         found.setdefault(title, []).append(m)
     for title, rows in found.items():
         cells = dict.fromkeys(m.case.cell for m in rows) if len(rows) > ROWS_MAX else {}

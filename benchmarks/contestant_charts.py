@@ -10,7 +10,7 @@ import numpy as np
 from case_charts import log_ticks
 from palette import LIGHT, style_of
 from panels import Figure, Panel
-from results import MODES, OURS, Measurement, Results
+from results import MODES, OURS, Measurement, Results, threads_in_words
 
 CURVE_HEIGHT = 3.6
 POINTS_MIN = 3  # of a curve
@@ -78,7 +78,7 @@ def _series(results: Results, size: str) -> list[tuple[str, list[Measurement]]]:
             if m.mode != mode or c.lengths or c.reset_every or c.truncation or c.layers > 1 or c.bidirectional:
                 continue
             other = f"T={c.T}" if size == "B" else f"B={c.B}"
-            threads = f"{m.threads} thread{'s' if m.threads > 1 else ''}"
+            threads = threads_in_words(m.threads)
             width = f"H={c.H}" if c.I == c.H else f"I={c.I} H={c.H}"
             double = "" if c.dtype == "float32" else f" {c.dtype}"
             key = f"{c.cell} {other} {width}{double}, {mode}, {threads}"
@@ -113,7 +113,7 @@ def latency_figure(results: Results) -> Figure:
         def draw(axes: Any, m: Measurement = m, limits: tuple[float, float] = limits) -> None:
             _percentiles(axes, m, limits)
 
-        threads = f", {m.threads} thread{'s' if m.threads > 1 else ''}" if several else ""
+        threads = f", {threads_in_words(m.threads)}" if several else ""
         title = f"{m.case.name.replace(' T=1 B=1', '')}, {m.mode}{threads}"
         each = [f"{name} {short(median)}, {short(p99)}" for name, (_, median, p99) in _microseconds(m).items()]
         alt = f"{title}: median and p99 in µs: {'; '.join(each)}"

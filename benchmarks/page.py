@@ -9,7 +9,7 @@ from pathlib import Path
 
 from palette import theme_css
 from result_tables import milliseconds
-from results import MODES, Measurement, Results
+from results import MODES, Measurement, Results, threads_in_words
 
 PAGE = ("#ffffff", "#14181c")  # the background in the two themes
 LOSSES_SHOWN = 12  # a longer list of cases below 1 opens on demand; the charts show them all
@@ -73,7 +73,7 @@ def _summary(measurements: Sequence[Measurement]) -> str:
                 below = sum(ratio < 1 for ratio in ratios)
                 tiles.append(
                     f"<li><strong>{statistics.geometric_mean(ratios):.2f}</strong> times as fast as the fastest rival, "
-                    f"{mode}, {threads} thread{'s' if threads > 1 else ''}<br><span class='soft'>geometric mean of "
+                    f"{mode}, {threads_in_words(threads)}<br><span class='soft'>geometric mean of "
                     f"{len(ratios)} cases; {min(ratios):.2f} to {max(ratios):.2f}; {below} below 1</span></li>"
                 )
     below = sorted((m for m in measurements if m.ratio and m.ratio < 1), key=lambda m: m.ratio or 0)
@@ -156,7 +156,10 @@ def _method(results: Results, command: str) -> str:
     details = results.details
     machine = [(k, details[k]) for k in ("processor", "cores", "system", "python", "build", "date") if details.get(k)]
     for threads, values in details.get("limits", {}).items():
-        machine += [(f"{name.replace(', us', ', µs')}, {threads} threads", f"{v:.4g}") for name, v in values.items()]
+        machine += [
+            (f"{name.replace(', us', ', µs')}, {threads_in_words(int(threads))}", f"{v:.4g}")
+            for name, v in values.items()
+        ]
     versions = details.get("versions", {}).items()
     return (
         '<section id="method" aria-labelledby="method-title">\n<h2 id="method-title">Method, machine, words</h2>\n'

@@ -19,7 +19,7 @@ from budget import Budget
 from cases import CASES, Case
 from contestants import ENTRIES, Entry, python_of
 from display import LineDisplay, LiveDisplay
-from results import Results, ResultsError, parse
+from results import Results, ResultsError, parse, threads_in_words
 from rich.console import Console
 
 TOUR = [
@@ -117,7 +117,7 @@ class Recording:
         return False
 
     def _with_threads(self, threads: int) -> None:
-        self.display.begin(f"limits of the machine, {threads} threads")
+        self.display.begin(f"limits of the machine, {threads_in_words(threads)}")
         self.content["limits"][str(threads)] = self._limits(threads)
         with ExitStack() as stack:
             self.display.begin("starting the contestants")

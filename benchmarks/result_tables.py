@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from regression import Comparison
-from results import MODES, Measurement, Results
+from results import MODES, Measurement, Results, threads_in_words
 from rich.console import Console
 from rich.table import Table
 
@@ -34,7 +34,7 @@ def cells_of(measurement: Measurement) -> tuple[str, str, str, str]:
 def table_of(measurements: Sequence[Measurement], names: list[str], width: int) -> Table:
     """A row for each case, mode and number of threads; each contestant's time too where the width allows it."""
     names = names if width >= COLUMNS + COLUMNS_EACH * len(names) else []
-    table = Table(title="ms: median time of a call; ratio: the fastest rival's time over ours; peak: our share of it")
+    table = Table(title="ms: median of a call; ratio: the fastest rival's time over ours; peak: our share")
     table.add_column("case")
     for title in ("mode", "thr.", "ms", "ratio", "fastest rival", "peak", *names):
         table.add_column(title, justify="left" if title in ("mode", "fastest rival") else "right", no_wrap=True)
@@ -71,7 +71,7 @@ def means_of(measurements: Sequence[Measurement]) -> list[str]:
             ratios = [m.ratio for m in measurements if (m.threads, m.mode) == (threads, mode) and m.ratio]
             if ratios:
                 lines.append(
-                    f"{threads} threads, {mode}: geometric mean {statistics.geometric_mean(ratios):.2f}, "
+                    f"{threads_in_words(threads)}, {mode}: geometric mean {statistics.geometric_mean(ratios):.2f}, "
                     f"least {min(ratios):.2f}, {sum(ratio < 1 for ratio in ratios)} of {len(ratios)} cases below 1"
                 )
     return lines
@@ -81,7 +81,10 @@ def show_results(results: Results, console: Console) -> None:
     """Limits, versions, the table and what it comes to."""
     for threads, values in results.details.get("limits", {}).items():
         if values:
-            console.print(f"{threads} threads: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+            console.print(
+                f"{threads_in_words(int(threads))}: "
+                + ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            )
     versions = results.details.get("versions", {})
     console.print(", ".join(f"{name}: {version}" for name, version in versions.items()))
     console.print(table_of(results.measurements, results.contestants, console.width))

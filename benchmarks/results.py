@@ -25,6 +25,11 @@ OURS = {entry.name for entry in ENTRIES if entry.ours}
 Key = tuple[str, str, str, int]
 
 
+def threads_in_words(threads: int) -> str:
+    """1 thread, 2 threads."""
+    return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
 class ResultsError(ValueError):
     """A file that cannot be used; the message is a sentence for the user."""
 
@@ -47,7 +52,7 @@ class Measurement:
     @property
     def label(self) -> str:
         """The key for readers."""
-        return f"{self.case.name}, {self.mode}, {self.threads} thread{'s' if self.threads != 1 else ''}"
+        return f"{self.case.name}, {self.mode}, {threads_in_words(self.threads)}"
 
     def median(self, name: str) -> float | None:
         """Seconds of a contestant; None if it was not measured."""

@@ -107,7 +107,8 @@ def main(given: Sequence[str] | None = None) -> int:
             console.print("nothing was measured")
             return 130 if interrupted else 2
         status = finish(run.results, options, console)
-        console.print(f"Results: {run.path}. A page of them: python benchmarks/report.py {run.path} --out report")
+        console.print(f"Results: {run.path}. A page of them:", soft_wrap=True)
+        console.print(f"python benchmarks/report.py {run.path} --out report", soft_wrap=True)
         return 130 if interrupted else status
     except ResultsError as error:
         print(f"run.py: {error}", file=sys.stderr)

@@ -90,18 +90,18 @@ def test_in_a_terminal_the_last_cases_their_mean_and_what_runs_are_shown():
 def test_interrupt_keeps_and_shows_what_has_been_measured(tmp_path):
     path = tmp_path / "results.json"
     command = [sys.executable, str(RUN), "--suite", "full", "--rivals", "numpy", "--rounds", "1", "--seconds", "0.01"]
-    process = subprocess.Popen(
-        [*command, "--threads", "1", "--json", str(path)], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stdout is not None
-    lines = iter(process.stdout.readline, "")
-    first = next(line for line in lines if ", 1 thread:" in line)
-    process.send_signal(signal.SIGINT)
-    rest = "".join(lines)
-    assert process.wait(30) == 130
+    with subprocess.Popen(
+        [*command, "--threads", "1", "--json", str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        first = next(line for line in lines if ", 1 thread:" in line)
+        process.send_signal(signal.SIGINT)
+        rest = "".join(lines)
+    assert process.returncode == 130
     assert first.startswith("lstm T=1 B=1 H=32, forward")
     assert "interrupted" in rest
-    assert f"report.py {path}" in rest.replace("\n", " ")
+    assert f"report.py {path}" in rest
     assert json.loads(path.read_text())["results"]
 
 
