@@ -107,7 +107,7 @@ def measure(
         if budget and not budget.another_round(turn):
             break
         for process in running[turn % len(running) :] + running[: turn % len(running)] if running else []:
-            say(f"{process.entry.name}: round {turn + 1} of {rounds}")
+            say(f"{process.entry.name}: round {turn + 1}" + ("" if budget else f" of {rounds}"))
             time.sleep(REST_SECONDS)
             answer = process.ask(do="time", seconds=seconds)
             times[process.entry.name].append(answer.get("times", []))

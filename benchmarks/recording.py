@@ -31,6 +31,7 @@ TOUR = [
     "lstm T=200 B=64 H=128 ragged",
 ]
 TOUR_SECONDS = 110.0  # for the cases; processes start and stop in what remains of two minutes
+ROUNDS, ROUNDS_MAX = 5, 40  # of a case; at most, where a budget says how many
 FOLDER = Path(__file__).with_name("results")  # not part of the repository
 
 
@@ -77,6 +78,7 @@ class Recording:
         total = len(self.cases) * len(options.threads)
         seconds = options.budget or (TOUR_SECONDS if is_tour(options) else None)
         self.budget = Budget(seconds, total) if seconds else None
+        self.rounds = options.rounds or (ROUNDS_MAX if self.budget else ROUNDS)
         self.display = (LiveDisplay if console.is_terminal else LineDisplay)(console, total)
         suite = "cases" if options.case else options.suite
         self.path = options.json or FOLDER / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -127,9 +129,8 @@ class Recording:
                 if self.budget:
                     self.budget.begin_case()
                 self.display.begin(f"{case.name}, {mode}")
-                options = self.options
                 times = measure.measure(
-                    case, mode, running, options.rounds, options.seconds, self.display.say, self.budget
+                    case, mode, running, self.rounds, self.options.seconds, self.display.say, self.budget
                 )
                 self._keep({"case": case.as_dict(), "mode": mode, "threads": threads, "times": times})
 

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--mode", choices=["forward", "training"], help="default: both")
     found.add_argument("--rivals", nargs="+", choices=[e.name for e in ENTRIES if e.name != "fastrnn"], metavar="NAME")
     found.add_argument("--threads", nargs="+", type=int, default=[2], help="default: 2")
-    found.add_argument("--rounds", type=int, default=5, help="turns of each contestant, at most (default: 5)")
+    found.add_argument("--rounds", type=int, help="turns of each contestant (default: 5, in the tour as many as fit)")
     found.add_argument("--seconds", type=float, default=0.08, help="of a turn, at least one call (default: 0.08)")
     found.add_argument(
         "--budget",
