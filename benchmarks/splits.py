@@ -21,7 +21,6 @@ from typing import Any
 import fastrnn
 from cases import CASES, Case, data_of
 from fastrnn import config
-from limits import geometric_mean
 from rich.console import Console
 from rich.table import Table
 
@@ -86,7 +85,7 @@ def main() -> None:
     console.print(table)
     slow_best, slow_one = sum(r > BEST_LIMIT for r in to_best), sum(r > ONE_LIMIT for r in to_one)
     console.print(
-        f"{len(to_best)} cases: {geometric_mean(to_best):.3f} of the best way's time (geometric mean), "
+        f"{len(to_best)} cases: {statistics.geometric_mean(to_best):.3f} of the best way's time (geometric mean), "
         f"{slow_best} above {BEST_LIMIT}; {slow_one} above {ONE_LIMIT} of one thread's time"
     )
     if options.check and (slow_best or slow_one):
