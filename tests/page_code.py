@@ -20,15 +20,19 @@ PAGES = [
 ]
 # Those that need torch besides.
 TORCH_PAGES = ["docs/pytorch.md"]
+# Those with blocks of ```py, which need onnx besides.
+ONNX_PAGES = ["docs/coming-from.md"]
 
 
-def blocks_of(page):
-    return re.findall(r"^ *```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def blocks_of(page, languages="python"):
+    """Blocks of ```python; those of ```py need a library besides, and are asked for by "python|py"."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^ *```(?:{languages})\n(.*?)```", text, re.DOTALL | re.MULTILINE)
 
 
-def run_page(page):
+def run_page(page, languages="python"):
     """The names that its blocks leave. They may write files where the process is."""
     names = {"__name__": page}
-    for block in blocks_of(page):
+    for block in blocks_of(page, languages):
         exec(compile(block, page, "exec"), names)
     return names

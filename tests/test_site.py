@@ -57,6 +57,17 @@ def test_the_front_page_and_the_decisions_list_their_pages():
         assert f"]({path.name})" in decisions, path.name
 
 
+def test_files_and_tests_that_pages_name_exist():
+    written_there = {"csrc/kernels/cells/rnn_softsign.h", "csrc/kernels/cells/NAME.h"}  # by who adds a cell
+    tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
+        text = page.read_text(encoding="utf-8")
+        for path in re.findall(r"`((?:benchmarks|csrc|docs|examples|python|tests)/[\w./-]+)`", text):
+            assert (ROOT / path).exists() or path in written_there, f"{page.name}: {path}"
+        for name in re.findall(r"`(test_\w+?)(?:\.\.\.)?`", text):
+            assert f"def {name}" in tests, f"{page.name}: {name}"
+
+
 def test_command_line_options_are_on_the_page_of_the_command_line():
     page = (ROOT / "docs/api/configuration.md").read_text(encoding="utf-8")
     source = (ROOT / "python/fastrnn/__main__.py").read_text(encoding="utf-8")

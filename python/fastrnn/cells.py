@@ -159,8 +159,8 @@ class Cell:
 
         Parameters
         ----------
-        x, w_ih, w_hh, b_ih, b_hh, state, lengths, resets, reverse
-            As for the call.
+        x, w_ih, w_hh, b_ih, b_hh, state, lengths, resets, reverse : as for the call
+            The call itself is for inference.
         checkpoint : int, optional
             Keep the states of every n-th step alone; ``backward`` computes the rest again, with the same bits.
 

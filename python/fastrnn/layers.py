@@ -186,8 +186,8 @@ class _Layers(LayerArguments):
 
         Parameters
         ----------
-        x, state, lengths, resets
-            As for the call, which is for inference.
+        x, state, lengths, resets : as for the call
+            The call itself is for inference.
         checkpoint : int or "auto", optional
             Keep only the states before every n-th step, and compute the rest again in ``backward``, with the same bits:
             memory for time (Chen et al. 2016). 1 keeps the states of all steps but no gates, and computes those again

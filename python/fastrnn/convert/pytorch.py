@@ -37,7 +37,9 @@ def from_torch(
         The module's name within the model, as in ``"encoder.rnn"``; other entries are left alone.
     nonlinearity : str
         "tanh" or "relu": that of an RNN, whose weights do not tell.
-    batch_first, dropout
+    batch_first : bool
+        As of the layer.
+    dropout : float
         As of the layer.
 
     Returns

@@ -97,8 +97,10 @@ def restore(model: Module, inplace: bool = True) -> Report:
 
     Parameters
     ----------
-    model, inplace
-        As for `accelerate`.
+    model : torch.nn.Module
+        May be a recurrent module itself.
+    inplace : bool
+        Change the model itself; otherwise a deep copy, which is in ``report.model``.
 
     Returns
     -------
