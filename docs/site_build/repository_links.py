@@ -42,9 +42,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
             LOG.warning("%s: there is no %s", page.file.src_uri, target)
         return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{target}{anchor})" if config.repo_url else text
 
-    lines = re.split(r"(^ *```.*?^ *```$)", markdown, flags=re.MULTILINE | re.DOTALL)  # code is left alone
-    lines[::2] = [LINK.sub(mapped, part) for part in lines[::2]]
-    return CONTENTS.sub(_as_contents, "".join(lines), count=1)
+    parts = re.split(r"(^ *```.*?^ *```$)", markdown, flags=re.MULTILINE | re.DOTALL)  # code is left alone
+    parts[::2] = [LINK.sub(mapped, part) for part in parts[::2]]
+    return CONTENTS.sub(_as_contents, "".join(parts), count=1)
 
 
 def _as_contents(listed: re.Match[str]) -> str:
