@@ -11,9 +11,8 @@ from page_code import ROOT
 NAVIGATION = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:\n")[2].partition("\ntheme:")[0]
 NAVIGATED = re.findall(r"(\S+\.md)$", NAVIGATION, re.MULTILINE)
 BESIDE_DOCS = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
-SHOWN = {
-    name for page in ROOT.glob("docs/api/*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)
-}
+REFERENCE = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/api/*.md"))
+SHOWN = set(re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE))
 # Those with a module of their own to import from; torch and safetensors need not be here to be read.
 PUBLIC_MODULES = {"fastrnn": "__init__", "fastrnn.testing": "testing/__init__", "fastrnn.convert": "convert/__init__"}
 PUBLIC_MODULES |= {"fastrnn.safetensors": "safetensors", "fastrnn.torch": "torch/__init__"}
