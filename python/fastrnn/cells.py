@@ -61,8 +61,10 @@ _DOC = """{title}: one layer in one direction, on plain arrays.
     ----------
     x : ndarray (T, B, I), float32 or float64
         T time steps of B sequences. Any strides, as long as the last axis is contiguous.
-    w_ih, w_hh : ndarray (G*H, I), (G*H, H)
-        Weights in torch's layout and gate order, of the dtype of x.
+    w_ih : ndarray (G*H, I)
+        Weights of x in torch's layout and gate order, of the dtype of x.
+    w_hh : ndarray (G*H, H)
+        Weights of the state, likewise.
     b_ih, b_hh : ndarray (G*H,), optional
         Biases; zero when left out.
     state : {state}, optional
@@ -79,7 +81,8 @@ _DOC = """{title}: one layer in one direction, on plain arrays.
     -------
     y : ndarray (T, B, H)
         Zero beyond a sequence's end.
-    state : as the argument, after each sequence's own last step
+    state : as the argument
+        After each sequence's own last step.
 
     Raises
     ------
@@ -154,8 +157,24 @@ class Cell:
     ) -> tuple[Array, State, CellTape | CheckpointTape]:
         """Training: as the call, and a tape for ``backward``.
 
-        The tape refers to x, state and y, which must not change before ``backward``; y is read-only for that reason.
-        With ``checkpoint=n`` it keeps the states of every n-th step alone, and ``backward`` computes the rest again.
+        Parameters
+        ----------
+        x, w_ih, w_hh, b_ih, b_hh, state, lengths, resets, reverse : as for the call
+            The call itself is for inference.
+        checkpoint : int, optional
+            Keep the states of every n-th step alone; ``backward`` computes the rest again, with the same bits.
+
+        Returns
+        -------
+        y, state
+            As from the call.
+        tape : CellTape or CheckpointTape
+            Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason.
+
+        Raises
+        ------
+        TypeError, ValueError, OverflowError
+            As the call does.
         """
         y, final, tape = self._run(
             x, (w_ih, w_hh, b_ih, b_hh), state, (lengths, resets, reverse), training=True, checkpoint=checkpoint
@@ -198,6 +217,7 @@ class Cell:
         Returns
         -------
         CellGradients
+            None in place of a gradient that is not wanted.
 
         Raises
         ------
@@ -332,4 +352,7 @@ def _cell(name: str) -> Cell:
     return CELLS[name]
 
 
-lstm, gru, rnn_tanh, rnn_relu = (CELLS[name] for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"))
+lstm = CELLS["lstm"]
+gru = CELLS["gru"]
+rnn_tanh = CELLS["rnn_tanh"]
+rnn_relu = CELLS["rnn_relu"]

@@ -15,6 +15,7 @@ from . import _check, _core, environment
 from .quota import quota_threads
 
 __version__ = version("fastrnn")
+"""The version, as pip knows it."""
 
 
 def _named_backend(name: str) -> int:
@@ -152,6 +153,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
         and who set their number; whether this process is a fork (which runs on one thread, since an OpenMP pool does
         not survive a fork); compiler and flags; NumPy, Python, system and processor. ``python -m fastrnn`` prints the
         same, and tests the installation.
+
+    Raises
+    ------
+    ValueError
+        For another mode.
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")

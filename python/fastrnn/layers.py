@@ -186,8 +186,8 @@ class _Layers(LayerArguments):
 
         Parameters
         ----------
-        x, state, lengths, resets
-            As for inference.
+        x, state, lengths, resets : as for the call
+            The call itself is for inference.
         checkpoint : int or "auto", optional
             Keep only the states before every n-th step, and compute the rest again in ``backward``, with the same bits:
             memory for time (Chen et al. 2016). 1 keeps the states of all steps but no gates, and computes those again
@@ -196,8 +196,18 @@ class _Layers(LayerArguments):
         budget : int, optional
             For "auto": bytes that the tape may take, beyond x and y.
 
-        The tape refers to x, state and y: none of them may change before ``backward``, and y is read-only for that
-        reason (copy it to change it). Parameters may change; the tape keeps them as they were.
+        Returns
+        -------
+        y, state
+            As from the call.
+        tape : Tape
+            For ``backward``. It refers to x, state and y: none of them may change before, and y is read-only for that
+            reason (copy it to change it). Parameters may change; the tape keeps them as they were.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As from the call, and for a checkpoint or budget of another kind or value.
         """
         if lengths is resets is checkpoint is budget is None:
             dense = self._dense_now()
@@ -260,6 +270,11 @@ class _Layers(LayerArguments):
         Saves each call the time of checking and packing, which is most of a short one. Streams of a frozen layer share
         its packed weights. The frozen parameters are copies: what is written to the arrays elsewhere is not seen until
         ``thaw``. Freezing a frozen layer does nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For replaced parameters of another dtype or shape.
         """
         if self._frozen is None:
             frozen = Frozen(checked_parameters(self._parameters, self._shapes, self.dtype))
@@ -298,6 +313,11 @@ class _Layers(LayerArguments):
         batch_size : int
             B, the sequences that advance side by side.
 
+        Returns
+        -------
+        Stream
+            In the zero state.
+
         Raises
         ------
         TypeError, ValueError
@@ -316,12 +336,34 @@ class _Layers(LayerArguments):
 
         The ending is added to a path without it. The state is that of NumPy's default generator, PCG64; a layer that
         was given another kind is loaded with one of seed 0.
+
+        Parameters
+        ----------
+        path : str or path
+            Where to; a file that is there is replaced.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        TypeError, ValueError
+            For replaced parameters of another dtype or shape.
         """
         save_file(path, self._file_header(), self._checked_parameters())
 
     @classmethod
     def load(cls: type[_Self], path: str | os.PathLike[str]) -> _Self:
         """A layer from a file that ``save`` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The ending may be left out.
+
+        Returns
+        -------
+        LSTM, GRU or RNN
+            Of the class that `load` is called on, not frozen.
 
         Raises
         ------

@@ -33,8 +33,16 @@ def save(layer: LSTM | GRU | RNN, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     layer : LSTM, GRU or RNN
+        Its parameters, configuration and generator's state are written.
     path : str or path
         The ending is added to a path without it.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no layer.
+    OSError
+        If the file cannot be written.
     """
     if not isinstance(layer, LSTM | GRU | RNN):
         raise TypeError(f"layer: expected a fastrnn.LSTM, GRU or RNN, got {type(layer).__name__}")
@@ -45,6 +53,16 @@ def save(layer: LSTM | GRU | RNN, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str]) -> LSTM | GRU | RNN:
     """The layer that ``save`` wrote to a file, of whichever class.
+
+    Parameters
+    ----------
+    path : str or path
+        The ending may be left out.
+
+    Returns
+    -------
+    LSTM, GRU or RNN
+        With the parameters, the configuration and the generator's state that were saved.
 
     Raises
     ------

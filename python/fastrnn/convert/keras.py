@@ -88,6 +88,13 @@ def to_keras(layer: Layer) -> list[Array]:
     -------
     list of ndarray
         kernel, recurrent_kernel and bias of each direction. But for the GRU the bias is b_ih + b_hh, rounded once.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no layer.
+    ValueError
+        For several layers.
     """
     found: list[Array] = []
     for weights in passes_of_one(layer):

@@ -58,6 +58,7 @@ def from_onnx(
     W, R : array (D, G*H, I) and (D, G*H, H), float32 or float64
         The node's inputs of these names, D = 2 for ``direction="bidirectional"``. Copied.
     B : array (D, 2*G*H), optional
+        Likewise; zero when left out.
     attributes : mapping, optional
         The node's: ``{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}``. Those that are absent have
         ONNX's defaults, as everywhere; the GRU's ``linear_before_reset`` is then 0.
@@ -92,13 +93,25 @@ def from_onnx(
 
 
 def to_onnx(layer: Layer) -> OnnxNode:
-    """The node of a layer with ``num_layers=1`` (see `unstack`), in every bit of its weights.
+    """The node of a layer, in every bit of its weights.
+
+    Parameters
+    ----------
+    layer : LSTM, GRU or RNN
+        With ``num_layers=1``; see `unstack`.
 
     Returns
     -------
     OnnxNode
         ``op_type``, the inputs ``W``, ``R`` and ``B`` (None without biases), and ``attributes``, for
         ``onnx.helper.make_node(node.op_type, inputs, outputs, **node.attributes)``.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no layer.
+    ValueError
+        For several layers.
     """
     passes, cell = passes_of_one(layer), cell_of(layer)
     op_type = _OP_TYPES[cell]

@@ -37,12 +37,15 @@ def from_torch(
         The module's name within the model, as in ``"encoder.rnn"``; other entries are left alone.
     nonlinearity : str
         "tanh" or "relu": that of an RNN, whose weights do not tell.
-    batch_first, dropout
+    batch_first : bool
+        As of the layer.
+    dropout : float
         As of the layer.
 
     Returns
     -------
     LSTM, GRU or RNN
+        With the sizes, options and dtype of the arrays.
 
     Raises
     ------
@@ -80,6 +83,7 @@ def to_torch(layer: Layer, prefix: str = "") -> dict[str, Array]:
     Parameters
     ----------
     layer : LSTM, GRU or RNN
+        Of any options.
     prefix : str
         The module's name within a model; it is put before each name.
 
@@ -87,6 +91,11 @@ def to_torch(layer: Layer, prefix: str = "") -> dict[str, Array]:
     -------
     dict of str to ndarray
         For ``module.load_state_dict({name: torch.from_numpy(array) for name, array in to_torch(layer).items()})``.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no layer.
     """
     cell_of(layer)
     start = _with_dot(prefix)

@@ -48,7 +48,23 @@ def stack(layers: Sequence[Layer], *, dropout: float = 0.0) -> Layer:
 
 
 def unstack(layer: Layer) -> list[Layer]:
-    """The layers of a stack, each with ``num_layers=1`` and a copy of its weights, the bottom one first."""
+    """The layers of a stack, one by one.
+
+    Parameters
+    ----------
+    layer : LSTM, GRU or RNN
+        With any ``num_layers``.
+
+    Returns
+    -------
+    list of LSTM, GRU or RNN
+        Each with ``num_layers=1`` and a copy of its weights, the bottom one first.
+
+    Raises
+    ------
+    TypeError
+        If `layer` is no layer.
+    """
     cell, each = cell_of(layer), 1 + layer.bidirectional
     passes = passes_of(layer)
     return [

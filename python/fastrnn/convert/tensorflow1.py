@@ -47,6 +47,7 @@ def from_tensorflow1(
     Returns
     -------
     LSTM or RNN
+        With ``bias_hh`` zero but for the forget bias.
 
     Raises
     ------
@@ -83,6 +84,12 @@ def to_tensorflow1(layer: Layer, *, forget_bias: float = 1.0) -> list[Array]:
     Returns
     -------
     list of ndarray
+        kernel (I + H, G*H) and bias (G*H) of each direction.
+
+    Raises
+    ------
+    ValueError
+        For a GRU, and for several layers.
     """
     passes, cell = passes_of_one(layer), cell_of(layer)
     if cell == "gru":

@@ -87,8 +87,8 @@ def assert_gradients(
     ----------
     layer : LSTM, GRU or RNN
         Without dropout. The reference runs in Python: take few steps and units.
-    x, state, lengths, resets
-        As for the layer's ``forward``.
+    x, state, lengths, resets : as for a call of the layer
+        The layer runs forward and backward on them.
     seed : int
         Of the loss and of the directions in which the gradient is compared: a random one, and two single elements.
     tolerance : float, optional

@@ -187,10 +187,10 @@ def assert_reproducible(
     ----------
     layer : LSTM, GRU or RNN
         Without dropout.
-    x, state, lengths, resets
-        As for the layer's ``forward``.
-    truncation
-        As for the layer's ``backward``.
+    x, state, lengths, resets : as for a call of the layer
+        The layer runs forward and backward on them.
+    truncation : as for backward of the layer, optional
+        None for all steps.
     seed : int
         Of the gradients that backward starts from.
 

@@ -56,8 +56,8 @@ def assert_values(
     ----------
     layer : LSTM, GRU or RNN
         With weights of their initial size: with larger ones errors may grow in each step. Dropout plays no part.
-    x, state, lengths, resets
-        As for a call of the layer.
+    x, state, lengths, resets : as for a call of the layer
+        What it is called with.
 
     Raises
     ------

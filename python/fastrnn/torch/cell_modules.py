@@ -26,7 +26,20 @@ class CellForward(_Base):
     _fastrnn_memory: PackedWeights | None = None
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
-        """As torch's cell."""
+        """One time step, as torch's cell.
+
+        Parameters
+        ----------
+        input : Tensor (B, I) or (I,)
+            The step of x.
+        hx : Tensor (B, H) or (H,), for the LSTM a pair of them, optional
+            The state before the step; zero when left out.
+
+        Returns
+        -------
+        hx : Tensor, for the LSTM a pair of them
+            The state after the step.
+        """
         if not is_compiling():
             memory = self._fastrnn_memory
             if memory is not None and memory.again is not None:

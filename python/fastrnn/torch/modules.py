@@ -42,7 +42,9 @@ class RecurrentForward(ModuleArguments):
         Parameters
         ----------
         input : Tensor (T, B, I), or (B, T, I) with batch_first, or (T, I), or PackedSequence
+            float32 or float64 on the CPU runs on the kernels; anything else falls back to torch and is logged.
         hx : Tensor (num_layers*D, B, H), for the LSTM a pair of them, optional
+            The state before the first step; zero when left out.
         lengths : Tensor or array of int (B,), optional
             The steps that each sequence has, 0 … T in any order. Outputs beyond are zero, and cost nothing; the final
             states are those after each sequence's own last step.
@@ -51,6 +53,13 @@ class RecurrentForward(ModuleArguments):
             in the layout and order of its padded form.
         truncation : int or pair of int (k1, k2), optional
             Truncated backpropagation through time, as ``fastrnn.lstm.backward`` explains it.
+
+        Returns
+        -------
+        y : Tensor (T, B, D*H), laid out as input, or PackedSequence
+            The last layer's output at every step.
+        state : as hx
+            After each sequence's own last step.
 
         Raises
         ------

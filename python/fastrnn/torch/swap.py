@@ -93,7 +93,24 @@ def accelerate(model: Module, inplace: bool = True) -> Report:
 def restore(model: Module, inplace: bool = True) -> Report:
     """Undo `accelerate`: every recurrent module of fastrnn becomes torch's, with the same parameters.
 
-    That includes modules that were made as fastrnn's. Parameters and returns are those of `accelerate`.
+    That includes modules that were made as fastrnn's.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        May be a recurrent module itself.
+    inplace : bool
+        Change the model itself; otherwise a deep copy, which is in ``report.model``.
+
+    Returns
+    -------
+    Report
+        What was swapped, and what was left and why.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a module, or has a class derived from fastrnn's, which has no counterpart in torch.
     """
     report = Report(_model(model, inplace))
     for name, module in report.model.named_modules():
