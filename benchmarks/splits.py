@@ -31,7 +31,7 @@ from fastrnn_layers import FastrnnLayers
 WAYS = {"chosen": (True, "paying"), "one": (False, "paying"), "rows": (True, "rows"), "units": (True, "units")}
 # How much longer the choice may take than the best way, and than one thread; noise is a part of both.
 BEST_LIMIT, ONE_LIMIT = 1.05, 1.03
-REST_SECONDS, TURN_SECONDS = 0.02, 0.06
+REST_SECONDS, TURN_SECONDS = 0.01, 0.03
 
 
 def turn(call: Callable[[], Any]) -> float:
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns of each way (default: 7)")
     parser.add_argument("--group", nargs="+", choices=groups, default=groups, metavar="NAME", help=", ".join(groups))
     parser.add_argument("--check", action="store_true", help="status 1 if a choice is beyond its limits")
-    options, console = parser.parse_args(), Console()
+    options, console = parser.parse_args(), Console(width=130)
     table = Table(title="us; best and one: the choice's time over the best way's, and over one thread's")
     for title in ("case", "mode", *WAYS, "best", "one"):
         table.add_column(title, justify="left" if title in ("case", "mode") else "right")

@@ -82,7 +82,8 @@ static enum fastrnn_status run_alone(const struct team_call *const call) {
 
 #if defined(_OPENMP)
 /* Multiply-adds that a thread of the whole call, and a member at each step, must at least have: starting a team and a
- * barrier cost as much as some 50 000 and 11 000 of them, and a second thread has to win that back. GRU forward at
+ * barrier cost as much as some 50 000 and 11 000 of them, and a second thread has to win that back. Groups, which share
+ * nothing but the call, need no work at each step. GRU forward at
  * T=100, B=1, H=128 takes 275 us on one thread, 167 on two. (LSTM at H=64 would win as well while a barrier is quick,
  * and lose twice as much while it is not.) A member also needs accumulators to fill the time that each takes: an RNN at
  * H=128 has eight panels, and takes 94 us on one thread, 165 on two. */
@@ -91,16 +92,15 @@ enum { WORK_PER_THREAD = 100000, STEP_WORK_PER_MEMBER = 22000, CHAINS_PER_MEMBER
 /* The threads that the work can feed. */
 static int worthwhile_threads(const struct fastrnn_problem *const p, const int vector_length, const int64_t rows) {
     const int64_t sequences = schedule_sequences(p);
-    const double per_row = (double)cells[p->cell].gates * (double)p->H * (double)(p->I + p->H);
-    const double step_work = (double)cells[p->cell].gates * (double)p->H * (double)p->H * (double)sequences;
+    const int gates = cells[p->cell].gates;
+    const double per_row = (double)gates * (double)p->H * (double)(p->I + p->H);
+    const double step_work = (double)gates * (double)p->H * (double)p->H * (double)sequences;
+    const double chains = (double)gates * (double)layout_blocks(p->H, vector_length) * (double)sequences;
+    double members = step_work / STEP_WORK_PER_MEMBER;
+    members = members < chains / CHAINS_PER_MEMBER ? members : chains / CHAINS_PER_MEMBER;
+    const double groups = (double)(sequences / team_rows(p, gates)), useful = groups > members ? groups : members;
     double threads = per_row * (double)rows / WORK_PER_THREAD;
-    if (sequences < 2 * TEAM_ROWS) {
-        const double panels = (double)cells[p->cell].gates * (double)layout_blocks(p->H, vector_length);
-        const double chains = panels * (double)sequences / CHAINS_PER_MEMBER;
-        double members = step_work / STEP_WORK_PER_MEMBER;
-        members = members < chains ? members : chains;
-        threads = threads < members ? threads : members;
-    }
+    threads = threads < useful ? threads : useful;
     const int most = team_threads(p->threads);
     return p->team != FASTRNN_TEAM_PAYING ? most : threads < 2 ? 1 : threads < most ? (int)threads : most;
 }
@@ -131,8 +131,8 @@ struct team_state {
 /* One thread of the region: finds its place, works, and notes how long. */
 static void join_team(const struct team_call *const call, struct team_state *const team) {
     const int64_t blocks = layout_blocks(call->problem->H, call->backend->vector_length);
-    const struct team_split split =
-        team_split(call->problem->team, omp_get_num_threads(), schedule_sequences(call->problem), blocks);
+    const struct team_split split = team_split(call->problem, cells[call->problem->cell].gates, omp_get_num_threads(),
+                                               schedule_sequences(call->problem), blocks);
     const int rank = omp_get_thread_num(), group = rank / split.members;
     if (group >= split.groups) {
         return;

@@ -183,20 +183,27 @@ static inline bool step_wait(const struct team_member *const m, struct team_look
     return atomic_load_explicit(&m->interruption->last_look[m->group], memory_order_relaxed) <= looks->number++;
 }
 
-/* How many groups and members a team of `threads` is cut into: TEAM_ROWS sequences keep a thread busy by rows alone;
- * with fewer, members of a group share the units, of which each takes a block at least. Threads beyond groups*members
- * have nothing to do. */
+/* How many sequences keep a thread busy by rows alone, where fewer would read all recurrent weights for little work:
+ * the members of a group read a part each, but meet at a barrier in every step (measured by benchmarks/splits.py). */
+static inline int64_t team_rows(const struct fastrnn_problem *const p, const int gates) {
+    const double weights = (double)gates * (double)p->H * (double)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
+    return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : TEAM_ROWS;
+}
+
+/* How many groups and members a team of `threads` is cut into: by rows as far as they keep threads busy; with fewer,
+ * members of a group share the units, of which each takes a block at least. Threads beyond groups*members have nothing
+ * to do. */
 struct team_split {
     int groups, members;
 };
 
 static inline int team_threads(const int wanted) { return wanted < TEAM_THREADS_MAX ? wanted : TEAM_THREADS_MAX; }
 
-static inline struct team_split team_split(const enum fastrnn_team team, const int threads, const int64_t sequences,
-                                           const int64_t blocks) {
-    const int64_t busy = team == FASTRNN_TEAM_BY_ROWS    ? sequences
-                         : team == FASTRNN_TEAM_BY_UNITS ? 1
-                                                         : sequences / TEAM_ROWS;
+static inline struct team_split team_split(const struct fastrnn_problem *const p, const int gates, const int threads,
+                                           const int64_t sequences, const int64_t blocks) {
+    const int64_t busy = p->team == FASTRNN_TEAM_BY_ROWS    ? sequences
+                         : p->team == FASTRNN_TEAM_BY_UNITS ? 1
+                                                            : sequences / team_rows(p, gates);
     const int64_t groups = busy < 1 ? 1 : busy;
     const int g = groups < threads ? (int)groups : threads;
     const int members = threads / g;

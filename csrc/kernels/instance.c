@@ -29,8 +29,8 @@ static size_t larger(const size_t a, const size_t b) { return a > b ? a : b; }
 
 static enum fastrnn_status query(const struct fastrnn_problem *const problem, struct fastrnn_sizes *const sizes) {
     const struct layout_shape shape = shape_of(problem);
-    const struct team_split most =
-        team_split(problem->team, team_threads(problem->threads), shape.sequences, layout_blocks(problem->H, VL));
+    const struct team_split most = team_split(problem, shape.gates, team_threads(problem->threads), shape.sequences,
+                                              layout_blocks(problem->H, VL));
     const struct layout_packed_forward packed_forward = layout_packed_forward(&shape);
     const struct layout_packed_backward packed_backward = layout_packed_backward(&shape);
     const struct layout_forward_scratch forward_scratch = layout_forward_scratch(&shape, most.groups);
