@@ -31,8 +31,8 @@ static inline bool crowding_allows_team(struct crowding *const c, const int64_t 
     return left <= 0 || left > CROWDING_PAUSE_MAX; /* more than a pause is left only after a clock was set back */
 }
 
-/* A team took `wall` in all; its threads worked for `busy` in sum, which is what one thread would have taken. Without a
- * neighbour wall is below busy, however unevenly the work was shared. */
+/* A team took `wall` in all; its threads worked for `busy` in sum (or for less), which is what one thread would have
+ * taken. Without a neighbour wall is below busy, however unevenly the work was shared. */
 static inline void crowding_judge(struct crowding *const c, const int64_t now, const int64_t wall, const int64_t busy) {
     const int64_t before = atomic_load_explicit(&c->pause, memory_order_relaxed);
     if (wall <= busy / 100 * CROWDING_LOSS_PERCENT + CROWDING_LOSS_NS) {
