@@ -1,5 +1,5 @@
 /* The threads of one call. Rows of the batch are split over groups; the members of a group also split the hidden
- * units and meet at a barrier once a step. OpenMP starts the threads (api.c); the barriers are our own, since a group
+ * units and meet at a barrier once a step. OpenMP starts the threads (call.c); the barriers are our own, since a group
  * is only a part of OpenMP's team, and since they must yield when a neighbour takes the core.
  */
 #ifndef FASTRNN_TEAM_H
