@@ -1,4 +1,6 @@
 /* Picks the threads of a call, and starts them: the one place where OpenMP does. */
+#include <string.h>
+
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -59,18 +61,20 @@ static int worthwhile_threads(const struct fastrnn_problem *const p, const int v
 
 static struct crowding crowding;
 
-/* Weights that a thread must at least have to pack: at 30 GB/s, a team starts in the time of some 64 KiB. */
-enum { PACKED_BYTES_PER_THREAD = 256 << 10 };
+/* Bytes that a thread must at least have to pack or to compare: at 30 GB/s, a team starts in the time of some 64 KiB.
+ */
+enum { BYTES_PER_THREAD = 256 << 10 };
+
+static int threads_for_bytes(const double bytes, const int most) {
+    const double threads = bytes / BYTES_PER_THREAD;
+    return threads < 2 || !crowding_allows_team(&crowding, team_clock()) ? 1 : threads < most ? (int)threads : most;
+}
 
 static int packing_threads(const struct fastrnn_problem *const p) {
     const double bytes =
         (double)fastrnn_cell_gates(p->cell) * (double)p->H * (double)(p->I + p->H) * (p->dtype == FASTRNN_F64 ? 8 : 4);
-    const double threads = bytes / PACKED_BYTES_PER_THREAD;
     const int most = fork_is_child() ? 1 : team_threads(p->threads);
-    if (p->team != FASTRNN_TEAM_PAYING) {
-        return most;
-    }
-    return threads < 2 || !crowding_allows_team(&crowding, team_clock()) ? 1 : threads < most ? (int)threads : most;
+    return p->team != FASTRNN_TEAM_PAYING ? most : threads_for_bytes(bytes, most);
 }
 
 /* What the threads of a call share beside its arguments. */
@@ -158,4 +162,25 @@ void call_pack(pack_function *const function, const struct fastrnn_problem *cons
     }
 #endif
     function(problem, weights, packed, &(struct team_member){.groups = 1, .members = 1});
+}
+
+int fastrnn_same_bytes(const void *const one, const void *const other, const size_t n, const int threads) {
+#if defined(_OPENMP)
+    const int team = fork_is_child() ? 1 : threads_for_bytes((double)n, team_threads(threads));
+    if (team > 1 && thread_room_for(team)) {
+        atomic_bool same = true;
+#pragma omp parallel num_threads(team)
+        {
+            const struct team_range mine = team_share((int64_t)n, omp_get_thread_num(), omp_get_num_threads());
+            const size_t size = (size_t)(mine.end - mine.begin);
+            if (memcmp((const char *)one + mine.begin, (const char *)other + mine.begin, size) != 0) {
+                atomic_store_explicit(&same, false, memory_order_relaxed);
+            }
+        }
+        return atomic_load(&same);
+    }
+#else
+    (void)threads;
+#endif
+    return n == 0 || memcmp(one, other, n) == 0;
 }

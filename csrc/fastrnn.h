@@ -183,6 +183,9 @@ const char *fastrnn_openmp_library(void); /* the file of its runtime; null witho
 int fastrnn_max_threads(void);            /* what OpenMP would use now; 1 in a child of fork() and without OpenMP */
 int fastrnn_is_forked(void);              /* this process is a fork of one that had loaded fastrnn */
 
+/* Whether n bytes are equal, read by as many of `threads` threads as pay. */
+int fastrnn_same_bytes(const void *one, const void *other, size_t n, int threads);
+
 const char *fastrnn_build(void); /* the compiler, and the flags that it was given for every file */
 
 /* The activations that the cells use, for tests: y[j] = f(x[j]) for j < n. */

@@ -131,7 +131,8 @@ def test_other_threads_calls_are_not_disturbed(alarm):
 
 
 CTRL_C = """if True:
-    import sys, numpy as np, fastrnn, os
+    import sys, numpy as np, fastrnn, os, signal
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started with it ignored
     if sys.argv[1] == "fork" and os.fork():  # the child's main thread is the one that forked
         os._exit(os.waitstatus_to_exitcode(os.wait()[1]))
     layer = fastrnn.LSTM(64, 128, seed=0)

@@ -8,6 +8,7 @@ import fastrnn
 import numpy as np
 import pytest
 from core_call import same_bits
+from fastrnn import _core
 
 CALLERS = 4
 # (T, B, I, H): one sequence split over units, a batch split over rows, a call for one thread.
@@ -81,3 +82,13 @@ def test_each_python_thread_has_scratch_of_its_own():
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(lambda: _kernel._scratch.at_least(100)).result()
     assert not np.shares_memory(other, _kernel._scratch.at_least(100))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("at", [None, 0, 1, 524_288, 1_048_575, 1_048_576, 2_097_150])
+def test_bytes_are_all_compared_whatever_the_threads(threads, at):
+    array = np.arange(2_097_151, dtype=np.uint32).astype(np.uint8)
+    copy = array.copy()
+    if at is not None:
+        copy[at] ^= 1
+    assert _core.same_bytes([array[:5], array], [array[:5], copy], threads) is (at is None)

@@ -118,4 +118,5 @@ cdef extern from "fastrnn.h" nogil:
     int fastrnn_max_threads()
     int fastrnn_is_forked()
     const char *fastrnn_build()
+    int fastrnn_same_bytes(const void *, const void *, size_t, int) nogil
     int fastrnn_activate(int, int, int, int64_t, const void *, void *)

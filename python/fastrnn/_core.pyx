@@ -16,7 +16,7 @@ from cpython.pythread cimport (
     WAIT_LOCK,
 )
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memset
 
 import os
 from typing import NamedTuple

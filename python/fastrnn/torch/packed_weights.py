@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import _core
 from .._check import Array
 from .._kernel import Weights, pack_forward
-from ..config import backend_index
+from ..config import backend_index, get_num_threads
 from .core_calls import dense_problem, settings
 from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN
@@ -84,7 +84,7 @@ class PackedWeights:
             if (
                 kept.marks == _marks(tensors)
                 and kept.backend == backend_index()
-                and _core.same_bytes(kept.views, kept.copies)
+                and _core.same_bytes(kept.views, kept.copies, get_num_threads())
             ):
                 return kept.packed
             self._kept = self.again = None
