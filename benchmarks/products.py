@@ -1,8 +1,9 @@
-"""The large products of a call beside matrix products of the same sizes by BLAS: NumPy's, and torch's if it is there.
+"""The large products of a call beside matrix products of the same sizes: by NumPy's BLAS, by torch's if it is there,
+and by oneDNN's sgemm if `run.py --install` has made its environment.
 
 A product of ours is the difference that inputs or parameter gradients make to a call (as in kernels.py), so it includes
-gathering rows, adding biases and their gradients. BLAS multiplies contiguous matrices that are ready. All take turns;
-medians are compared.
+gathering rows, adding biases and their gradients. The others multiply contiguous matrices that are ready. All take
+turns; medians are compared.
 
     python benchmarks/products.py [--threads N] [--rounds N]
 """
@@ -10,6 +11,8 @@ medians are compared.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from dataclasses import dataclass
 import fastrnn
 import numpy as np
 import threadpoolctl
+from contestants import python_of
 from fastrnn import config
 from kernels import Layer, seconds
 from rich.console import Console
@@ -31,6 +35,7 @@ except ImportError:
 SHAPES = [(1000, 8, 64), (50, 32, 128), (20, 32, 256), (20, 32, 512), (35, 20, 650), (50, 64, 1024), (35, 20, 1500)]
 REST_SECONDS = 0.02
 Call = Callable[[], object]
+Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
@@ -44,29 +49,80 @@ class Product:
     others: dict[str, Call]
 
 
-def blas(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, Call]:
-    """The products of all pairs, by each library."""
-    targets = [np.empty((a.shape[0], b.shape[1]), np.float32) for a, b in pairs]
+def with_numpy(pairs: Pairs, targets: list[np.ndarray]) -> Call:
+    """The products by np.matmul."""
 
-    def with_numpy() -> None:
+    def call() -> None:
         for (a, b), to in zip(pairs, targets, strict=True):
             np.matmul(a, b, out=to)
 
-    if torch is None:
-        return {"NumPy": with_numpy}
-    tensors = [
-        (torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(to))
-        for (a, b), to in zip(pairs, targets, strict=True)
-    ]
+    return call
 
-    def with_torch() -> None:
+
+def with_torch(pairs: Pairs, targets: list[np.ndarray]) -> Call:
+    """The products by torch.mm."""
+    tensors = [(*map(torch.from_numpy, pair), torch.from_numpy(to)) for pair, to in zip(pairs, targets, strict=True)]
+
+    def call() -> None:
         for a, b, to in tensors:
             torch.mm(a, b, out=to)
 
-    return {"NumPy": with_numpy, "torch": with_torch}
+    return call
 
 
-def products(T: int, B: int, H: int, threads: int) -> list[Product]:
+def onednn() -> ctypes.CDLL | None:
+    """The library in its contestant's environment, or None."""
+    python = python_of("onednn")
+    found = sorted(python.parent.parent.glob("lib/libdnnl.so.*")) if python else []
+    return ctypes.CDLL(str(found[0])) if found else None
+
+
+def with_onednn(library: ctypes.CDLL, pairs: Pairs, targets: list[np.ndarray]) -> Call:
+    """The products by dnnl_sgemm, which multiplies matrices in C's order."""
+
+    def pointer(matrix: np.ndarray) -> ctypes.c_void_p:
+        return matrix.ctypes.data_as(ctypes.c_void_p)  # which keeps the array
+
+    def operand(matrix: np.ndarray) -> tuple[bytes, ctypes.c_void_p, ctypes.c_int64]:
+        transposed = not matrix.flags.c_contiguous
+        straight = matrix.T if transposed else matrix
+        return b"T" if transposed else b"N", pointer(matrix), ctypes.c_int64(straight.shape[1])
+
+    def sgemm(a: np.ndarray, b: np.ndarray, to: np.ndarray) -> tuple[object, ...]:
+        (transpose_a, a_data, a_row), (transpose_b, b_data, b_row) = operand(a), operand(b)
+        M, N, K = (ctypes.c_int64(n) for n in (*to.shape, a.shape[1]))
+        chars = ctypes.c_char(transpose_a), ctypes.c_char(transpose_b)
+        return *chars, M, N, K, ctypes.c_float(1), a_data, a_row, b_data, b_row, ctypes.c_float(0), pointer(to), N
+
+    calls = [sgemm(a, b, to) for (a, b), to in zip(pairs, targets, strict=True)]
+
+    def call() -> None:
+        for arguments in calls:
+            if library.dnnl_sgemm(*arguments) != 0:
+                raise RuntimeError("dnnl_sgemm failed")
+
+    return call
+
+
+def blas(pairs: Pairs, library: ctypes.CDLL | None) -> dict[str, Call]:
+    """The products of all pairs, by each library; each has been compared with NumPy's."""
+    expected = [a @ b for a, b in pairs]
+    found: dict[str, Call] = {}
+    makers: dict[str, Callable[[Pairs, list[np.ndarray]], Call]] = {"NumPy": with_numpy}
+    if torch is not None:
+        makers["torch"] = with_torch
+    if library is not None:
+        makers["oneDNN"] = functools.partial(with_onednn, library)
+    for name, make in makers.items():
+        targets = [np.empty(product.shape, np.float32) for product in expected]
+        found[name] = make(pairs, targets)
+        found[name]()
+        for product, wanted in zip(targets, expected, strict=True):
+            np.testing.assert_allclose(product, wanted, rtol=0, atol=1e-3 * abs(wanted).max(), err_msg=name)
+    return found
+
+
+def products(T: int, B: int, H: int, threads: int, library: ctypes.CDLL | None) -> list[Product]:
     """The input projection, and backward's three products, of an LSTM."""
     backend, rows = config.backend_index(), T * B
     alone, whole = (Layer("lstm", T, B, I, H, backend, threads) for I in (0, H))
@@ -74,9 +130,9 @@ def products(T: int, B: int, H: int, threads: int) -> list[Product]:
     rng = np.random.default_rng(0)
     x, h, d, w = (rng.standard_normal(s).astype("f") for s in ((rows, H), (rows, H), (rows, 4 * H), (4 * H, H)))
     work, shape = 2e-9 * rows * 4 * H * H, f"T={T} B={B} H={H}"
-    backward = blas([(d, w), (d.T, x), (d.T, h)])
+    backward = blas([(d, w), (d.T, x), (d.T, h)], library)
     return [
-        Product(f"{shape}: x w_ih'", work, whole.forward, alone.forward, blas([(x, w.T)])),
+        Product(f"{shape}: x w_ih'", work, whole.forward, alone.forward, blas([(x, w.T)], library)),
         Product(f"{shape}: dx, dw_ih, dw_hh", 3 * work, whole.backward, whole.backward_recurrence, backward),
     ]
 
@@ -101,10 +157,11 @@ def main() -> None:
     fastrnn.set_num_threads(options.threads)
     if torch is not None:
         torch.set_num_threads(options.threads)
+    library = onednn()  # before the limit, which must find its OpenMP
     table = Table(title=f"GFLOP/s, LSTM, {options.threads} threads")
     with threadpoolctl.threadpool_limits(options.threads):
         for shape in SHAPES:
-            for product in products(*shape, options.threads):
+            for product in products(*shape, options.threads, library):
                 found = rates(product, options.rounds)
                 if not table.columns:
                     for title in ("product", *found):
