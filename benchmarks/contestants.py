@@ -16,6 +16,7 @@ class Entry:
     """A program in rivals/, and what pip installs for it; `ours`: an entry of this library.
 
     One that compiles for up to a minute in each case is `slow_to_prepare`, and in the tour only if it is named.
+    `interpreter` stands for the environment's.
     """
 
     name: str
@@ -23,6 +24,11 @@ class Entry:
     environment: str
     ours: bool = False
     slow_to_prepare: bool = False
+    interpreter: Path | None = None
+
+    def python(self) -> Path | None:
+        """What runs the program; None if its environment has not been made."""
+        return self.interpreter or python_of(self.environment)
 
 
 # fastrnn, NumPy and torch share the environment that run.py itself runs in.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from budget import Budget
 from cases import Case
-from contestants import PROGRAMS, Entry, python_of
+from contestants import PROGRAMS, Entry
 
 # Between turns, so that the threads of the one before have stopped spinning. GNU OpenMP spins for some milliseconds.
 REST_SECONDS = 0.05
@@ -31,7 +31,7 @@ class Process:
         number = str(threads)
         limits = {"OMP_NUM_THREADS": number, "OPENBLAS_NUM_THREADS": number, "MKL_NUM_THREADS": number}
         self.process = subprocess.Popen(
-            [str(python_of(entry.environment)), str(PROGRAMS / entry.program), "--threads", number],
+            [str(entry.python()), str(PROGRAMS / entry.program), "--threads", number],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ import limits
 import measure
 from budget import Budget
 from cases import CASES, Case
-from contestants import ENTRIES, Entry, python_of
+from contestants import ENTRIES, Entry
 from display import LineDisplay, LiveDisplay
 from results import Results, ResultsError, parse, threads_in_words
 from rich.console import Console
@@ -60,7 +60,7 @@ def chosen_entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]
     for entry in ENTRIES:
         if options.rivals is not None and entry.name not in ("fastrnn", *options.rivals):
             continue
-        if python_of(entry.environment) is None:
+        if entry.python() is None:
             absent.append(f"{entry.name}: not installed (python benchmarks/run.py --install)")
         elif options.rivals is None and entry.slow_to_prepare and is_tour(options):
             absent.append(f"{entry.name}: left out of the tour, it compiles for minutes (--rivals {entry.name})")
