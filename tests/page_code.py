@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
     "docs/README.md",
+    "docs/api/functions.md",
     "docs/batch-and-steps.md",
     "docs/coming-from.md",
     "docs/from-static-rnn.md",

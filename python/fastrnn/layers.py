@@ -192,7 +192,7 @@ class _Layers(LayerArguments):
             Keep only the states before every n-th step, and compute the rest again in ``backward``, with the same bits:
             memory for time (Chen et al. 2016). 1 keeps the states of all steps but no gates, and computes those again
             in large products. "auto" keeps everything if it fits ``budget``, else the states of all steps if they do,
-            else n = sqrt(T). Not together with truncation.
+            else n = sqrt(T); a truncated backward may take more.
         budget : int, optional
             For "auto": bytes that the tape may take, beyond x and y.
 

@@ -62,7 +62,9 @@ class Stream(_core.Stepper):
 
         Raises
         ------
-        TypeError, IndexError
+        TypeError, ValueError
+            For rows of another kind, and for booleans of another shape.
+        IndexError
             For rows that the batch does not have.
         """
         if rows is None:

@@ -88,6 +88,8 @@ def to_tensorflow1(layer: Layer, *, forget_bias: float = 1.0) -> list[Array]:
 
     Raises
     ------
+    TypeError
+        If `layer` is no layer, or `forget_bias` no number.
     ValueError
         For a GRU, and for several layers.
     """
