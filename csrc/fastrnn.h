@@ -93,7 +93,7 @@ struct fastrnn_weights {
     const void *w_ih, *w_hh, *b_ih, *b_hh;
 };
 
-/* Parameter gradients in the same layout. The call adds to them; null: not wanted. */
+/* Parameter gradients in the same layout, added to or overwritten (enum fastrnn_accumulation); null: not wanted. */
 struct fastrnn_weight_gradients {
     void *w_ih, *w_hh, *b_ih, *b_hh;
 };
