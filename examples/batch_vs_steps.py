@@ -37,6 +37,8 @@ from training_options import positive
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     settings = QUICK if options.quick else FULL
+    if not (options.no_plot or options.figures.is_dir()):
+        parser().error(f"--figures: expected a folder that exists, got {options.figures}")
     fastrnn.set_num_threads(options.threads)
     try:
         text = read_text(options.text)

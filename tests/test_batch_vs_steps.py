@@ -56,6 +56,15 @@ def test_results_of_another_text_are_refused(text, tmp_path, capsys):
     assert "expected text_hash" in capsys.readouterr().err
 
 
+def test_a_folder_for_figures_that_does_not_exist_is_refused_before_any_work(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        batch_vs_steps.main(
+            ["--quick", "--results", str(tmp_path / "results.json"), "--figures", str(tmp_path / "none")]
+        )
+    assert "--figures: expected a folder that exists" in capsys.readouterr().err
+    assert not (tmp_path / "results.json").exists()
+
+
 def test_too_short_a_text_is_refused():
     with pytest.raises(ValueError, match="--text: expected more than"):
         TextExperiments("short", QUICK)
