@@ -112,10 +112,8 @@ def test_a_handler_may_make_a_call_wherever_it_breaks_in(alarm):
         signal.setitimer(signal.ITIMER_REAL, 0.0003)
 
     alarm(handler, 0.0003)
-    end = time.perf_counter() + 1
-    while time.perf_counter() < end:
+    while len(calls) < 300:
         assert same_bits(layer(x)[0], expected)
-    assert len(calls) > 100
     assert all(calls)
 
 
