@@ -42,7 +42,10 @@ def test_memory_of_an_array_that_died_serves_the_next(pool):
     array = memory.empty((2 * LARGE,), BYTES)
     before = address(array)
     del array
-    assert address(memory.empty((2 * LARGE - 100,), BYTES)) == before
+    assert pool.kept >= 2 * LARGE
+    again = memory.empty((2 * LARGE - 100,), BYTES)
+    assert pool.kept == 0
+    assert address(again) == before
 
 
 @pytest.mark.parametrize(
@@ -161,4 +164,14 @@ def test_a_child_does_not_wait_for_a_lock_of_the_parent(pool):
         child = os.fork()
         if child == 0:
             os._exit(0 if memory.empty((LARGE,), BYTES).size == LARGE else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_keeps_memory_whatever_its_parent_held():
+    with memory._pool.lock:
+        child = os.fork()
+        if child == 0:
+            memory.empty((LARGE,), BYTES)  # dies at once
+            os._exit(0 if memory._pool.kept >= LARGE and not memory._pool.returned else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
