@@ -259,6 +259,18 @@ def test_a_stack_computes_what_its_parts_compute_on_top_of_each_other(layer, T, 
         assert same_bits(np.concatenate(member), expected)
 
 
+@pytest.mark.parametrize("convert_it", [convert.to_torch, convert.to_keras, convert.to_onnx, convert.to_tensorflow1])
+def test_arrays_for_other_libraries_share_no_memory_with_the_layer(convert_it):
+    layer = fastrnn.RNN(3, 4, seed=0)  # of one gate, whose order is the same everywhere
+    found = convert_it(layer)
+    arrays = [
+        array for array in (found.values() if isinstance(found, dict) else found) if isinstance(array, np.ndarray)
+    ]
+    assert len(arrays) >= 2
+    for array in arrays:
+        assert not any(np.shares_memory(array, parameter) for parameter in layer.parameters.values())
+
+
 def test_cells_of_torch_are_layers_of_it():
     layer = fastrnn.GRU(3, 4, seed=0)
     entries = {f"cell.{name.removesuffix('_l0')}": array for name, array in layer.parameters.items()}

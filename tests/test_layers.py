@@ -311,6 +311,15 @@ def test_replaced_parameters_are_read_at_the_next_call(backend):
     assert same_bits(before, restored)
 
 
+@pytest.mark.parametrize("options", [{}, {"lengths": [5, 2]}, {"resets": np.ones((5, 2), bool)}, {"checkpoint": 2}])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_y_is_read_only_where_a_tape_refers_to_it(options, bidirectional):
+    layer = fastrnn.GRU(3, 4, bidirectional=bidirectional, seed=0)
+    y, _, _ = layer.forward(np.ones((5, 2, 3), np.float32), **options)
+    with pytest.raises(ValueError, match="read-only"):
+        y[0] = 0
+
+
 def test_tapes_keep_the_parameters_they_were_made_with(backend):
     layer = fastrnn.GRU(3, 4, num_layers=2, seed=0)
     x = np.ones((5, 2, 3), np.float32)

@@ -48,6 +48,15 @@ def test_memory_of_an_array_that_died_serves_the_next(pool):
     assert address(again) == before
 
 
+def test_a_much_smaller_array_leaves_the_memory_for_others(pool):
+    array = memory.empty((2 * LARGE,), BYTES)
+    before = address(array)
+    del array
+    small = memory.empty((LARGE,), BYTES)
+    assert address(small) != before
+    assert pool.kept >= 2 * LARGE
+
+
 @pytest.mark.parametrize(
     "keep", [lambda a: a[1:], lambda a: a.reshape(2, -1).T, memoryview, lambda a: a.view(np.float64)]
 )
