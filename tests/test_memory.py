@@ -128,7 +128,8 @@ def test_there_is_memory_when_there_are_no_more_mappings(pool, monkeypatch):
 
     monkeypatch.setattr(memory.mmap, "mmap", refused)
     array = memory.zeros((LARGE,), BYTES)
-    assert address(array) % memory.LINE_BYTES == 0
+    others = [memory.empty((LARGE + 8 * more,), BYTES) for more in range(20)]
+    assert not any(address(one) % memory.LINE_BYTES for one in (array, *others))
     view = array[1:]
     del array
     memory.empty((LARGE,), BYTES).fill(7)
@@ -174,6 +175,17 @@ def test_a_child_does_not_wait_for_a_lock_of_the_parent(pool):
         if child == 0:
             os._exit(0 if memory.empty((LARGE,), BYTES).size == LARGE else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_a_child_writes_is_its_own(pool):
+    array = memory.zeros((LARGE,), BYTES)
+    child = os.fork()
+    if child == 0:
+        array.fill(1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert not array.any()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

@@ -64,6 +64,16 @@ def test_reset_zeroes_the_chosen_rows_alone(backend, drawn, data):
     assert same_bits(stream(x[0]), layer(x[:1])[0][0])
 
 
+@pytest.mark.parametrize("rows", [-1, [-1], np.array([2], np.uint8)])
+def test_rows_to_reset_count_from_the_end_and_are_of_any_integer_type(rows):
+    _, stream, x = a_stream(batch_size=3)
+    stream(x[0])
+    stream.reset(rows)
+    for member in stream.state:
+        assert member[:, :2].all()
+        assert not member[:, 2].any()
+
+
 @given(drawn=stacks())
 def test_state_can_be_taken_and_set(backend, drawn):
     cell, layer, x = drawn
@@ -209,6 +219,20 @@ def test_a_frozen_layer_is_one_model_whatever_happens_to_the_arrays_it_came_from
     layer.thaw()
     assert same_bits(layer(x)[0], other(x)[0])
     assert not same_bits(layer(x)[0], y)
+
+
+def test_frozen_parameters_are_copies_and_so_are_copies_of_them():
+    layer = fastrnn.GRU(3, 4, seed=0)
+    before = {name: array.copy() for name, array in layer.parameters.items()}
+    given = dict(layer.parameters)
+    layer.freeze()
+    for array in given.values():
+        array *= 2
+    with pytest.raises(TypeError, match="not frozen"):
+        layer.parameters.__ior__(given)
+    for array in copy.copy(layer.parameters).values():
+        array *= 2
+    assert all(same_bits(array, before[name]) for name, array in layer.parameters.items())
 
 
 def test_a_frozen_layer_follows_a_change_of_backend():
