@@ -328,6 +328,16 @@ def test_files_have_the_name_that_was_asked_for_and_a_failure_leaves_no_other(tm
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
+def test_x_may_be_misaligned_or_lie_in_records_of_odd_size(backend):
+    layer, x = fastrnn.GRU(3, 4, seed=0), np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)
+    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    records = np.zeros(x.shape[:2], [("x", np.float32, 3), ("mark", np.uint8)])
+    aligned = np.zeros(5 * 2 * 14 + 4, np.uint8)[:140].view([("x", np.float32, 3), ("marks", np.uint8, 2)])
+    for other in (shifted, records["x"], aligned.reshape(5, 2)["x"]):
+        other[...] = x
+        assert same_bits(layer(other)[0], layer(x)[0])
+
+
 def test_replaced_parameters_may_have_any_strides(backend):
     layer, x = fastrnn.GRU(3, 4, seed=0), np.ones((5, 2, 3), np.float32)
     y, _ = layer(x)
