@@ -49,6 +49,9 @@ class World:
         np.savez(other, **{name: array for name, array in arrays.items() if array is not None})
         return other
 
+    def cell_tape(self, **options):
+        return fastrnn.gru.forward(self.x, *self.gru.parameters.values(), **options)[2]
+
     def load(self, **changes):
         return fastrnn.GRU.load(self.changed_file(**changes))
 
@@ -93,6 +96,7 @@ def header(**configuration):
 
 FOREIGN = "path: expected a file written by save"
 ROWS = "rows: expected rows of a batch of 2"
+TAPE = "tape: it belongs to its process and cannot be pickled"
 FROZEN = "parameters: expected a layer that is not frozen; call thaw() first"
 # ruff: noqa: E501  one wrong call to a line
 # fmt: off
@@ -165,7 +169,11 @@ WRONG = {
     # layers
     "too many layers": (lambda w: fastrnn.GRU(1, 1, 2**31), ValueError, "num_layers: expected at most 65536, got 2147483648"),
     "tape of the same weights": (lambda w: w.frozen.backward(w.tape), ValueError, "tape: expected a tape of this layer, got one of another"),
-    "tape pickled": (lambda w: pickle.dumps(w.tape), TypeError, "tape: it belongs to its process and cannot be pickled"),
+    "tape pickled": (lambda w: pickle.dumps(w.tape), TypeError, TAPE),
+    "tape with checkpoints pickled": (lambda w: pickle.dumps(w.checked), TypeError, TAPE),
+    "tape of lengths pickled": (lambda w: pickle.dumps(w.gru.forward(w.x, lengths=[3, 1])[2]), TypeError, TAPE),
+    "tape of a cell pickled": (lambda w: pickle.dumps(w.cell_tape()), TypeError, TAPE),
+    "tape of a cell with checkpoints pickled": (lambda w: pickle.dumps(w.cell_tape(checkpoint=2)), TypeError, TAPE),
     # files
     "file: not there": (lambda w: fastrnn.GRU.load(w.path.with_name("none.npz")), FileNotFoundError, "none.npz"),
     "file: a folder": (lambda w: fastrnn.GRU.load(w.path.parent), OSError, "directory"),

@@ -80,6 +80,23 @@ def test_a_tape_with_checkpoints_can_be_used_twice_and_keeps_its_weights(backend
     assert_same_bits(second.parameters, first.parameters)
 
 
+def test_backward_computes_every_step_again_once(monkeypatch):
+    rows = []
+    compute_again = recompute._compute_again
+
+    def counted(*arguments):
+        grid = compute_again(*arguments)
+        rows.append(len(grid.x))
+        return grid
+
+    monkeypatch.setattr(recompute, "_compute_again", counted)
+    monkeypatch.setattr(recompute, "GROUP_BYTES", 1)
+    layer = fastrnn.GRU(3, 4, seed=0)
+    y, _, tape = layer.forward(np.ones((11, 2, 3), np.float32), checkpoint=4)
+    layer.backward(tape, y)
+    assert rows == [3 * 2, 4 * 2, 4 * 2]
+
+
 def kept(tape):
     """Bytes that a tape keeps beyond x, y and weights."""
     arrays = []

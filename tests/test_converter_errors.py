@@ -156,6 +156,11 @@ CASES = {
         ValueError,
         r"config\['layer'\]: expected LSTM, GRU or SimpleRNN twice, got Dense",
     ),
+    "a kernel of no units": (
+        lambda: convert.from_keras("LSTM", [f32(3, 0), f32(0, 0), f32(0)]),
+        ValueError,
+        r"weights\[1\]: expected shape \(H, 4\*H\), got \(0, 0\)",
+    ),
     "a stack to Keras": (
         lambda: convert.to_keras(fastrnn.GRU(3, 4, num_layers=2)),
         ValueError,
@@ -232,6 +237,11 @@ CASES = {
         "B: expected dtype float32, got float64",
     ),
     # TensorFlow 1
+    "a bias of another dtype": (
+        lambda: convert.from_tensorflow1("BasicLSTMCell", [TF1[0], TF1[1].astype(np.float64)]),
+        TypeError,
+        r"weights\[1\]: expected dtype float32, got float64",
+    ),
     "a GRUCell": (
         lambda: convert.from_tensorflow1("GRUCell", TF1),
         ValueError,
@@ -280,6 +290,16 @@ CASES = {
         lambda: convert.stack([LSTM, fastrnn.GRU(4, 4)]),
         ValueError,
         r"layers\[1\]: expected {'cell': 'lstm', .*got {'cell'",
+    ),
+    "layers of two layouts": (
+        lambda: convert.stack([LSTM, fastrnn.LSTM(4, 4, batch_first=True)]),
+        ValueError,
+        r"layers\[1\]: expected .*'batch_first': False.* as of layers\[0\], got .*'batch_first': True",
+    ),
+    "layers of two dtypes": (
+        lambda: convert.stack([LSTM, fastrnn.LSTM(4, 4, dtype=np.float64)]),
+        ValueError,
+        r"layers\[1\]: expected .*'dtype': 'float32'.* as of layers\[0\], got .*'dtype': 'float64'",
     ),
     "parameters in the list": (lambda: convert.stack([LSTM, TORCH]), TypeError, "layer: expected a fastrnn.LSTM"),
 }

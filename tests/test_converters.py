@@ -1,7 +1,8 @@
-"""Converters of weights, without the libraries: round trips, TensorFlow 1's definition, stacks."""
+"""Converters of weights, without the libraries: round trips, the libraries' definitions, stacks."""
 
 import subprocess
 import sys
+from functools import partial
 
 import bounds
 import fastrnn
@@ -147,6 +148,77 @@ def literal_cell(kind, activation, x, h, c, kernel, bias, forget_bias):
     return np.tanh(c) * sigmoid(o), c
 
 
+def keras_cell(kind, x, h, c, kernel, recurrent, bias):
+    """The cells as Keras documents them, on one step. Returns h, c."""
+    if kind == "GRU":
+        x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3, axis=1)
+        h_z, h_r, h_h = np.split(h @ recurrent + bias[1], 3, axis=1)
+        z = sigmoid(x_z + h_z)
+        return z * h + (1 - z) * np.tanh(x_h + sigmoid(x_r + h_r) * h_h), c
+    a = x @ kernel + h @ recurrent + bias
+    if kind == "SimpleRNN":
+        return np.tanh(a), c
+    i, f, candidate, o = np.split(a, 4, axis=1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(candidate)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def onnx_cell(kind, x, h, c, W, R, B):
+    """The cells as ONNX documents them, on one step, with linear_before_reset. Returns h, c."""
+    Wb, Rb = np.split(B, 2)
+    if kind == "GRU":
+        x_z, x_r, x_h = np.split(x @ W.T + Wb, 3, axis=1)
+        h_z, h_r, h_h = np.split(h @ R.T + Rb, 3, axis=1)
+        z = sigmoid(x_z + h_z)
+        return (1 - z) * np.tanh(x_h + sigmoid(x_r + h_r) * h_h) + z * h, c
+    a = x @ W.T + h @ R.T + Wb + Rb
+    if kind == "RNN":
+        return np.tanh(a), c
+    i, o, f, candidate = np.split(a, 4, axis=1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(candidate)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def assert_is_cell(layer, cell, weights, x, state):
+    """A layer of one direction against a cell on steps x (T, B, I)."""
+    y, final = layer(np.ascontiguousarray(x.swapaxes(0, 1)) if layer.batch_first else x, state)
+    y = y.swapaxes(0, 1) if layer.batch_first else y
+    h, c = (member[0].astype(np.longdouble) for member in (members(state) * 2)[:2])
+    weights = [array.astype(np.longdouble) for array in weights]
+    limit = bounds.of_values(layer.dtype, layer.input_size, layer.hidden_size, len(x))
+    for x_t, y_t in zip(x, y, strict=True):
+        h, c = cell(x_t, h, c, *weights)
+        bounds.assert_within(y_t, h, limit)
+    for member, expected in zip(members(final), (h, c), strict=False):
+        bounds.assert_within(member[0], expected, limit)
+
+
+cells = given(
+    kind=st.sampled_from(["LSTM", "GRU", "RNN"]), dtype=dtypes, T=steps, B=batches, I=input_sizes, H=widths, seed=seeds,
+)  # fmt: skip
+
+
+@cells
+def test_layers_of_keras_are_their_definition(kind, dtype, T, B, I, H, seed):
+    kind = "SimpleRNN" if kind == "RNN" else kind
+    (G, bias), rng = KERAS[kind], np.random.default_rng(seed)
+    shapes = [(I, G * H), (H, G * H), (*bias[:-1], G * H)]
+    weights = [random_weights(rng, shape, H).astype(dtype) for shape in shapes]
+    layer = convert.from_keras(kind, weights)
+    x = rng.standard_normal((T, B, I)).astype(dtype)
+    assert_is_cell(layer, partial(keras_cell, kind), weights, x, random_input(layer, T, B, seed)[1])
+
+
+@cells
+def test_nodes_of_onnx_are_their_definition(kind, dtype, T, B, I, H, seed):
+    G, rng = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind], np.random.default_rng(seed)
+    weights = [random_weights(rng, shape, H).astype(dtype) for shape in ((G * H, I), (G * H, H), (2 * G * H,))]
+    attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
+    layer = convert.from_onnx(kind, *(array[np.newaxis] for array in weights), attributes)
+    x = rng.standard_normal((T, B, I)).astype(dtype)
+    assert_is_cell(layer, partial(onnx_cell, kind), weights, x, random_input(layer, T, B, seed)[1])
+
+
 @given(
     kind=st.sampled_from(sorted(TENSORFLOW1)), relu=st.booleans(), dtype=dtypes, T=steps, B=batches, I=input_sizes,
     H=widths, seed=seeds, directions=st.sampled_from([1, 2]), forget_bias=st.sampled_from([0.0, 1.0, 2.5]),
@@ -185,6 +257,18 @@ def test_a_stack_computes_what_its_parts_compute_on_top_of_each_other(layer, T, 
     assert same_bits(x, y)
     for member, expected in zip(zip(*ends, strict=True), members(final), strict=True):
         assert same_bits(np.concatenate(member), expected)
+
+
+@pytest.mark.parametrize("convert_it", [convert.to_torch, convert.to_keras, convert.to_onnx, convert.to_tensorflow1])
+def test_arrays_for_other_libraries_share_no_memory_with_the_layer(convert_it):
+    layer = fastrnn.RNN(3, 4, seed=0)  # of one gate, whose order is the same everywhere
+    found = convert_it(layer)
+    arrays = [
+        array for array in (found.values() if isinstance(found, dict) else found) if isinstance(array, np.ndarray)
+    ]
+    assert len(arrays) >= 2
+    for array in arrays:
+        assert not any(np.shares_memory(array, parameter) for parameter in layer.parameters.values())
 
 
 def test_cells_of_torch_are_layers_of_it():

@@ -166,6 +166,8 @@ WRONG = {
      "truncation: expected k2 >= k1, since losses would be dropped otherwise, got (3, 2)"),
     "truncation with None": (lambda w: w.layer.backward(w.tape, truncation=(None, 2)), TypeError,
      "truncation[0]: expected an integer"),
+    "truncation with k2 None": (lambda w: w.layer.backward(w.tape, truncation=(2, None)), TypeError,
+     "truncation[1]: expected an integer"),
     "truncation by position": (lambda w: w.layer.backward(w.tape, None, None, 2), TypeError, "positional"),
     "seed negative": (lambda w: fastrnn.LSTM(4, 5, seed=-1), ValueError, "seed: expected non-negative"),
     "seed a string": (lambda w: fastrnn.LSTM(4, 5, seed="one"), TypeError, "seed: "),

@@ -311,6 +311,55 @@ def test_replaced_parameters_are_read_at_the_next_call(backend):
     assert same_bits(before, restored)
 
 
+def test_files_have_the_name_that_was_asked_for_and_a_failure_leaves_no_other(tmp_path, monkeypatch):
+    layer = fastrnn.GRU(3, 4, seed=0)
+    layer.save(tmp_path / "a.b")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.b.npz"]
+    (tmp_path / "a.b.npz").rename(tmp_path / "c")
+    assert same_bits(fastrnn.GRU.load(tmp_path / "c").parameters["weight_hh_l0"], layer.parameters["weight_hh_l0"])
+
+    def failing(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", failing)
+    with pytest.raises(OSError, match="disk full"):
+        layer.save(tmp_path / "c")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_x_may_be_misaligned_or_lie_in_records_of_odd_size(backend):
+    layer, x = fastrnn.GRU(3, 4, seed=0), np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)
+    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(x.shape)
+    records = np.zeros(x.shape[:2], [("x", np.float32, 3), ("mark", np.uint8)])
+    aligned = np.zeros(5 * 2 * 14 + 4, np.uint8)[:140].view([("x", np.float32, 3), ("marks", np.uint8, 2)])
+    for other in (shifted, records["x"], aligned.reshape(5, 2)["x"]):
+        other[...] = x
+        assert same_bits(layer(other)[0], layer(x)[0])
+
+
+def test_replaced_parameters_may_have_any_strides(backend):
+    layer, x = fastrnn.GRU(3, 4, seed=0), np.ones((5, 2, 3), np.float32)
+    y, _ = layer(x)
+    y_trained, _, _ = layer.forward(x)
+    for name, array in layer.parameters.items():
+        spaced = np.repeat(array, 2, axis=0)[::2]
+        layer.parameters[name] = np.asfortranarray(spaced) if name == "weight_hh_l0" else spaced
+    assert same_bits(layer(x)[0], y)
+    assert same_bits(layer.forward(x)[0], y_trained)
+    stream = layer.stream(2)
+    assert same_bits(stream(x[0]), y[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": [5, 2]}, {"resets": np.ones((5, 2), bool)}, {"checkpoint": 2}])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_y_is_read_only_where_a_tape_refers_to_it(options, bidirectional):
+    layer = fastrnn.GRU(3, 4, bidirectional=bidirectional, seed=0)
+    y, _, _ = layer.forward(np.ones((5, 2, 3), np.float32), **options)
+    with pytest.raises(ValueError, match="read-only"):
+        y[0] = 0
+
+
 def test_tapes_keep_the_parameters_they_were_made_with(backend):
     layer = fastrnn.GRU(3, 4, num_layers=2, seed=0)
     x = np.ones((5, 2, 3), np.float32)

@@ -42,7 +42,19 @@ def test_memory_of_an_array_that_died_serves_the_next(pool):
     array = memory.empty((2 * LARGE,), BYTES)
     before = address(array)
     del array
-    assert address(memory.empty((2 * LARGE - 100,), BYTES)) == before
+    assert pool.kept >= 2 * LARGE
+    again = memory.empty((2 * LARGE - 100,), BYTES)
+    assert pool.kept == 0
+    assert address(again) == before
+
+
+def test_a_much_smaller_array_leaves_the_memory_for_others(pool):
+    array = memory.empty((2 * LARGE,), BYTES)
+    before = address(array)
+    del array
+    small = memory.empty((LARGE,), BYTES)
+    assert address(small) != before
+    assert pool.kept >= 2 * LARGE
 
 
 @pytest.mark.parametrize(
@@ -116,7 +128,8 @@ def test_there_is_memory_when_there_are_no_more_mappings(pool, monkeypatch):
 
     monkeypatch.setattr(memory.mmap, "mmap", refused)
     array = memory.zeros((LARGE,), BYTES)
-    assert address(array) % memory.LINE_BYTES == 0
+    others = [memory.empty((LARGE + 8 * more,), BYTES) for more in range(20)]
+    assert not any(address(one) % memory.LINE_BYTES for one in (array, *others))
     view = array[1:]
     del array
     memory.empty((LARGE,), BYTES).fill(7)
@@ -161,4 +174,25 @@ def test_a_child_does_not_wait_for_a_lock_of_the_parent(pool):
         child = os.fork()
         if child == 0:
             os._exit(0 if memory.empty((LARGE,), BYTES).size == LARGE else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_what_a_child_writes_is_its_own(pool):
+    array = memory.zeros((LARGE,), BYTES)
+    child = os.fork()
+    if child == 0:
+        array.fill(1)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert not array.any()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_keeps_memory_whatever_its_parent_held():
+    with memory._pool.lock:
+        child = os.fork()
+        if child == 0:
+            memory.empty((LARGE,), BYTES)  # dies at once
+            os._exit(0 if memory._pool.kept >= LARGE and not memory._pool.returned else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -5,7 +5,7 @@ import pytest
 from core_call import CoreCall, assert_same_bits, same_bits
 from fastrnn import _core
 from fastrnn.schedule import Batch, PackedBatch
-from fastrnn.truncation import stages_of
+from fastrnn.truncation import KEPT_ROWS_MAX, stages_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import make, problems
@@ -185,3 +185,13 @@ def test_stages_of_a_dense_batch_are_those_of_equal_lengths(T, B, k, reverse):
         for stage, other in zip(found.stages, expected.stages, strict=True):
             assert stage.is_whole == other.is_whole
             np.testing.assert_equal([stage.initial, *stage.parts], [other.initial, *other.parts])
+
+
+@pytest.mark.parametrize("truncation", [(2, 2), (2, 3)])
+def test_stages_of_small_dense_batches_alone_are_kept_and_those_are_read_only(truncation):
+    large = Batch(8, KEPT_ROWS_MAX // 8 + 1)
+    stages = stages_of(Batch(8, 3), truncation)
+    assert stages_of(Batch(8, 3), truncation) is stages
+    assert stages_of(large, truncation) is not stages_of(large, truncation)
+    for array in (array for stage in stages.stages for part in stage.parts for array in part):
+        assert array is None or not array.flags.writeable

@@ -334,6 +334,20 @@ def test_padding_costs_no_step():
     assert sum(part.active.sum() for part in parts) == lengths.sum()
 
 
+@pytest.mark.parametrize("lengths", [None, [3, 5, 0, 5]])
+def test_resets_of_first_steps_zero_the_state_of_the_forward_direction_alone(backend, lengths):
+    layer = fastrnn.GRU(3, 4, bidirectional=True, seed=0)
+    rng = np.random.default_rng(0)
+    x, h0 = rng.standard_normal((5, 4, 3)).astype(np.float32), rng.standard_normal((2, 4, 4)).astype(np.float32)
+    resets = np.zeros((5, 4), bool)
+    resets[0, [0, 1]] = True
+    y, h_n = layer(x, h0, lengths=lengths, resets=resets)
+    h0[0, [0, 1]] = 0
+    expected_y, expected_h_n = layer(x, h0, lengths=lengths)
+    assert same_bits(y, expected_y)
+    assert same_bits(h_n, expected_h_n)
+
+
 def test_lengths_of_the_user_may_change_after_forward(backend):
     layer = fastrnn.GRU(3, 4, seed=0)
     x, lengths, resets = np.ones((5, 2, 3), np.float32), np.array([5, 2]), np.zeros((5, 2), bool)

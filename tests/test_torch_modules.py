@@ -11,6 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import fastrnn.torch
+import numpy as np
+from fastrnn import memory
 from fastrnn.torch import routes
 from torch_cases import CELLS, KINDS, assert_close, flat, make_pair, random_input
 
@@ -157,7 +159,7 @@ def test_bad_arguments_of_cells_raise_what_torchs_cells_raise(kind):
     for x, hx in [
         (torch.randn(2, 5), None), (torch.randn(2, 2, 3), None), (torch.randn(2, 3), state(2, 5)),
         (torch.randn(2, 3), state(5, 4)), (torch.randn(2, 3), state(2, 1, 4)), (torch.randn(2, 3).double(), None),
-        (torch.randn(5), None),
+        (torch.randn(5), None), *([(torch.randn(2, 3), (torch.randn(2, 4),))] if kind == "LSTMCell" else []),
     ]:  # fmt: skip
         with pytest.raises(Exception) as expected:
             theirs(x, hx)
@@ -212,6 +214,44 @@ def test_dropout_follows_torchs_generator_and_stops_in_eval(kind):
     plain = getattr(torch.nn, name)(3, 40, num_layers=2, **KINDS[kind])
     plain.load_state_dict(module.state_dict())
     assert_close([module(x)[0]], [plain(x)[0]])
+
+
+def test_dropout_reads_zeros_beyond_the_ends_of_sequences(monkeypatch):
+    """What memory held before would overflow when it is scaled, and NumPy warns of that."""
+    empty = memory.empty
+
+    def full(shape, dtype):
+        array = empty(shape, dtype)
+        if array.dtype.kind == "f":
+            array.fill(np.finfo(dtype).max)
+        return array
+
+    monkeypatch.setattr(memory, "empty", full)
+    module = fastrnn.torch.LSTM(3, 4, num_layers=2, bidirectional=True, dropout=0.5)
+    y, _ = module(torch.randn(5, 2, 3), lengths=[5, 2])
+    y.sum().backward()
+    assert all(p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_a_call_that_was_repeated_drops_when_training_comes_back():
+    module, x = fastrnn.torch.GRU(3, 40, num_layers=2, dropout=0.5).eval(), torch.randn(3, 2, 3)
+    with torch.no_grad():
+        first, second, third = (module(x)[0] for _ in range(3))
+        module.train()
+        assert torch.equal(first, second)
+        assert torch.equal(first, third)
+        assert not torch.equal(module(x)[0], first)
+
+
+def test_a_call_that_was_repeated_follows_a_change_of_options():
+    module, cell = fastrnn.torch.GRU(3, 4), fastrnn.torch.RNNCell(3, 4)
+    x = torch.randn(2, 2, 3)
+    with torch.no_grad():
+        for _ in range(3):
+            module(x), cell(x[0])
+        module.batch_first, cell.nonlinearity = True, "relu"
+        assert_close([module(x)[0]], [fastrnn.torch.restore(module, inplace=False).model(x)[0]])
+        assert_close([cell(x[0])], [fastrnn.torch.restore(cell, inplace=False).model(x[0])])
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25, 0.5, 1.0])

@@ -78,6 +78,8 @@ def test_restore_undoes_it():
     before, parameters = classes(model), dict(model.named_parameters())
     swapped = fastrnn.torch.accelerate(model).swapped
     assert classes(model) != before
+    model(torch.randn(5, 2, 3))
+    assert "_fastrnn_memory" in model.lstm.__dict__
     report = fastrnn.torch.restore(model)
     assert classes(model) == before
     assert list(report.swapped) == list(swapped)

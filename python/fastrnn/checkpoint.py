@@ -30,6 +30,7 @@ from ._kernel import (
     scratch_of,
 )
 from .schedule import Batch, Integers, Part
+from .tape import OfThisProcess
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True, eq=False)
-class CheckpointTape:
+class CheckpointTape(OfThisProcess):
     """What `run_forward_checkpointed` keeps: it refers to x, the initial state and y, as a tape does."""
 
     cell: str

@@ -13,13 +13,13 @@ from ._check import Array
 from .schedule import Batch
 
 
-class _OfThisProcess:
+class OfThisProcess:
     def __reduce__(self) -> Any:
         raise TypeError("tape: it belongs to its process and cannot be pickled")
 
 
 @dataclass(frozen=True, eq=False)
-class CellTape(_OfThisProcess):
+class CellTape(OfThisProcess):
     """One layer in one direction. It refers to x, the initial state and y, which must not change before backward.
 
     The weights are kept as they were, packed for backward: later updates in place do not reach the tape. A tape belongs
@@ -41,7 +41,7 @@ class CellTape(_OfThisProcess):
 
 
 @dataclass(frozen=True, eq=False)
-class LayerTape(_OfThisProcess):
+class LayerTape(OfThisProcess):
     """A stack: the tapes of its layers and directions, in the order of torch's parameters, and its dropout masks."""
 
     owner: object
