@@ -73,6 +73,17 @@ def test_a_dense_call_has_the_bits_of_the_general_way(backend, drawn, threads):
     assert all(type(found[name]) is np.ndarray and found[name].flags.aligned for name in found)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("dtype", "I", "H"), [(np.float32, 512, 512), (np.float32, 530, 419), (np.float64, 320, 352)])
+def test_weights_and_gradients_beyond_the_caches_have_the_bits_of_packed_ones(backend, dtype, I, H, threads):
+    """Of more than 2 MiB, what comes next is fetched early, and whole vectors are stored past the caches."""
+    layer, rng = fastrnn.GRU(I, H, dtype=dtype, seed=0), np.random.default_rng(0)
+    shapes = {"x": (1, 2, I), "dy": (1, 2, H), "h0": (1, 2, H), "dh": (1, 2, H)}
+    a = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()} | {"c0": None, "dc": None}
+    fastrnn.set_num_threads(threads)
+    assert_same_bits(train(layer, "gru", a)[0], train(layer, "gru", a, **in_general(layer, a))[0])
+
+
 @given(drawn=stacks(bidirectional=False, batch_first=False), steps=st.sampled_from([1, 3]))
 def test_a_dense_call_without_batch_axis_has_the_bits_of_a_batch_of_one(backend, drawn, steps):
     cell, layer, a = drawn

@@ -160,6 +160,7 @@ struct weight_gradient_job {
     ptrdiff_t x_block;
     int64_t H, N, K;
     int64_t unit; /* the unit block's first */
+    bool streams; /* whole vectors, aligned, that are stored past the caches */
 };
 
 ALWAYS_INLINE real *weight_gradient_row(const struct weight_gradient_job *const p, const int64_t row) {
@@ -189,7 +190,12 @@ ALWAYS_INLINE void weight_gradient_tile(const struct tile_shape shape, const voi
         if (dw) {
             UNROLL
             for (int q = 0; q < shape.Q; q++) {
-                vstore_n(dw + (block + q) * VL, tile.acc[r][q], lanes_of_block(block + q, p->N));
+                real *const to = dw + (block + q) * VL;
+                if (p->streams) {
+                    vstream(to, tile.acc[r][q]);
+                } else {
+                    vstore_n(to, tile.acc[r][q], lanes_of_block(block + q, p->N));
+                }
             }
         }
     }

@@ -92,6 +92,16 @@ static int64_t strip_panels(const int64_t rows) {
     return (tiles > 1 ? tiles : 1) * TILE_PANELS;
 }
 
+/* Whether a short call's gradients are stored past the caches, which they would fill: what the next call reads, the
+ * weights and their copies, stays there. Training at T=1, B=1, H=512, two threads (with prefetch_square): LSTM 3.1 to
+ * 1.5 ms, GRU 2.2 to 1.0. */
+static bool gradients_stream(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                             const int64_t n, const real *const dw) {
+    const bool whole = n % VL == 0 && (uintptr_t)dw % VECTOR_BYTES == 0;
+    const bool is_short = !pass->w_hh.packed.data && chunk->accumulation == FASTRNN_OVERWRITE;
+    return is_short && whole && lie_far(pass->cell->gates * pass->problem->H, n);
+}
+
 /* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
 static void weight_gradient(const struct backward_pass *const pass, const int first_slot, const real *const x,
                             const int64_t n, const struct backward_chunk *const chunk, real *const dw) {
@@ -100,6 +110,7 @@ static void weight_gradient(const struct backward_pass *const pass, const int fi
         team_share(layout_blocks(pass->problem->H, VL), team_rank(pass->me), team_size(pass->me));
     const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
     const int64_t panels = layout_blocks(n, VL), most = strip_panels(chunk->rows);
+    const bool streams = gradients_stream(pass, chunk, n, dw);
     for (int64_t strip = 0; strip < panels; strip += most) {
         const int64_t strip_end = strip + most < panels ? strip + most : panels;
         for (int64_t at = units.begin * cell->gates; at < units.end * cell->gates; at++) {
@@ -114,10 +125,14 @@ static void weight_gradient(const struct backward_pass *const pass, const int fi
                 .accumulation = chunk->accumulation,
                 .K = chunk->rows,
                 .unit = block * VL,
+                .streams = streams,
             };
             tile_each(1, weight_gradient_tile, &job, (struct team_range){0, lanes_of_block(block, job.H)},
                       (struct team_range){strip, strip_end});
         }
+    }
+    if (streams) {
+        vstream_end();
     }
 }
 

@@ -15,6 +15,8 @@
 #if !defined(FASTRNN_GENERIC)
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__x86_64__)
+#include <emmintrin.h>
 #elif defined(__aarch64__) && defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
@@ -76,6 +78,22 @@ ALWAYS_INLINE vreal vload(const real *const p) {
 }
 
 ALWAYS_INLINE void vstore(real *const p, const vreal v) { memcpy(p, &v, sizeof v); }
+
+/* Stores past the caches where the machine can, at a p that is aligned to a vector; vstream_end before others may read.
+ */
+#if defined(__x86_64__) && !defined(FASTRNN_GENERIC)
+#if VECTOR_BYTES == 64
+ALWAYS_INLINE void vstream(real *const p, const vreal v) { _mm512_stream_si512((__m512i *)p, (__m512i)v); }
+#elif VECTOR_BYTES == 32
+ALWAYS_INLINE void vstream(real *const p, const vreal v) { _mm256_stream_si256((__m256i *)p, (__m256i)v); }
+#else
+ALWAYS_INLINE void vstream(real *const p, const vreal v) { _mm_stream_si128((__m128i *)p, (__m128i)v); }
+#endif
+ALWAYS_INLINE void vstream_end(void) { _mm_sfence(); }
+#else
+ALWAYS_INLINE void vstream(real *const p, const vreal v) { vstore(p, v); }
+ALWAYS_INLINE void vstream_end(void) {}
+#endif
 
 /* v, held in a register from here on: a compiler would otherwise load it again for each use, or make a memcpy of a loop
  * that copies an array of them, which then stays in memory. */
