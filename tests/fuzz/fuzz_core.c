@@ -218,13 +218,14 @@ static void require_rest_untouched(const struct tensor *const x, const size_t si
 
 static void require_only_named_rows_written(const struct drawn *const d, const struct written *const w) {
     const struct drawn_schedule *const f = &d->forward, *const b = &d->backward;
-    const int64_t n = f->rows ? f->c.active[0] : 0, m = b->rows ? b->c.active[0] : 0;
+    const int64_t b_rows = d->trains ? b->rows : 0; /* else its schedule may be unsound, and nothing may be written */
+    const int64_t n = f->rows ? f->c.active[0] : 0, m = b_rows ? b->c.active[0] : 0;
     const int64_t *const d_first = b->c.d_first ? b->c.d_first : b->c.first;
     require_rest_untouched(&w->outputs[Y], d->size, f->c.row, f->rows);
     require_rest_untouched(&w->outputs[C], d->size, f->c.row, f->rows);
     require_rest_untouched(&w->outputs[H_N], d->size, f->c.last, n);
     require_rest_untouched(&w->outputs[C_N], d->size, f->c.last, n);
-    require_rest_untouched(&w->outputs[DX], d->size, b->c.row, b->rows);
+    require_rest_untouched(&w->outputs[DX], d->size, b->c.row, b_rows);
     require_rest_untouched(&w->outputs[DH0], d->size, d_first, m);
     require_rest_untouched(&w->outputs[DC0], d->size, d_first, m);
 }
