@@ -4,7 +4,7 @@ Each build is installed in an environment of its own, and named by its interpret
 take turns as contestants do in run.py, and their outputs and gradients are compared bit by bit. A ratio is the second
 build's time over the first's.
 
-    python benchmarks/builds.py gcc=/tmp/gcc/bin/python clang=/tmp/clang/bin/python --check
+    python benchmarks/builds.py gcc=with-gcc/bin/python clang=with-clang/bin/python --check
 """
 
 from __future__ import annotations
