@@ -37,8 +37,8 @@ ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t
 }
 
 /* Weights that are not packed and take more than this come from beyond a core's caches, a line of each of many rows,
- * which the machine does not foresee: they are asked for early. Training at T=1, B=1, H=512 on one thread, while
- * neighbours used main memory: LSTM 10.1 ms without, 3.8 with it, GRU 4.1 and 2.3. */
+ * which the machine does not foresee: they are asked for early. Training at T=1, B=1, H=512, two threads, with
+ * gradients stored past the caches: LSTM 0.61 of the time before that without, 0.50 with it, GRU 0.61 and 0.44. */
 enum { NEAR_BYTES = 2 << 20 };
 ALWAYS_INLINE bool lie_far(const int64_t rows, const int64_t columns) {
     return rows * columns * (int64_t)sizeof(real) > NEAR_BYTES;
