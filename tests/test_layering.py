@@ -25,6 +25,7 @@ C_LAYERS = [
     {"cell.h", "tile.h", "activations.h"},
     {"simd.h", "backend.h", "schedule.h"},
     {"thread_room.c", "runtime.c"},
+    {"trials.h"},
     {"layout.h", "team.h", "crowding.h", "cpu.h", "fork.c"},
     {"fork.h", "thread_room.h"},
     {"fastrnn.h"},
