@@ -1,8 +1,8 @@
-/* Whether several threads pay just now, in long calls (short ones: trials.h). On cores that a neighbour uses as well, a thread that has lost its core keeps
- * its team waiting for a slice of the scheduler: a call then takes up to fifty times as long as on one thread, however
- * its barriers wait. So every call of a team is judged by the clock. If two in turn took clearly longer than one thread
- * would have taken, calls run on one thread for a while, longer after each attempt that fails; a call that goes well
- * shortens the next pause. Results have the same bits either way.
+/* Whether several threads pay just now, in long calls (short ones: trials.h). On cores that a neighbour uses as well, a
+ * thread that has lost its core keeps its team waiting for a slice of the scheduler: a call then takes up to fifty
+ * times as long as on one thread, however its barriers wait. So each of these calls is judged by the clock. If two in
+ * turn took clearly longer than one thread would have taken, calls run on one thread for a while, longer after each
+ * attempt that fails; a call that goes well shortens the next pause. Results have the same bits either way.
  *
  * Times are nanoseconds. Races between callers do no harm: each field is valid by itself.
  */

@@ -190,6 +190,21 @@ static inline int64_t team_rows(const struct fastrnn_problem *const p, const int
     return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : TEAM_ROWS;
 }
 
+/* The multiply-adds of a forward call. */
+static inline double team_work(const struct fastrnn_problem *const p, const int gates, const int64_t rows) {
+    return (double)gates * (double)p->H * (double)(p->I + p->H) * (double)rows;
+}
+
+/* Short calls try how they are best run (trials.h). Calls of fewer multiply-adds take one thread. Those of more vector
+ * operations, some milliseconds, have work enough for as many threads as they can feed, and a single one that is run
+ * another way would show. */
+enum { TEAM_TRIED_WORK_MIN = 80000, TEAM_TRIED_VECTORS_MAX = 8000000 };
+
+static inline bool team_is_tried(const struct fastrnn_problem *const p, const int gates, const int64_t rows,
+                                 const int vector_length) {
+    return team_work(p, gates, rows) / vector_length <= TEAM_TRIED_VECTORS_MAX;
+}
+
 /* How many groups and members a team of `threads` is cut into: by rows as far as they keep threads busy; with fewer,
  * members of a group share the units, of which each takes a block at least. Threads beyond groups*members have nothing
  * to do. */

@@ -8,27 +8,30 @@
  * thread at once.
  *
  * Times are nanoseconds, in slots per unit of the call's amount. A slot that another caller holds just then is passed
- * by.
+ * by: that call takes the guess.
  */
 #ifndef FASTRNN_TRIALS_H
 #define FASTRNN_TRIALS_H
 
 #include <float.h>
+#include <stddef.h>
 
 #include "team.h"
 
 enum {
-    TRIAL_SLOTS = 256,
-    TRIAL_CALLS_BEFORE = 6,     /* calls that a way gets before another is tried */
-    TRIAL_SETTLING = 4,         /* the first calls start threads and fetch from far: the least of so many counts */
-    TRIAL_COST = 64,            /* what was lost, so many times over, passes until the next trial */
-    TRIAL_COST_OF_LOSS = 32,    /* the same for the second of two calls that a team lost */
-    TRIAL_PAUSE_MAX = 1 << 30,  /* about a second, unless what was lost asks for more */
-    TRIAL_LOSS_NS = 1000000,    /* a team that takes longer than one thread by this has lost a slice of the scheduler */
-    TRIAL_CALLS_OF_TRUST = 512, /* of a team that does well halve the pause after its next losses */
+    TRIAL_SETS = 64,
+    TRIAL_SET_SLOTS = 4,
+    TRIAL_CALLS_BEFORE = 6,    /* calls that a way gets before another is tried */
+    TRIAL_SETTLING = 4,        /* the first calls start threads and fetch from far: the least of so many counts */
+    TRIAL_COST = 64,           /* what was lost, so many times over, passes until the next trial */
+    TRIAL_COST_OF_LOSS = 32,   /* the same for the second of two calls that a team lost */
+    TRIAL_PAUSE_MAX = 1 << 30, /* about a second, unless what was lost asks for more */
+    TRIAL_LOSS_NS = 1000000,   /* a team that takes longer than one thread by this has lost a slice of the scheduler */
+    TRIAL_CALL_MAX_NS = 1 << 28, /* a call that takes longer was stopped, or its machine was: no more counts */
+    TRIAL_CALLS_OF_TRUST = 512,  /* of a team that does well halve the pause after its next losses */
 };
 
-/* A trial is no more than the first of these calls that are long; the threads of short ones must wake up first. */
+/* The calls of a trial: short ones have to wake the threads up first. */
 static inline int trial_calls(const double ns) { return ns > 1e6 ? 1 : ns > 1e5 ? 2 : 4; }
 
 /* Another way must be faster by this to be taken. */
@@ -37,19 +40,25 @@ static const float trial_margin = 0.95F;
 enum trial_way { TRIAL_ALONE, TRIAL_USUAL, TRIAL_OTHER, TRIAL_WAYS };
 
 struct trial_slot {
-    atomic_bool held;
-    uint64_t kind;        /* of the calls whose times these are */
-    float ns[TRIAL_WAYS]; /* 0: not known */
+    atomic_bool held;          /* by the caller that reads or writes what follows */
+    _Atomic uint64_t kind;     /* of the calls whose times these are; 0: none */
+    atomic_int_least64_t used; /* when it last was */
+    float ns[TRIAL_WAYS];      /* 0: not known */
     int best, trying, last_tried;
     int trials;          /* so far: until each way has had one, none is waited for */
     int left;            /* of the calls of the trial that goes on */
-    int calls;           /* that went the best way since it is the best */
-    double debt;         /* what its losses cost, without what it won since */
+    int64_t calls;       /* that went the best way since it is the best */
+    double debt;         /* what the team's losses cost, without what it won since */
     float least;         /* of the trial that goes on */
     double spent;        /* by it */
     int64_t since, next; /* no other way is tried from … to */
     int64_t pause;       /* after the last trial in vain */
     int64_t distrust;    /* the pause after a team's last losses, halved while it does well */
+};
+
+struct trials {
+    struct trial_slot slots[TRIAL_SETS][TRIAL_SET_SLOTS];
+    atomic_int_least64_t given_up; /* when the last team was: for a while, new kinds begin with one thread */
 };
 
 struct trial_call {
@@ -60,22 +69,33 @@ struct trial_call {
     int64_t begin;
 };
 
-static inline uint64_t trial_mix(const uint64_t kind, const int64_t value) {
-    uint64_t mixed = (kind ^ (uint64_t)value) * 0x9E3779B97F4A7C15U;
-    mixed ^= mixed >> 32;
-    return mixed;
+/* The exponent of the greatest power of two that is at most n; 0 for 0. */
+static inline int64_t trial_log2(const int64_t n) { return 63 - __builtin_clzll((uint64_t)n | 1); }
+
+/* A number for calls of which all these facts are equal; not 0. */
+static inline uint64_t trial_kind(const int64_t *const facts, const size_t n) {
+    uint64_t kind = n;
+    for (size_t j = 0; j < n; j++) {
+        kind = (kind ^ (uint64_t)facts[j]) * 0x9E3779B97F4A7C15U;
+        kind ^= kind >> 32;
+    }
+    return kind | 1;
 }
 
-/* For a kind: the greatest power of two that is at most n. */
-static inline uint64_t trial_power(const int64_t n) { return (uint64_t)(63 - __builtin_clzll((uint64_t)n | 1)); }
+/* ---- before a call ---- */
 
 static inline void trial_prefer(struct trial_slot *const s, const int way) {
     s->best = way;
     s->calls = 0;
 }
 
+static inline void trial_wait(struct trial_slot *const s, const int64_t now, const int64_t pause) {
+    s->since = now;
+    s->next = now + pause;
+}
+
 static inline void trial_reset(struct trial_slot *const s, const uint64_t kind, const enum trial_way guess) {
-    s->kind = kind;
+    atomic_store_explicit(&s->kind, kind, memory_order_relaxed);
     for (int way = 0; way < TRIAL_WAYS; way++) {
         s->ns[way] = 0;
     }
@@ -99,17 +119,35 @@ static inline void trial_start(struct trial_slot *const s, const unsigned ways, 
     s->spent = 0;
 }
 
+/* The slot of the kind, or the one of its set that was not used for longest. */
+static inline struct trial_slot *trial_find(struct trials *const trials, const uint64_t kind) {
+    struct trial_slot *const set = trials->slots[kind / 2 % TRIAL_SETS], *oldest = set;
+    for (struct trial_slot *s = set; s < set + TRIAL_SET_SLOTS; s++) {
+        if (atomic_load_explicit(&s->kind, memory_order_relaxed) == kind) {
+            return s;
+        }
+        if (atomic_load_explicit(&s->used, memory_order_relaxed) <
+            atomic_load_explicit(&oldest->used, memory_order_relaxed)) {
+            oldest = s;
+        }
+    }
+    return oldest;
+}
+
 /* A call of `kind`, for which the ways of the bit set `ways` are open, `guess` and at least one more. */
-static inline struct trial_call trial_begin(struct trial_slot *const slots, const uint64_t kind, const double amount,
+static inline struct trial_call trial_begin(struct trials *const trials, const uint64_t kind, const double amount,
                                             const unsigned ways, const enum trial_way guess, const int64_t now) {
-    struct trial_slot *const s = &slots[kind % TRIAL_SLOTS];
+    struct trial_slot *const s = trial_find(trials, kind);
     struct trial_call call = {.slot = s, .kind = kind, .way = guess, .amount = amount, .begin = now};
     if (atomic_exchange_explicit(&s->held, true, memory_order_acquire)) {
         call.slot = NULL;
         return call;
     }
-    if (s->kind != kind) {
-        trial_reset(s, kind, guess);
+    atomic_store_explicit(&s->used, now, memory_order_relaxed);
+    if (atomic_load_explicit(&s->kind, memory_order_relaxed) != kind) {
+        const int64_t given_up = atomic_load_explicit(&trials->given_up, memory_order_relaxed);
+        const bool crowded = given_up > 0 && now >= given_up && now - given_up < TRIAL_PAUSE_MAX;
+        trial_reset(s, kind, crowded ? TRIAL_ALONE : guess);
     }
     const bool waits = now < s->next && now >= s->since; /* unless a clock was set back */
     const bool is_new = s->trials < __builtin_popcount(ways) - 1;
@@ -121,30 +159,27 @@ static inline struct trial_call trial_begin(struct trial_slot *const slots, cons
     return call;
 }
 
+/* ---- after a call ---- */
+
 static inline int64_t trial_longer(const int64_t pause, const double least) {
     const double doubled = 2 * (double)pause < TRIAL_PAUSE_MAX ? 2 * (double)pause : TRIAL_PAUSE_MAX;
     return (int64_t)(doubled > least ? doubled : least);
 }
 
-static inline void trial_wait(struct trial_slot *const s, const int64_t now, const int64_t pause) {
-    s->since = now;
-    s->next = now + pause;
-}
-
-/* Counts what a call of a team won or lost, and says whether it has lost once too often: shortly after the last time,
- * or before it has won back what that cost. */
+/* Counts what a call of the best team won or lost, and says whether it lost before the last loss was won back. Anything
+ * may disturb a single call. */
 static inline bool trial_is_lost(struct trial_slot *const s, const double ns, const double amount) {
     const double usual = s->ns[TRIAL_ALONE] > 0 ? s->ns[TRIAL_ALONE] : 3 * s->ns[s->best];
     const double over = usual > 0 ? (ns - usual) * amount : 0;
     const bool again = over > TRIAL_LOSS_NS && s->debt > 0;
-    s->debt = s->debt + over > 0 ? s->debt + over : 0;
+    const double debt = s->debt + over < TRIAL_CALL_MAX_NS ? s->debt + over : TRIAL_CALL_MAX_NS;
+    s->debt = debt > 0 ? debt : 0;
     return again;
 }
 
 static inline void trial_give_up_team(struct trial_slot *const s, const double wall, const int64_t now) {
     s->ns[TRIAL_USUAL] = s->ns[TRIAL_OTHER] = 0; /* only another trial can tell */
     trial_prefer(s, TRIAL_ALONE);
-    s->trying = -1;
     s->distrust = trial_longer(s->distrust, TRIAL_COST_OF_LOSS * wall);
     trial_wait(s, now, s->distrust);
 }
@@ -153,7 +188,7 @@ static inline void note_trial(struct trial_slot *const s, const double ns, const
     const double known = s->ns[s->best];
     s->least = ns < s->least ? (float)ns : s->least;
     s->spent += (ns - known) * amount;
-    if (--s->left > 0 && ns < 4 * known) {
+    if (--s->left > 0 && ns < 4 * known && (ns - known) * amount < TRIAL_LOSS_NS) {
         return;
     }
     s->ns[s->trying] = s->least;
@@ -186,19 +221,50 @@ static inline void note_best(struct trial_slot *const s, const double ns) {
     }
 }
 
-static inline void trial_end(const struct trial_call *const call, const int64_t now) {
+static inline bool trial_hold(const struct trial_call *const call) {
     struct trial_slot *const s = call->slot;
-    const double wall = (double)(now - call->begin);
-    if (!s || wall <= 0 || atomic_exchange_explicit(&s->held, true, memory_order_acquire)) {
+    if (atomic_exchange_explicit(&s->held, true, memory_order_acquire)) {
+        return false;
+    }
+    if (atomic_load_explicit(&s->kind, memory_order_relaxed) == call->kind) {
+        return true;
+    }
+    atomic_store_explicit(&s->held, false, memory_order_release);
+    return false;
+}
+
+/* The call, whose slot is not null, has been run. */
+static inline void trial_end(struct trials *const trials, const struct trial_call *const call, const int64_t now) {
+    struct trial_slot *const s = call->slot;
+    double wall = (double)(now - call->begin);
+    if (wall <= 0 || !trial_hold(call)) {
         return;
     }
+    wall = wall < TRIAL_CALL_MAX_NS ? wall : TRIAL_CALL_MAX_NS;
     const double ns = wall / call->amount;
-    if (s->kind == call->kind && call->way != TRIAL_ALONE && trial_is_lost(s, ns, call->amount)) {
-        trial_give_up_team(s, wall, now);
-    } else if (s->kind == call->kind && (int)call->way == s->trying) {
+    if ((int)call->way == s->trying) {
         note_trial(s, ns, call->amount, now);
-    } else if (s->kind == call->kind && (int)call->way == s->best) {
-        note_best(s, ns);
+    } else if ((int)call->way == s->best) {
+        if (call->way != TRIAL_ALONE && trial_is_lost(s, ns, call->amount)) {
+            trial_give_up_team(s, wall, now);
+            atomic_store_explicit(&trials->given_up, now, memory_order_relaxed);
+        } else {
+            note_best(s, ns);
+        }
+    }
+    atomic_store_explicit(&s->held, false, memory_order_release);
+}
+
+/* The call, whose slot is not null, was not run this way, or not to its end. If that was a trial, it is over. */
+static inline void trial_abandon(const struct trial_call *const call, const int64_t now) {
+    struct trial_slot *const s = call->slot;
+    if (!trial_hold(call)) {
+        return;
+    }
+    if ((int)call->way == s->trying) {
+        s->trying = -1;
+        s->pause = trial_longer(s->pause, 0);
+        trial_wait(s, now, s->pause > 0 ? s->pause : TRIAL_PAUSE_MAX);
     }
     atomic_store_explicit(&s->held, false, memory_order_release);
 }

@@ -13,8 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 C_LAYERS = [
     {"api.c"},
     {"check.h", "call.c"},
-    {"dispatch.c", "cpu.c"},
-    {"dispatch.h", "call.h"},
+    {"ways.c", "dispatch.c", "cpu.c"},
+    {"dispatch.h", "ways.h"},
+    {"call.h"},
     {"instance.c"},
     {"sequence_forward.h", "sequence_backward.h"},
     {"products.h"},

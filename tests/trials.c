@@ -1,10 +1,16 @@
 /* Drives csrc/trials.h by a clock of its own: what calls take, is said here. Prints what fails, and ends with 1. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "trials.h"
 
-static struct trial_slot slots[TRIAL_SLOTS];
+static struct trials trials;
+
+enum { KIND = 7 };
+
+/* Forgets what was found. */
+static void begin_anew(void) { memset(&trials, 0, sizeof trials); }
 static int failures;
 
 static void check(const bool holds, const char *const what, const char *const scenario, const double figure) {
@@ -44,7 +50,7 @@ static void call_for(struct run *const run, const struct machine *const machine,
         run->in_way[way] = 0;
     }
     while (run->now < end) {
-        const struct trial_call call = trial_begin(slots, 7, 100, ways, guess, run->now);
+        const struct trial_call call = trial_begin(&trials, KIND, 100, ways, guess, run->now);
         double wall = machine->ns[call.way] * (1 + machine->noise * draw(run));
         if (call.way != TRIAL_ALONE && machine->slice_every && draw(run) * machine->slice_every < 1) {
             wall += machine->slice_ns;
@@ -54,7 +60,7 @@ static void call_for(struct run *const run, const struct machine *const machine,
             wall += 3e6;
         }
         run->now += (int64_t)wall;
-        trial_end(&call, run->now);
+        trial_end(&trials, &call, run->now);
         run->in_way[call.way]++;
         run->calls++;
         run->spent += wall;
@@ -70,7 +76,7 @@ static void finds_the_fastest_way(const double alone, const double usual, const 
         const struct machine machine = {.ns = {alone, usual, other}, .noise = 0.03};
         double least = alone < usual ? alone : usual;
         least = least < other ? least : other;
-        slots[7].kind = 0;
+        begin_anew();
         call_for(&run, &machine, 200 * least * 1e-9, (enum trial_way)guess, ALL_WAYS);
         for (int turn = 0; turn < 20; turn++) {
             call_for(&run, &machine, 200 * least * 1e-9, (enum trial_way)guess, ALL_WAYS);
@@ -85,7 +91,7 @@ static void finds_the_fastest_way(const double alone, const double usual, const 
 
 static void leaves_ways_that_are_not_open(void) {
     struct run run = {.random = 5};
-    slots[7].kind = 0;
+    begin_anew();
     call_for(&run, &(struct machine){.ns = {2e5, 1e5, 1e4}}, 1, TRIAL_ALONE, TWO_WAYS);
     check(run.in_way[TRIAL_OTHER] == 0, "took a way that is not open", "two ways", run.in_way[TRIAL_OTHER]);
     check(run.in_way[TRIAL_USUAL] > 0.9 * run.calls, "did not find the team", "two ways", run.in_way[TRIAL_USUAL]);
@@ -97,7 +103,7 @@ static void a_neighbour_comes_and_goes(const double alone, const double team, co
     struct machine crowded = quiet;
     crowded.slice_every = slice_every;
     crowded.slice_ns = 8e6;
-    slots[7].kind = 0;
+    begin_anew();
     call_for(&run, &quiet, 2, TRIAL_USUAL, ALL_WAYS);
     call_for(&run, &crowded, 2, TRIAL_USUAL, ALL_WAYS); /* learns */
     call_for(&run, &crowded, 10, TRIAL_USUAL, ALL_WAYS);
@@ -115,10 +121,20 @@ static void a_neighbour_comes_and_goes(const double alone, const double team, co
 static void hiccups_are_forgiven(void) {
     struct run run = {.random = 11};
     const struct machine machine = {.ns = {2e5, 1.2e5, 1.3e5}, .noise = 0.1, .hiccup_every = 1000};
-    slots[7].kind = 0;
+    begin_anew();
     call_for(&run, &machine, 20, TRIAL_USUAL, ALL_WAYS);
     check(run.in_way[TRIAL_ALONE] < 0.1 * run.calls, "gives the team up", "hiccups",
           (double)run.in_way[TRIAL_ALONE] / run.calls);
+}
+
+static void a_bad_other_way_does_not_discredit_the_usual(const double alone, const double usual, const double other) {
+    begin_anew();
+    struct run run = {.random = 31};
+    const struct machine machine = {.ns = {alone, usual, other}, .noise = 0.03};
+    call_for(&run, &machine, 5, TRIAL_USUAL, ALL_WAYS);
+    call_for(&run, &machine, 10, TRIAL_USUAL, ALL_WAYS);
+    check(run.in_way[TRIAL_USUAL] > 0.95 * run.calls, "leaves the usual cut", "a bad other cut",
+          (double)run.in_way[TRIAL_USUAL] / run.calls);
 }
 
 /* A barrier becomes slow and quick again: the best way changes, and is found. */
@@ -126,7 +142,7 @@ static void follows_the_barrier(void) {
     struct run run = {.random = 13};
     const struct machine quick = {.ns = {8e5, 5e5, 5.5e5}, .noise = 0.05},
                          slow = {.ns = {8e5, 12e5, 13e5}, .noise = 0.05};
-    slots[7].kind = 0;
+    begin_anew();
     for (int turn = 0; turn < 4; turn++) {
         const struct machine *const machine = turn % 2 ? &slow : &quick;
         const enum trial_way best = turn % 2 ? TRIAL_ALONE : TRIAL_USUAL;
@@ -137,19 +153,98 @@ static void follows_the_barrier(void) {
     }
 }
 
-/* A clock that is set back by an hour stops no trial, and neither does a slot that another caller holds. */
+/* A clock that is set back by an hour stops no trial. */
 static void survives_a_clock_that_is_set_back(void) {
     struct run run = {.random = 17, .now = 3600LL * 1000000000};
-    slots[7].kind = 0;
+    begin_anew();
     call_for(&run, &(struct machine){.ns = {1e5, 3e5, 3e5}}, 1, TRIAL_ALONE, ALL_WAYS);
     run.now = 1000;
     call_for(&run, &(struct machine){.ns = {1e5, 5e4, 3e5}}, 4, TRIAL_ALONE, ALL_WAYS);
     call_for(&run, &(struct machine){.ns = {1e5, 5e4, 3e5}}, 1, TRIAL_ALONE, ALL_WAYS);
     check(run.in_way[TRIAL_USUAL] > 0.9 * run.calls, "does not try again", "clock", run.in_way[TRIAL_USUAL]);
-    atomic_store(&slots[7].held, true);
-    const struct trial_call call = trial_begin(slots, 7, 1, ALL_WAYS, TRIAL_OTHER, run.now);
+}
+
+static void passes_by_a_slot_that_is_held(void) {
+    begin_anew();
+    struct run run = {.random = 19};
+    call_for(&run, &(struct machine){.ns = {2e5, 1e5, 3e5}}, 1, TRIAL_ALONE, ALL_WAYS);
+    struct trial_slot *const slot = trial_find(&trials, KIND);
+    atomic_store(&slot->held, true);
+    const struct trial_call call = trial_begin(&trials, KIND, 1, ALL_WAYS, TRIAL_OTHER, run.now);
     check(!call.slot && call.way == TRIAL_OTHER, "does not take the guess", "held", call.way);
-    atomic_store(&slots[7].held, false);
+}
+
+/* A process, or its machine, that is stopped for ten minutes in a call does not make the next minutes slow. */
+static void forgets_that_it_was_stopped(void) {
+    const struct machine machine = {.ns = {2e5, 1.2e5, 1.3e5}, .noise = 0.1, .hiccup_every = 1000};
+    for (int more = 1; more <= 30; more++) { /* calls before, so that some stops meet a trial */
+        begin_anew();
+        struct run run = {.random = 23};
+        call_for(&run, &machine, 0.1 + 0.0003 * more, TRIAL_USUAL, ALL_WAYS);
+        const struct trial_call call = trial_begin(&trials, KIND, 100, ALL_WAYS, TRIAL_USUAL, run.now);
+        run.now += 600LL * 1000000000;
+        trial_end(&trials, &call, run.now);
+        call_for(&run, &machine, 20, TRIAL_USUAL, ALL_WAYS);
+        call_for(&run, &machine, 10, TRIAL_USUAL, ALL_WAYS);
+        check(run.in_way[TRIAL_ALONE] < 0.2 * run.calls, "still takes one thread", "stopped",
+              (double)run.in_way[TRIAL_ALONE] / run.calls);
+    }
+}
+
+/* A trial that is abandoned is over, and another one comes later. */
+static void abandons_a_trial(void) {
+    begin_anew();
+    int64_t now = 1000;
+    int tried = 0;
+    for (int n = 0; n < 100000; n++) {
+        const struct trial_call call = trial_begin(&trials, KIND, 100, TWO_WAYS, TRIAL_ALONE, now);
+        now += 100000;
+        if (call.way == TRIAL_USUAL) {
+            tried++;
+            trial_abandon(&call, now);
+        } else {
+            trial_end(&trials, &call, now);
+        }
+    }
+    check(tried >= 2 && tried <= 15, "tries too rarely or too often", "abandoned", tried);
+}
+
+/* Many kinds in turn do not push each other out, and equal facts are equal kinds. */
+static void keeps_many_kinds(void) {
+    begin_anew();
+    enum { KINDS = 40 };
+    uint64_t kinds[KINDS];
+    for (int64_t k = 0; k < KINDS; k++) {
+        kinds[k] = trial_kind((int64_t[]){k / 8, k % 8}, 2);
+        for (int64_t j = 0; j < k; j++) {
+            check(kinds[j] != kinds[k], "two kinds are equal", "kinds", (double)k);
+        }
+    }
+    check(trial_kind((int64_t[]){3, 5}, 2) == kinds[29] && trial_kind((int64_t[]){5, 3}, 2) != kinds[29],
+          "a kind is not of its facts", "kinds", 0);
+    int64_t now = 1000;
+    int best = 0;
+    for (int n = 0; n < 400; n++) {
+        for (int k = 0; k < KINDS; k++) {
+            const struct trial_call call = trial_begin(&trials, kinds[k], 100, TWO_WAYS, TRIAL_ALONE, now);
+            now += call.way == TRIAL_USUAL ? 50000 : 100000;
+            trial_end(&trials, &call, now);
+            best += n >= 200 && call.way == TRIAL_USUAL;
+        }
+    }
+    check(best > 0.9 * 200 * KINDS, "forgets", "kinds", best);
+}
+
+/* Once a team was given up, another kind begins with one thread, for a while. */
+static void warns_other_kinds(void) {
+    begin_anew();
+    struct run run = {.random = 29, .now = 1000};
+    const struct machine crowded = {.ns = {1.7e5, 1e5, 1e5}, .slice_every = 5, .slice_ns = 8e6};
+    call_for(&run, &crowded, 0.3, TRIAL_USUAL, ALL_WAYS);
+    const enum trial_way way = trial_begin(&trials, 99, 1, ALL_WAYS, TRIAL_USUAL, run.now).way;
+    check(way == TRIAL_ALONE, "a new kind takes a team", "beside a neighbour", way);
+    const enum trial_way later = trial_begin(&trials, 101, 1, ALL_WAYS, TRIAL_USUAL, run.now + 3000000000).way;
+    check(later == TRIAL_USUAL, "a new kind takes one thread", "long after a neighbour", later);
 }
 
 int main(void) {
@@ -166,6 +261,14 @@ int main(void) {
     hiccups_are_forgiven();
     follows_the_barrier();
     survives_a_clock_that_is_set_back();
+    passes_by_a_slot_that_is_held();
+    forgets_that_it_was_stopped();
+    abandons_a_trial();
+    keeps_many_kinds();
+    warns_other_kinds();
+    a_bad_other_way_does_not_discredit_the_usual(1.2e6, 0.9e6, 2.5e6);
+    a_bad_other_way_does_not_discredit_the_usual(1e6, 0.6e6, 2.2e6);
+    a_bad_other_way_does_not_discredit_the_usual(0.9e6, 0.5e6, 1.95e6);
     printf("%d failures\n", failures);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -27,13 +27,22 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem)
 
 static size_t larger(const size_t a, const size_t b) { return a > b ? a : b; }
 
+/* The groups of the cut that has most. */
+static int most_groups(const struct fastrnn_problem *const problem, const struct layout_shape *const shape) {
+    struct fastrnn_problem cut = *problem;
+    if (problem->team == FASTRNN_TEAM_PAYING && team_is_tried(problem, shape->gates, shape->rows, VL)) {
+        cut.team = FASTRNN_TEAM_BY_ROWS;
+    }
+    return team_split(&cut, shape->gates, team_threads(problem->threads), shape->sequences,
+                      layout_blocks(problem->H, VL))
+        .groups;
+}
+
 static enum fastrnn_status query(const struct fastrnn_problem *const problem, struct fastrnn_sizes *const sizes) {
     const struct layout_shape shape = shape_of(problem);
-    const int64_t threads = team_threads(problem->threads); /* a group each at most, however the call is cut */
-    const int groups = (int)(threads < shape.sequences ? threads : shape.sequences);
     const struct layout_packed_forward packed_forward = layout_packed_forward(&shape);
     const struct layout_packed_backward packed_backward = layout_packed_backward(&shape);
-    const struct layout_forward_scratch forward_scratch = layout_forward_scratch(&shape, groups);
+    const struct layout_forward_scratch forward_scratch = layout_forward_scratch(&shape, most_groups(problem, &shape));
     const struct layout_backward_scratch backward_scratch = layout_backward_scratch(&shape);
     const size_t marks = layout_marks_bytes(problem);
     bool overflowed;

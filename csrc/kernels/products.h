@@ -84,9 +84,10 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
     }
 }
 
-/* Panels of x that are passed over at a time, so many bytes of them in the second-level cache: gate gradients pass once
- * for all of them, and dw is written in rows. LSTM, one thread, weight gradients, GFLOP/s, with a tile's panels at a
- * time and with these: T=50, B=64, H=1024 95 and 103; T=35, B=20, H=1500 88 and 101; T=8, B=64, H=2048 87 and 104. */
+/* Panels of x that are passed over at a time, so many bytes of them, which a second-level cache of 1 MiB keeps: gate
+ * gradients pass once for all of them, and dw is written in rows. LSTM, one thread, weight gradients, GFLOP/s, with a
+ * tile's panels at a time and with these: T=50, B=64, H=1024 95 and 103; T=35, B=20, H=1500 88 and 101; T=8, B=64,
+ * H=2048 87 and 104. */
 enum { STRIP_BYTES = 512 << 10 };
 static int64_t strip_panels(const int64_t rows) {
     const int64_t tiles = STRIP_BYTES / (rows * TILE_PANELS * VL * (int64_t)sizeof(real));
