@@ -7,6 +7,9 @@
  * A team that loses again before it has won back what the last loss cost, as beside a busy neighbour, gives way to one
  * thread at once.
  *
+ * What is known of calls that come soon after one of their kind is kept apart from the others, whose team must first be
+ * woken up.
+ *
  * Times are nanoseconds, in slots per unit of the call's amount. A slot that another caller holds just then is passed
  * by: that call takes the guess.
  */
@@ -21,12 +24,14 @@
 enum {
     TRIAL_SETS = 64,
     TRIAL_SET_SLOTS = 4,
-    TRIAL_CALLS_BEFORE = 6,    /* calls that a way gets before another is tried */
-    TRIAL_SETTLING = 4,        /* the first calls start threads and fetch from far: the least of so many counts */
-    TRIAL_COST = 64,           /* what was lost, so many times over, passes until the next trial */
-    TRIAL_COST_OF_LOSS = 32,   /* the same for the second of two calls that a team lost */
-    TRIAL_PAUSE_MAX = 1 << 30, /* about a second, unless what was lost asks for more */
-    TRIAL_LOSS_NS = 1000000,   /* a team that takes longer than one thread by this has lost a slice of the scheduler */
+    TRIAL_CALLS_BEFORE = 6,       /* calls that a way gets before another is tried */
+    TRIAL_SETTLING = 4,           /* the first calls start threads and fetch from far: the least of so many counts */
+    TRIAL_COST = 64,              /* what was lost, so many times over, passes until the next trial */
+    TRIAL_COST_OF_LOSS = 32,      /* the same for the second of two calls that a team lost */
+    TRIAL_PAUSE_MAX = 1 << 28,    /* of the doubled pause: a quarter of a second */
+    TRIAL_DISTRUST_MAX = 1 << 30, /* after losses: a second */
+    TRIAL_LOSS_NS = 1000000,  /* a team that takes longer than one thread by this has lost a slice of the scheduler */
+    TRIAL_SLEEP_NS = 2000000, /* threads that have nothing to do for so long go to sleep, and must be woken */
     TRIAL_CALL_MAX_NS = 1 << 28, /* a call that takes longer was stopped, or its machine was: no more counts */
     TRIAL_CALLS_OF_TRUST = 512,  /* of a team that does well halve the pause after its next losses */
 };
@@ -39,11 +44,9 @@ static const float trial_margin = 0.95F;
 
 enum trial_way { TRIAL_ALONE, TRIAL_USUAL, TRIAL_OTHER, TRIAL_WAYS };
 
-struct trial_slot {
-    atomic_bool held;          /* by the caller that reads or writes what follows */
-    _Atomic uint64_t kind;     /* of the calls whose times these are; 0: none */
-    atomic_int_least64_t used; /* when it last was */
-    float ns[TRIAL_WAYS];      /* 0: not known */
+/* What is known of calls that come soon after one of their kind, or later. */
+struct trial_state {
+    float ns[TRIAL_WAYS]; /* 0: not known */
     int best, trying, last_tried;
     int trials;          /* so far: until each way has had one, none is waited for */
     int left;            /* of the calls of the trial that goes on */
@@ -56,6 +59,13 @@ struct trial_slot {
     int64_t distrust;    /* the pause after a team's last losses, halved while it does well */
 };
 
+struct trial_slot {
+    atomic_bool held;          /* by the caller that reads or writes a state */
+    _Atomic uint64_t kind;     /* of the calls whose times these are; 0: none */
+    atomic_int_least64_t used; /* when it last was */
+    struct trial_state soon, late;
+};
+
 struct trials {
     struct trial_slot slots[TRIAL_SETS][TRIAL_SET_SLOTS];
     atomic_int_least64_t given_up; /* when the last team was: for a while, new kinds begin with one thread */
@@ -63,6 +73,7 @@ struct trials {
 
 struct trial_call {
     struct trial_slot *slot; /* null: not to be noted */
+    struct trial_state *state;
     uint64_t kind;
     enum trial_way way;
     double amount;
@@ -84,18 +95,17 @@ static inline uint64_t trial_kind(const int64_t *const facts, const size_t n) {
 
 /* ---- before a call ---- */
 
-static inline void trial_prefer(struct trial_slot *const s, const int way) {
+static inline void trial_prefer(struct trial_state *const s, const int way) {
     s->best = way;
     s->calls = 0;
 }
 
-static inline void trial_wait(struct trial_slot *const s, const int64_t now, const int64_t pause) {
+static inline void trial_wait(struct trial_state *const s, const int64_t now, const int64_t pause) {
     s->since = now;
     s->next = now + pause;
 }
 
-static inline void trial_reset(struct trial_slot *const s, const uint64_t kind, const enum trial_way guess) {
-    atomic_store_explicit(&s->kind, kind, memory_order_relaxed);
+static inline void trial_reset(struct trial_state *const s, const enum trial_way guess) {
     for (int way = 0; way < TRIAL_WAYS; way++) {
         s->ns[way] = 0;
     }
@@ -107,7 +117,7 @@ static inline void trial_reset(struct trial_slot *const s, const uint64_t kind, 
     s->since = s->next = s->pause = s->distrust = 0;
 }
 
-static inline void trial_start(struct trial_slot *const s, const unsigned ways, const double amount) {
+static inline void trial_start(struct trial_state *const s, const unsigned ways, const double amount) {
     int way = s->last_tried;
     do {
         way = (way + 1) % TRIAL_WAYS;
@@ -134,41 +144,56 @@ static inline struct trial_slot *trial_find(struct trials *const trials, const u
     return oldest;
 }
 
-/* A call of `kind`, for which the ways of the bit set `ways` are open, `guess` and at least one more. */
-static inline struct trial_call trial_begin(struct trials *const trials, const uint64_t kind, const double amount,
-                                            const unsigned ways, const enum trial_way guess, const int64_t now) {
-    struct trial_slot *const s = trial_find(trials, kind);
-    struct trial_call call = {.slot = s, .kind = kind, .way = guess, .amount = amount, .begin = now};
-    if (atomic_exchange_explicit(&s->held, true, memory_order_acquire)) {
-        call.slot = NULL;
-        return call;
-    }
-    atomic_store_explicit(&s->used, now, memory_order_relaxed);
-    if (atomic_load_explicit(&s->kind, memory_order_relaxed) != kind) {
-        const int64_t given_up = atomic_load_explicit(&trials->given_up, memory_order_relaxed);
-        const bool crowded = given_up > 0 && now >= given_up && now - given_up < TRIAL_PAUSE_MAX;
-        trial_reset(s, kind, crowded ? TRIAL_ALONE : guess);
-    }
+/* The slot begins to be used for this kind. */
+static inline void trial_take_slot(struct trials *const trials, struct trial_slot *const slot, const uint64_t kind,
+                                   const enum trial_way guess, const int64_t now) {
+    const int64_t given_up = atomic_load_explicit(&trials->given_up, memory_order_relaxed);
+    const bool crowded = given_up > 0 && now >= given_up && now - given_up < TRIAL_DISTRUST_MAX;
+    atomic_store_explicit(&slot->kind, kind, memory_order_relaxed);
+    trial_reset(&slot->soon, crowded ? TRIAL_ALONE : guess);
+    trial_reset(&slot->late, crowded ? TRIAL_ALONE : guess);
+}
+
+static inline enum trial_way trial_choose(struct trial_state *const s, const unsigned ways, const double amount,
+                                          const int64_t now) {
     const bool waits = now < s->next && now >= s->since; /* unless a clock was set back */
     const bool is_new = s->trials < __builtin_popcount(ways) - 1;
     if (s->trying < 0 && s->calls >= TRIAL_CALLS_BEFORE && (is_new || !waits)) {
         trial_start(s, ways, amount);
     }
-    call.way = (enum trial_way)(s->trying >= 0 ? s->trying : s->best);
-    atomic_store_explicit(&s->held, false, memory_order_release);
+    return (enum trial_way)(s->trying >= 0 ? s->trying : s->best);
+}
+
+/* A call of `kind`, for which the ways of the bit set `ways` are open, `guess` and at least one more. */
+static inline struct trial_call trial_begin(struct trials *const trials, const uint64_t kind, const double amount,
+                                            const unsigned ways, const enum trial_way guess, const int64_t now) {
+    struct trial_slot *const slot = trial_find(trials, kind);
+    struct trial_call call = {.kind = kind, .way = guess, .amount = amount, .begin = now};
+    if (atomic_exchange_explicit(&slot->held, true, memory_order_acquire)) {
+        return call;
+    }
+    if (atomic_load_explicit(&slot->kind, memory_order_relaxed) != kind) {
+        trial_take_slot(trials, slot, kind, guess, now);
+    }
+    const bool is_late = now - atomic_load_explicit(&slot->used, memory_order_relaxed) > TRIAL_SLEEP_NS;
+    call.slot = slot;
+    call.state = is_late ? &slot->late : &slot->soon;
+    call.way = trial_choose(call.state, ways, amount, now);
+    atomic_store_explicit(&slot->used, now, memory_order_relaxed);
+    atomic_store_explicit(&slot->held, false, memory_order_release);
     return call;
 }
 
 /* ---- after a call ---- */
 
-static inline int64_t trial_longer(const int64_t pause, const double least) {
-    const double doubled = 2 * (double)pause < TRIAL_PAUSE_MAX ? 2 * (double)pause : TRIAL_PAUSE_MAX;
+static inline int64_t trial_longer(const int64_t pause, const double most, const double least) {
+    const double doubled = 2 * (double)pause < most ? 2 * (double)pause : most;
     return (int64_t)(doubled > least ? doubled : least);
 }
 
 /* Counts what a call of the best team won or lost, and says whether it lost before the last loss was won back. Anything
  * may disturb a single call. */
-static inline bool trial_is_lost(struct trial_slot *const s, const double ns, const double amount) {
+static inline bool trial_is_lost(struct trial_state *const s, const double ns, const double amount) {
     const double usual = s->ns[TRIAL_ALONE] > 0 ? s->ns[TRIAL_ALONE] : 3 * s->ns[s->best];
     const double over = usual > 0 ? (ns - usual) * amount : 0;
     const bool again = over > TRIAL_LOSS_NS && s->debt > 0;
@@ -177,14 +202,14 @@ static inline bool trial_is_lost(struct trial_slot *const s, const double ns, co
     return again;
 }
 
-static inline void trial_give_up_team(struct trial_slot *const s, const double wall, const int64_t now) {
+static inline void trial_give_up_team(struct trial_state *const s, const double wall, const int64_t now) {
     s->ns[TRIAL_USUAL] = s->ns[TRIAL_OTHER] = 0; /* only another trial can tell */
     trial_prefer(s, TRIAL_ALONE);
-    s->distrust = trial_longer(s->distrust, TRIAL_COST_OF_LOSS * wall);
+    s->distrust = trial_longer(s->distrust, TRIAL_DISTRUST_MAX, TRIAL_COST_OF_LOSS * wall);
     trial_wait(s, now, s->distrust);
 }
 
-static inline void note_trial(struct trial_slot *const s, const double ns, const double amount, const int64_t now) {
+static inline void note_trial(struct trial_state *const s, const double ns, const double amount, const int64_t now) {
     const double known = s->ns[s->best];
     s->least = ns < s->least ? (float)ns : s->least;
     s->spent += (ns - known) * amount;
@@ -196,20 +221,20 @@ static inline void note_trial(struct trial_slot *const s, const double ns, const
         trial_prefer(s, s->trying);
         s->pause = (int64_t)(TRIAL_COST * ns * amount);
     } else {
-        s->pause = trial_longer(s->pause, TRIAL_COST * s->spent);
+        s->pause = trial_longer(s->pause, TRIAL_PAUSE_MAX, TRIAL_COST * s->spent);
     }
     trial_wait(s, now, s->pause);
     s->trying = -1;
 }
 
-static inline void note_best(struct trial_slot *const s, const double ns) {
+static inline void note_best(struct trial_state *const s, const double ns) {
     float *const known = &s->ns[s->best];
     s->calls++;
     if (s->calls <= TRIAL_SETTLING) {
         *known = *known == 0 || ns < *known ? (float)ns : *known;
         return;
     }
-    *known += (float)(((ns < 2 * *known ? ns : 2 * *known) - *known) / 4);
+    *known += (float)(((ns < 1.25 * *known ? ns : 1.25 * *known) - *known) / 4); /* an outlier counts for little */
     if (s->best != TRIAL_ALONE && s->debt == 0 && s->calls % TRIAL_CALLS_OF_TRUST == 0) {
         s->distrust /= 2;
     }
@@ -221,21 +246,21 @@ static inline void note_best(struct trial_slot *const s, const double ns) {
     }
 }
 
+/* Whether the caller now holds the call's slot, which still is of its kind. */
 static inline bool trial_hold(const struct trial_call *const call) {
-    struct trial_slot *const s = call->slot;
-    if (atomic_exchange_explicit(&s->held, true, memory_order_acquire)) {
+    if (atomic_exchange_explicit(&call->slot->held, true, memory_order_acquire)) {
         return false;
     }
-    if (atomic_load_explicit(&s->kind, memory_order_relaxed) == call->kind) {
+    if (atomic_load_explicit(&call->slot->kind, memory_order_relaxed) == call->kind) {
         return true;
     }
-    atomic_store_explicit(&s->held, false, memory_order_release);
+    atomic_store_explicit(&call->slot->held, false, memory_order_release);
     return false;
 }
 
 /* The call, whose slot is not null, has been run. */
 static inline void trial_end(struct trials *const trials, const struct trial_call *const call, const int64_t now) {
-    struct trial_slot *const s = call->slot;
+    struct trial_state *const s = call->state;
     double wall = (double)(now - call->begin);
     if (wall <= 0 || !trial_hold(call)) {
         return;
@@ -252,21 +277,21 @@ static inline void trial_end(struct trials *const trials, const struct trial_cal
             note_best(s, ns);
         }
     }
-    atomic_store_explicit(&s->held, false, memory_order_release);
+    atomic_store_explicit(&call->slot->used, now, memory_order_relaxed);
+    atomic_store_explicit(&call->slot->held, false, memory_order_release);
 }
 
 /* The call, whose slot is not null, was not run this way, or not to its end. If that was a trial, it is over. */
 static inline void trial_abandon(const struct trial_call *const call, const int64_t now) {
-    struct trial_slot *const s = call->slot;
+    struct trial_state *const s = call->state;
     if (!trial_hold(call)) {
         return;
     }
     if ((int)call->way == s->trying) {
         s->trying = -1;
-        s->pause = trial_longer(s->pause, 0);
-        trial_wait(s, now, s->pause > 0 ? s->pause : TRIAL_PAUSE_MAX);
+        trial_wait(s, now, TRIAL_PAUSE_MAX);
     }
-    atomic_store_explicit(&s->held, false, memory_order_release);
+    atomic_store_explicit(&call->slot->held, false, memory_order_release);
 }
 
 #endif

@@ -27,10 +27,12 @@ struct machine {
     double slice_ns;
     double noise;     /* of each call, a share */
     int hiccup_every; /* of calls of any way */
+    double wake_ns;   /* for a team whose threads sleep */
+    double rest_ns;   /* between two calls */
 };
 
 struct run {
-    int64_t now;
+    int64_t now, team_end;
     uint64_t random;
     int calls, in_way[TRIAL_WAYS], slices;
     double spent;
@@ -59,11 +61,16 @@ static void call_for(struct run *const run, const struct machine *const machine,
         if (machine->hiccup_every && draw(run) * machine->hiccup_every < 1) {
             wall += 3e6;
         }
+        if (call.way != TRIAL_ALONE && run->now - run->team_end > 3000000) {
+            wall += machine->wake_ns;
+        }
         run->now += (int64_t)wall;
+        run->team_end = call.way != TRIAL_ALONE ? run->now : run->team_end;
         trial_end(&trials, &call, run->now);
         run->in_way[call.way]++;
         run->calls++;
         run->spent += wall;
+        run->now += (int64_t)machine->rest_ns;
     }
 }
 
@@ -153,6 +160,32 @@ static void follows_the_barrier(void) {
     }
 }
 
+/* A team whose threads must first be woken up is as good as before for the calls that follow soon. */
+static void wakes_the_team_up_for_many_calls(void) {
+    begin_anew();
+    struct run run = {.random = 37};
+    const struct machine machine = {.ns = {6.7e3, 5.7e3, 7e3}, .noise = 0.03, .wake_ns = 6e4, .hiccup_every = 20000};
+    double team = 0, calls = 0;
+    for (int turn = 0; turn < 20; turn++) {
+        call_for(&run, &machine, 0.08, TRIAL_ALONE, ALL_WAYS);
+        team += turn >= 4 ? run.in_way[TRIAL_USUAL] : 0;
+        calls += turn >= 4 ? run.calls : 0;
+        run.now += 1000000000;
+    }
+    check(team > 0.6 * calls, "does not take the team", "turns", team / calls);
+}
+
+/* Calls that come one by one take one thread, if the team would have to be woken up for each. */
+static void lets_the_team_sleep_for_single_calls(void) {
+    begin_anew();
+    struct run run = {.random = 41};
+    const struct machine machine = {.ns = {6e4, 4e4, 5e4}, .noise = 0.03, .wake_ns = 6e4, .rest_ns = 1e7};
+    call_for(&run, &machine, 5, TRIAL_USUAL, ALL_WAYS);
+    call_for(&run, &machine, 20, TRIAL_USUAL, ALL_WAYS);
+    check(run.in_way[TRIAL_ALONE] > 0.95 * run.calls, "wakes the team up", "single calls",
+          (double)run.in_way[TRIAL_ALONE] / run.calls);
+}
+
 /* A clock that is set back by an hour stops no trial. */
 static void survives_a_clock_that_is_set_back(void) {
     struct run run = {.random = 17, .now = 3600LL * 1000000000};
@@ -206,7 +239,7 @@ static void abandons_a_trial(void) {
             trial_end(&trials, &call, now);
         }
     }
-    check(tried >= 2 && tried <= 15, "tries too rarely or too often", "abandoned", tried);
+    check(tried >= 2 && tried <= 50, "tries too rarely or too often", "abandoned", tried);
 }
 
 /* Many kinds in turn do not push each other out, and equal facts are equal kinds. */
@@ -260,6 +293,8 @@ int main(void) {
     a_neighbour_comes_and_goes(2e4, 1.2e4, 500);
     hiccups_are_forgiven();
     follows_the_barrier();
+    wakes_the_team_up_for_many_calls();
+    lets_the_team_sleep_for_single_calls();
     survives_a_clock_that_is_set_back();
     passes_by_a_slot_that_is_held();
     forgets_that_it_was_stopped();
