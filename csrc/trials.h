@@ -48,15 +48,16 @@ enum trial_way { TRIAL_ALONE, TRIAL_USUAL, TRIAL_OTHER, TRIAL_WAYS };
 struct trial_state {
     float ns[TRIAL_WAYS]; /* 0: not known */
     int best, trying, last_tried;
-    int trials;          /* so far: until each way has had one, none is waited for */
-    int left;            /* of the calls of the trial that goes on */
-    int64_t calls;       /* that went the best way since it is the best */
-    double debt;         /* what the team's losses cost, without what it won since */
-    float least;         /* of the trial that goes on */
-    double spent;        /* by it */
-    int64_t since, next; /* no other way is tried from … to */
-    int64_t pause;       /* after the last trial in vain */
-    int64_t distrust;    /* the pause after a team's last losses, halved while it does well */
+    int trials;           /* so far: until each way has had one, none is waited for */
+    int left;             /* of the calls of the trial that goes on */
+    int64_t calls;        /* that went the best way since it is the best */
+    int64_t calls_before; /* that must go it before another is tried */
+    double debt;          /* what the team's losses cost, without what it won since */
+    float least;          /* of the trial that goes on */
+    double spent;         /* by it */
+    int64_t since, next;  /* no other way is tried from … to */
+    int64_t pause;        /* after the last trial in vain */
+    int64_t distrust;     /* the pause after a team's last losses, halved while it does well */
 };
 
 struct trial_slot {
@@ -98,6 +99,7 @@ static inline uint64_t trial_kind(const int64_t *const facts, const size_t n) {
 static inline void trial_prefer(struct trial_state *const s, const int way) {
     s->best = way;
     s->calls = 0;
+    s->calls_before = TRIAL_CALLS_BEFORE;
 }
 
 static inline void trial_wait(struct trial_state *const s, const int64_t now, const int64_t pause) {
@@ -158,7 +160,8 @@ static inline enum trial_way trial_choose(struct trial_state *const s, const uns
                                           const int64_t now) {
     const bool waits = now < s->next && now >= s->since; /* unless a clock was set back */
     const bool is_new = s->trials < __builtin_popcount(ways) - 1;
-    if (s->trying < 0 && s->calls >= TRIAL_CALLS_BEFORE && (is_new || !waits)) {
+    const bool is_due = is_new ? s->calls >= TRIAL_CALLS_BEFORE : s->calls >= s->calls_before && !waits;
+    if (s->trying < 0 && is_due) {
         trial_start(s, ways, amount);
     }
     return (enum trial_way)(s->trying >= 0 ? s->trying : s->best);
@@ -222,6 +225,7 @@ static inline void note_trial(struct trial_state *const s, const double ns, cons
         s->pause = (int64_t)(TRIAL_COST * ns * amount);
     } else {
         s->pause = trial_longer(s->pause, TRIAL_PAUSE_MAX, TRIAL_COST * s->spent);
+        s->calls_before = s->calls + TRIAL_COST * trial_calls(known * amount);
     }
     trial_wait(s, now, s->pause);
     s->trying = -1;
