@@ -1,4 +1,5 @@
 /* Drives csrc/trials.h by a clock of its own: what calls take, is said here. Prints what fails, and ends with 1. */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,6 +281,44 @@ static void warns_other_kinds(void) {
     check(later == TRIAL_USUAL, "a new kind takes one thread", "long after a neighbour", later);
 }
 
+/* What a caller's thread does: calls of eight kinds, in turn with the others. */
+static void *call_at_once(void *const seed) {
+    struct run run = {.random = *(const uint64_t *)seed, .now = 1000};
+    for (int n = 0; n < 20000; n++) {
+        const int64_t fact = n % 8;
+        const uint64_t kind = trial_kind(&fact, 1);
+        const struct trial_call call = trial_begin(&trials, kind, 100, ALL_WAYS, TRIAL_USUAL, run.now);
+        run.now += (int64_t)(1e5 * (1 + (double)call.way + draw(&run)));
+        if (call.slot && n % 100 == 0) {
+            trial_abandon(&call, run.now);
+        } else if (call.slot) {
+            trial_end(&trials, &call, run.now);
+        }
+    }
+    return NULL;
+}
+
+/* Callers at once harm no slot (the thread sanitizer looks on), and each is let go. */
+static void serves_callers_at_once(void) {
+    begin_anew();
+    enum { CALLERS = 4 };
+    pthread_t threads[CALLERS];
+    uint64_t seeds[CALLERS];
+    for (int j = 0; j < CALLERS; j++) {
+        seeds[j] = 43 + (uint64_t)j;
+        check(pthread_create(&threads[j], NULL, call_at_once, &seeds[j]) == 0, "no thread", "at once", j);
+    }
+    for (int j = 0; j < CALLERS; j++) {
+        pthread_join(threads[j], NULL);
+    }
+    for (int64_t fact = 0; fact < 8; fact++) {
+        const struct trial_slot *const slot = trial_find(&trials, trial_kind(&fact, 1));
+        check(!atomic_load(&slot->held), "a slot is still held", "at once", (double)fact);
+        check(slot->soon.best >= 0 && slot->soon.best < TRIAL_WAYS && slot->soon.trying < TRIAL_WAYS, "no way",
+              "at once", slot->soon.best);
+    }
+}
+
 int main(void) {
     finds_the_fastest_way(7e3, 9e3, 12e3);
     finds_the_fastest_way(9e3, 6e3, 7e3);
@@ -301,6 +340,7 @@ int main(void) {
     abandons_a_trial();
     keeps_many_kinds();
     warns_other_kinds();
+    serves_callers_at_once();
     a_bad_other_way_does_not_discredit_the_usual(1.2e6, 0.9e6, 2.5e6);
     a_bad_other_way_does_not_discredit_the_usual(1e6, 0.6e6, 2.2e6);
     a_bad_other_way_does_not_discredit_the_usual(0.9e6, 0.5e6, 1.95e6);
