@@ -76,6 +76,16 @@ ALWAYS_INLINE void tile_spill(const struct tile *const tile, const struct tile_s
     }
 }
 
+ALWAYS_INLINE void tile_move(struct tile *const to, const struct tile *const from, const struct tile_shape shape) {
+    UNROLL
+    for (int r = 0; r < shape.R; r++) {
+        UNROLL
+        for (int p = 0; p < shape.Q * shape.G; p++) {
+            to->acc[r][p] = vkeep(from->acc[r][p]);
+        }
+    }
+}
+
 ALWAYS_INLINE vreal tile_panel(const struct tile_panels w, const struct tile_shape shape, const int64_t k,
                                const int p) {
     const real *const at = w.data + p / shape.G * w.block + (k * shape.G + p % shape.G) * VL;
@@ -134,6 +144,18 @@ ALWAYS_INLINE void tile_multiply_rows(struct tile *const tile, const struct tile
 ALWAYS_INLINE void tile_multiply(struct tile *const tile, const struct tile_shape shape, const int64_t K,
                                  const struct tile_rows a, const struct tile_panels w) {
     const bool keeps_rows = VECTOR_REGISTERS == 16 && FASTRNN_HAS_FMA && shape.R > 1 && shape.R < shape.Q * shape.G;
+    if (shape.R == 1) {
+        /* Clang stores the accumulators of a single row at each k, unless they are the loop's own: RNN training at
+         * T=100, B=1, H=64 took 1.14 of GCC's time, and takes 0.96. */
+        struct tile sum;
+        tile_move(&sum, tile, shape);
+#pragma GCC unroll 1
+        for (int64_t k = 0; k < K; k++) {
+            tile_multiply_panels(&sum, shape, k, a, w);
+        }
+        tile_move(tile, &sum, shape);
+        return;
+    }
 #pragma GCC unroll 1
     for (int64_t k = 0; k < K; k++) {
         if (keeps_rows) {
