@@ -28,6 +28,15 @@ static enum fastrnn_status run_alone(const struct team_call *const call) {
     return status_after(&interruption);
 }
 
+static void pack_alone(pack_function *const function, const struct fastrnn_problem *const problem,
+                       const struct fastrnn_weights *const weights, void *const packed) {
+    function(problem, weights, packed, &(struct team_member){.groups = 1, .members = 1});
+}
+
+static bool same_bytes(const char *const one, const char *const other, const size_t n) {
+    return n == 0 || memcmp(one, other, n) == 0;
+}
+
 #if defined(_OPENMP)
 /* What the threads of a call share beside its arguments. */
 struct team_state {
@@ -103,17 +112,13 @@ void call_pack(pack_function *const function, const struct fastrnn_problem *cons
                const struct fastrnn_weights *const weights, void *const packed) {
     const struct call_way way = way_of_packing(function, problem);
     if (way.threads == 1) {
-        function(problem, weights, packed, &(struct team_member){.groups = 1, .members = 1});
+        pack_alone(function, problem, weights, packed);
     } else {
 #pragma omp parallel num_threads(way.threads)
         function(problem, weights, packed,
                  &(struct team_member){.groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
     }
     way_end(&way);
-}
-
-static bool same_bytes(const char *const one, const char *const other, const size_t n) {
-    return n == 0 || memcmp(one, other, n) == 0;
 }
 
 static bool team_finds_same(const char *const one, const char *const other, const size_t n, const int threads) {
@@ -146,11 +151,11 @@ enum fastrnn_status call_run(const struct team_call *const call, const int64_t r
 
 void call_pack(pack_function *const function, const struct fastrnn_problem *const problem,
                const struct fastrnn_weights *const weights, void *const packed) {
-    function(problem, weights, packed, &(struct team_member){.groups = 1, .members = 1});
+    pack_alone(function, problem, weights, packed);
 }
 
 int fastrnn_same_bytes(const void *const one, const void *const other, const size_t n, const int threads) {
     (void)threads;
-    return n == 0 || memcmp(one, other, n) == 0;
+    return same_bytes(one, other, n);
 }
 #endif
