@@ -15,7 +15,7 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     case FASTRNN_BAD_DTYPE:
         return "dtype: expected float32 or float64";
     case FASTRNN_BAD_BACKEND:
-        return "backend: no such backend, or this CPU cannot run it";
+        return "backend: no such backend, or this CPU cannot run it, or FASTRNN_HIDE hides it";
     case FASTRNN_BAD_SIZE:
         return "T, B, I, H: expected sizes of at least 0, and at least 1 thread";
     case FASTRNN_BAD_SCHEDULE:

@@ -1,7 +1,12 @@
+#if defined(_WIN32)
+#define _CRT_SECURE_NO_WARNINGS /* getenv */
+#endif
 #include "dispatch.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* backends.def is written by CMake from its list of instruction sets: FASTRNN_BACKEND(name), best first. */
 #define FASTRNN_BACKEND(name) extern const struct backend backend_##name##_f32, backend_##name##_f64;
@@ -27,16 +32,62 @@ int fastrnn_backend_count(void) { return (int)(sizeof backends / sizeof *backend
 
 const char *fastrnn_backend_name(const int backend) { return is_backend(backend) ? backends[backend].name : NULL; }
 
-int fastrnn_backend_runs_here(const int backend) {
-    /* cpuid traps in a virtual machine: ask once. */
-    static atomic_uint known;
-    const unsigned asked = 1u << 31;
-    unsigned machine = atomic_load_explicit(&known, memory_order_relaxed);
-    if (!(machine & asked)) {
-        machine = cpu_features_of_this_machine() | asked;
-        atomic_store_explicit(&known, machine, memory_order_relaxed);
+static cpu_features needs_of(const int backend) { return dispatch_backend(backend, FASTRNN_F32)->needs; }
+
+/* What a CPU without this instruction set lacks: the features that this backend needs and the next one does not. Each
+ * backend needs what the next one needs, so the better ones go with it. The last one needs what every such CPU has. */
+static cpu_features features_hidden_with(const int backend) {
+    return is_backend(backend + 1) ? needs_of(backend) & ~needs_of(backend + 1) : 0;
+}
+
+int fastrnn_backend_can_be_hidden(const int backend) { return is_backend(backend) && features_hidden_with(backend); }
+
+/* Bits of the answer below, beside those of cpu.h. */
+static const cpu_features asked = 1u << 31, hides_unknown = 1u << 30;
+
+static cpu_features features_hidden_by(const char *const name, const size_t length) {
+    for (int backend = 0; backend < fastrnn_backend_count(); backend++) {
+        if (strlen(backends[backend].name) == length && strncmp(backends[backend].name, name, length) == 0) {
+            return fastrnn_backend_can_be_hidden(backend) ? features_hidden_with(backend) : hides_unknown;
+        }
     }
-    return is_backend(backend) && !(dispatch_backend(backend, FASTRNN_F32)->needs & ~machine);
+    return hides_unknown;
+}
+
+static cpu_features features_hidden_by_environment(void) {
+    const char *name = getenv("FASTRNN_HIDE");
+    cpu_features hidden = 0;
+    while (name && *name) {
+        const size_t length = strcspn(name, ",");
+        hidden |= features_hidden_by(name, length);
+        name += length;
+        if (*name == ',' && !*++name) {
+            hidden |= hides_unknown; /* nothing after the last comma */
+        }
+    }
+    return hidden;
+}
+
+/* The features that calls may use: asked once, since cpuid traps in a virtual machine. */
+static cpu_features usable_features(void) {
+    static atomic_uint known;
+    cpu_features usable = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!(usable & asked)) {
+        const cpu_features hidden = features_hidden_by_environment();
+        usable = (cpu_features_of_this_machine() & ~hidden) | (hidden & hides_unknown) | asked;
+        atomic_store_explicit(&known, usable, memory_order_relaxed);
+    }
+    return usable;
+}
+
+int fastrnn_backend_runs_here(const int backend) {
+    const cpu_features usable = usable_features();
+    return is_backend(backend) && !(usable & hides_unknown) && !(needs_of(backend) & ~usable);
+}
+
+int fastrnn_backend_is_hidden(const int backend) {
+    return is_backend(backend) && !fastrnn_backend_runs_here(backend) &&
+           !(needs_of(backend) & ~cpu_features_of_this_machine());
 }
 
 int fastrnn_backend_has_fma(const int backend) {
@@ -54,5 +105,5 @@ int fastrnn_best_backend(void) {
             return backend;
         }
     }
-    return -1; /* never: every build has the generic backend */
+    return -1; /* the last backend runs on every such CPU, unless FASTRNN_HIDE is wrong */
 }

@@ -21,7 +21,7 @@ enum fastrnn_status {
     FASTRNN_OK = 0,
     FASTRNN_BAD_CELL,     /* cell is not a fastrnn_cell */
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
-    FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it */
+    FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it, or FASTRNN_HIDE hides it */
     FASTRNN_BAD_SIZE,     /* a negative size or thread count, or team is not a fastrnn_team */
     FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range or there twice */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
@@ -169,11 +169,17 @@ const char *fastrnn_cell_name(enum fastrnn_cell cell);
 int fastrnn_cell_gates(enum fastrnn_cell cell);
 int fastrnn_cell_states(enum fastrnn_cell cell);
 
-/* Backends, best first. One that this CPU cannot run is listed all the same. */
+/* Backends, best first. One that this CPU cannot run is listed all the same.
+ *
+ * The environment variable FASTRNN_HIDE names backends, separated by commas, that do not run, as on a CPU without their
+ * instruction set: better backends, which need it too, do not run either. It is read once, by the first of these
+ * functions or calls. If it has a name that cannot be hidden, nothing runs: fastrnn_best_backend returns -1. */
 int fastrnn_backend_count(void);
 const char *fastrnn_backend_name(int backend);
 int fastrnn_backend_runs_here(int backend);
-int fastrnn_backend_has_fma(int backend); /* backends with FMA agree in every bit */
+int fastrnn_backend_is_hidden(int backend);     /* it would run here without FASTRNN_HIDE */
+int fastrnn_backend_can_be_hidden(int backend); /* FASTRNN_HIDE may name it: not every such CPU runs it */
+int fastrnn_backend_has_fma(int backend);       /* backends with FMA agree in every bit */
 int fastrnn_backend_vector_length(int backend, enum fastrnn_dtype dtype);
 int fastrnn_best_backend(void);
 

@@ -304,6 +304,9 @@ int main(const int argc, char **const argv) {
     const int backend = argc > 1 ? backend_from(argv[1]) : fastrnn_best_backend();
     const int threads = argc > 2 ? atoi(argv[2]) : 1, problems = argc > 3 ? atoi(argv[3]) : PROBLEMS;
     int status = EXIT_SUCCESS;
+    if (backend < 0) {
+        fail(STATUS_CANNOT_RUN, "FASTRNN_HIDE", "expected names of backends that can be hidden");
+    }
     if (argc > 4 || threads < 1 || problems < 0 || problems > PROBLEMS) {
         fail(STATUS_FAILED, "usage", "digest [BACKEND] [THREADS] [PROBLEMS]");
     }

@@ -6,7 +6,6 @@ import itertools
 import fastrnn
 import numpy as np
 from core_call import CoreCall, assert_same_bits, same_bits
-from fastrnn import _core
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import NAMES, cells, dtypes, make, problems, seeds
@@ -132,8 +131,3 @@ def test_inputs_are_never_modified_and_may_be_read_only(backend, p):
     for name, array in p.arrays.items():
         assert same_bits(array, before[name]), name
     assert set(NAMES) <= set(before)
-
-
-def test_there_is_a_backend_without_conditions():
-    assert _core.backends()[-1].name == "generic"
-    assert _core.backends()[-1].runs_here

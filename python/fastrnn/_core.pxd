@@ -110,6 +110,8 @@ cdef extern from "fastrnn.h" nogil:
     int fastrnn_backend_count()
     const char *fastrnn_backend_name(int)
     int fastrnn_backend_runs_here(int)
+    int fastrnn_backend_is_hidden(int)
+    int fastrnn_backend_can_be_hidden(int)
     int fastrnn_backend_has_fma(int)
     int fastrnn_backend_vector_length(int, int)
     int fastrnn_best_backend()

@@ -14,6 +14,8 @@ class Backend(NamedTuple):
     runs_here: bool
     has_fma: bool
     vector_length: dict[str, int]
+    hidden: bool
+    can_be_hidden: bool
 
 class Cell(NamedTuple):
     gates: int

@@ -35,6 +35,8 @@ class Backend(NamedTuple):
     runs_here: bool
     has_fma: bool
     vector_length: dict
+    hidden: bool
+    can_be_hidden: bool
 
 
 class Cell(NamedTuple):
@@ -63,13 +65,15 @@ def backends():
                 "float32": fastrnn_backend_vector_length(j, FASTRNN_F32),
                 "float64": fastrnn_backend_vector_length(j, FASTRNN_F64),
             },
+            bool(fastrnn_backend_is_hidden(j)),
+            bool(fastrnn_backend_can_be_hidden(j)),
         )
         for j in range(fastrnn_backend_count())
     ]
 
 
 def best_backend():
-    """The index of the best backend that this CPU can run."""
+    """The index of the best backend that runs here; -1 if FASTRNN_HIDE has a name that cannot be hidden."""
     return fastrnn_best_backend()
 
 

@@ -24,12 +24,24 @@ def _named_backend(name: str) -> int:
         if backend.name == name and backend.runs_here:
             return index
     possible = ", ".join(b.name for b in backends if b.runs_here)
-    raise ValueError(f"FASTRNN_BACKEND: expected one of {possible}, got {name!r}")
+    hidden = any(b.name == name and b.hidden for b in backends)
+    reason = f", which FASTRNN_HIDE={os.environ.get('FASTRNN_HIDE')} hides" if hidden else ""
+    raise ValueError(f"FASTRNN_BACKEND: expected one of {possible}, got {name!r}{reason}")
 
 
-_backend: int = (
-    _named_backend(os.environ["FASTRNN_BACKEND"]) if os.environ.get("FASTRNN_BACKEND") else _core.best_backend()
-)
+def _backend_of_environment() -> int:
+    best = _core.best_backend()
+    if best < 0:
+        possible = ", ".join(b.name for b in _core.backends() if b.can_be_hidden)
+        expected = (
+            f"names out of {possible}, separated by commas" if possible else "no name: every such CPU runs them all"
+        )
+        raise ValueError(f"FASTRNN_HIDE: expected {expected}, got {os.environ.get('FASTRNN_HIDE')!r}")
+    name = os.environ.get("FASTRNN_BACKEND")
+    return _named_backend(name) if name else best
+
+
+_backend: int = _backend_of_environment()
 _threads: int | None = None
 _HAS_OPENMP = _core.openmp_version() != "none"
 _team = 0
@@ -124,6 +136,7 @@ def _gather() -> dict[str, Any]:
         "version": __version__,
         "backend": _core.backends()[_backend].name,
         "backends": [b.name for b in _core.backends() if b.runs_here],
+        "hidden": [b.name for b in _core.backends() if b.hidden],
         "openmp": openmp if _HAS_OPENMP else "none (single-threaded build)",
         "openmp_libraries": environment.openmp_libraries(_core.openmp_library()),
         "threads": get_num_threads(),
@@ -148,11 +161,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        With ``mode="dicts"``: version; backend in use, and those that run here; OpenMP version or "none
-        (single-threaded build)", and the files of the OpenMP runtimes in this process, the one in use first; threads,
-        and who set their number; whether this process is a fork (which runs on one thread, since an OpenMP pool does
-        not survive a fork); compiler and flags; NumPy, Python, system and processor. ``python -m fastrnn`` prints the
-        same, and tests the installation.
+        With ``mode="dicts"``: version; backend in use, those that run here, and those that ``FASTRNN_HIDE`` hides;
+        OpenMP version or "none (single-threaded build)", and the files of the OpenMP runtimes in this process, the one
+        in use first; threads, and who set their number; whether this process is a fork (which runs on one thread, since
+        an OpenMP pool does not survive a fork); compiler and flags; NumPy, Python, system and processor.
+        ``python -m fastrnn`` prints the same, and tests the installation.
 
     Raises
     ------
