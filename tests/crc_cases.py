@@ -1,7 +1,8 @@
-"""CRCs of what layers compute over a fixed list of cases: crcs.txt has those of every backend with FMA.
+"""CRCs of what layers compute over a fixed list of cases: crcs.txt has those of every backend with FMA,
+crcs-without-fma.txt those of every other.
 
-    python tests/crc_cases.py                    check the backends of this machine
-    python tests/crc_cases.py write              write the table anew, from the best backend
+    python tests/crc_cases.py                    check the backends that run here, each against its table
+    python tests/crc_cases.py write              write the tables anew, each from the best backend of its kind
 
 Inputs are integers times powers of two, from integer arithmetic alone, so that no version of NumPy and no C library has
 a part in them.
@@ -16,14 +17,18 @@ import fastrnn
 import numpy as np
 from fastrnn import _core, config
 
-TABLE = Path(__file__).with_name("crcs.txt")
-HEAD = """\
-# zlib.crc32 of the bytes of what layers compute, for the cases of crc_cases.py. Every backend with FMA gives them, with
-# any compiler and on any machine. Written anew (python tests/crc_cases.py write) only together with a change that means
-# to change bits, such as another order of a sum or another polynomial, which CHANGELOG.md then tells: never to
+# By whether a backend has a fused multiply-add, which rounds once where others round twice.
+TABLES = {True: Path(__file__).with_name("crcs.txt"), False: Path(__file__).with_name("crcs-without-fma.txt")}
+HEAD = {
+    has_fma: f"""\
+# zlib.crc32 of the bytes of what layers compute, for the cases of crc_cases.py. Every backend {kind} FMA gives them,
+# with any compiler and on any machine. Written anew (python tests/crc_cases.py write) only together with a change that
+# means to change bits, such as another order of a sum or another polynomial, which CHANGELOG.md then tells: never to
 # make a machine, a compiler or a change pass that was to keep them. Truncation with k2 > k1 has lines of its own, since
 # the order of its sums depends on how windows are shared out.
 """
+    for has_fma, kind in ((True, "with"), (False, "without"))
+}
 KINDS = {
     "lstm": fastrnn.LSTM,
     "gru": fastrnn.GRU,
@@ -101,29 +106,37 @@ def lines():
         yield f"{name} {kind} {dtype} " + " ".join(f"{what}={value}" for what, value in crcs.items())
 
 
-def expected_lines():
-    """The committed table, without its head."""
-    return [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+def expected_lines(has_fma):
+    """A committed table, without its head."""
+    return [line for line in TABLES[has_fma].read_text().splitlines() if not line.startswith("#")]
 
 
 def backends():
-    """Those of this machine that must give the table."""
-    return [b.name for b in _core.backends() if b.runs_here and b.has_fma]
+    """Those that run here, best first: name and whether there is FMA."""
+    return {b.name: b.has_fma for b in _core.backends() if b.runs_here}
 
 
-def main(arguments):
-    if arguments == ["write"]:
-        with config.use_backend(backends()[0]):
-            TABLE.write_text(HEAD + "".join(f"{line}\n" for line in lines()))
-        return 0
-    status = 0
-    for backend in backends():
+def write():
+    for has_fma, table in TABLES.items():
+        able = [name for name, has in backends().items() if has == has_fma]
+        if not able:
+            print(f"{table.name}: not written, no backend for it runs here")
+            continue
+        with config.use_backend(able[0]):
+            table.write_text(HEAD[has_fma] + "".join(f"{line}\n" for line in lines()))
+
+
+def check():
+    """Whether a line differs."""
+    different = False
+    for backend, has_fma in backends().items():
+        expected = expected_lines(has_fma)
         with config.use_backend(backend):
-            wrong = [found for found, line in zip(lines(), expected_lines(), strict=True) if found != line]
-        print(f"{backend}: {len(expected_lines()) - len(wrong)} of {len(expected_lines())} lines", *wrong, sep="\n  ")
-        status |= bool(wrong)
-    return status or not backends()
+            wrong = [found for found, line in zip(lines(), expected, strict=True) if found != line]
+        print(f"{backend}: {len(expected) - len(wrong)} of {len(expected)} lines", *wrong, sep="\n  ")
+        different |= bool(wrong)
+    return different
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write() if sys.argv[1:] == ["write"] else check())
