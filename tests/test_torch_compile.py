@@ -1,10 +1,17 @@
 """torch.compile, export, trace and script: the layer stays one operator, or becomes torch's own."""
 
+import os
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 import fastrnn.torch
+from fastrnn import _core, config
+from fastrnn.torch import core_calls
 from torch_cases import CELLS, KINDS, assert_close, flat, loss_of, make_pair, random_input, random_state
 
 # What torch itself uses although it is deprecated, and its hints on speed.
@@ -30,7 +37,9 @@ class Model(torch.nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _fresh():
+def _fresh(tmp_path, monkeypatch):
+    """Nothing compiled before: torch's cache on disk would give code that another run left, for another CPU even."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -139,6 +148,44 @@ def test_inductor(kind):
     assert_close(found, expected)
     gradients = [torch.autograd.grad(loss_of(one), list(module.parameters())) for one in (found, expected)]
     assert_close(*gradients, 100)
+
+
+RESERVES = """
+import numpy as np
+from fastrnn.torch.core_calls import reserve_bytes
+
+for cell in ("lstm", "gru", "rnn_tanh"):
+    for dtype in (np.float32, np.float64):
+        print(cell, *(reserve_bytes(cell, dtype, H, 7) for H in (0, 1, 4, 9, 16, 17, 70)))
+"""
+
+
+def test_sizes_in_compiled_graphs_do_not_depend_on_the_instruction_sets_of_the_machine():
+    """torch keeps compiled graphs on disk; a home folder may serve several kinds of machines."""
+    hidden = ",".join(b.name for b in _core.backends() if b.can_be_hidden)
+    environment = {name: value for name, value in os.environ.items() if name != "FASTRNN_BACKEND"}
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", RESERVES],
+            env=environment | {"FASTRNN_HIDE": hide},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for hide in ("", hidden)
+    ]
+    assert found[0] == found[1]
+    assert len(found[0].splitlines()) == 6
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+def test_what_forward_saves_fits_the_size_in_a_compiled_graph(backend, cell, dtype):
+    for H in (1, 3, 4, 9, 16, 17, 31, 70):
+        for rows in (0, 1, 2, 13):
+            needed = _core.Problem(cell, dtype, config.backend_index(), 1, rows, 1, 0, H).reserve
+            assert needed <= core_calls.reserve_bytes(cell, dtype, H, rows)
 
 
 @kinds

@@ -36,29 +36,28 @@ def settings() -> tuple[int, int, int]:
 
 
 @cache
-def _reserve_line(cell: str, dtype: Any, H: int, backend: int) -> tuple[int, int]:
-    """Bytes that forward saves for each row (t, b), and around all of them at most."""
-    one, more = (_core.Problem(cell, dtype, backend, 1, rows, 1, 0, H).reserve for rows in (1, 1 + _LINE))
+def _reserve_line(cell: str, dtype: Any, H: int) -> tuple[int, int]:
+    """Bytes that forward saves for each row (t, b), and around all of them at most.
+
+    H is rounded up to whole lines, which hold whole vectors of any backend, so all backends give the same bytes. A
+    compiled graph keeps them: its cached code may run later with another backend, or on another machine.
+    """
+    units = -(-H * dtype.itemsize // _LINE) * _LINE // dtype.itemsize
+    backend = backend_index()
+    one, more = (_core.Problem(cell, dtype, backend, 1, rows, 1, 0, units).reserve for rows in (1, 1 + _LINE))
     row = (more - one) // _LINE
-    return row, one - row + _LINE if row else 0
-
-
-@cache
-def _reserve_lines(cell: str, dtype: Any, H: int) -> tuple[int, int]:
-    """The same, enough for every backend, since a compiled graph may keep the size for a later process."""
-    lines = [_reserve_line(cell, dtype, H, j) for j, backend in enumerate(_core.backends()) if backend.runs_here]
-    return max(row for row, _ in lines), max(around for _, around in lines)
+    return row, one - row + _LINE if one else 0
 
 
 def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:
     """What forward saves, as a linear function of the number of rows, which may be symbolic; 0 for some cells."""
-    row, around = _reserve_lines(cell, np.dtype(dtype), H)
+    row, around = _reserve_line(cell, np.dtype(dtype), H)
     return rows * row + around
 
 
 def has_reserve(cell: str) -> bool:
     """Whether forward saves anything besides y."""
-    return _reserve_line(cell, np.dtype(np.float32), 1, backend_index())[0] > 0
+    return _reserve_line(cell, np.dtype(np.float32), 1)[0] > 0
 
 
 def new_reserve(cell: str, x: Array, H: int, used: int) -> NDArray[np.uint8]:
