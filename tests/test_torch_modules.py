@@ -293,7 +293,7 @@ def said(caplog, monkeypatch):
 
 
 def test_what_the_kernels_cannot_run_falls_back_and_says_so_once(said):
-    theirs, ours = make_pair("LSTM", 3, 4, dtype="float32")
+    theirs, ours = make_pair("GRU", 3, 4, dtype="float32")
     x = torch.randn(3, 2, 3)
     scalar = lambda m: lambda x: m(x)[0].sum()  # noqa: E731
     jacobian = torch.autograd.functional.jacobian
@@ -308,9 +308,28 @@ def test_what_the_kernels_cannot_run_falls_back_and_says_so_once(said):
             torch.testing.assert_close(run(ours), run(theirs), rtol=1e-4, atol=1e-4)
         assert len(said()) == before + 1
         assert reason in said()[-1]
-        assert said()[-1].startswith("LSTM uses torch's own" if reason != "torch.func" else "LSTM uses the diff")
+        assert said()[-1].startswith("GRU uses torch's own" if reason != "torch.func" else "GRU uses the diff")
     ours(x)
     assert len(said()) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@everything
+def test_autocast_gives_what_torch_gives_on_this_cpu_be_it_an_error(kind, dtype):
+    """torch's LSTM raises under autocast where the CPU has no instructions for the half type."""
+    pair = make_pair(kind, 3, 4, dtype="float32")
+    x, outcomes = make_input(kind, 3), []
+    for module in pair:
+        try:
+            with torch.autocast("cpu", dtype):
+                outcomes.append(flat(module(x)))
+        except RuntimeError as error:
+            outcomes.append(str(error))
+    theirs, ours = outcomes
+    if isinstance(theirs, str):
+        assert ours == theirs
+    else:
+        assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
