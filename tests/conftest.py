@@ -26,6 +26,12 @@ def backend(request):
         yield request.param
 
 
+@pytest.fixture(params=BACKENDS)
+def other_backend(request):
+    """The name of each backend that this machine runs, in turn, for a test to change to."""
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def _threads():
     """Tests may set the number of threads; none keeps it."""

@@ -9,7 +9,7 @@ import fastrnn
 import numpy as np
 import pytest
 from core_call import CoreCall, assert_same_bits, same_bits
-from fastrnn import _core
+from fastrnn import _core, config
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import batches, problems, seeds
@@ -28,7 +28,7 @@ def test_an_absent_bias_is_zero_for_weights_as_they_are(backend, p, bias):
     for name, there in zip(("b_ih", "b_hh"), bias, strict=True):
         p.arrays[name][...] = p.arrays[name] if there else 0
     expected = CoreCall(p, packs=False).outputs["y"]
-    dtype, index = p.x.dtype, [b.name for b in _core.backends()].index(backend)
+    dtype, index = p.x.dtype, config.backend_index()
     problem = _core.Problem(p.cell, dtype, index, 1, p.T, p.B, p.I, p.H)
     y, scratch = np.empty((p.T, p.B, p.H), dtype), np.empty(problem.scratch_forward, np.uint8)
     biases = [array if there else None for array, there in zip((p.b_ih, p.b_hh), bias, strict=True)]
@@ -38,7 +38,7 @@ def test_an_absent_bias_is_zero_for_weights_as_they_are(backend, p, bias):
 
 
 def test_a_core_call_without_any_weights_is_refused():
-    problem = _core.Problem("lstm", "float32", _core.best_backend(), 1, 1, 1, 2, 3)
+    problem = _core.Problem("lstm", "float32", config.backend_index(), 1, 1, 1, 2, 3)
     x, y, scratch = np.zeros((1, 1, 2), "f"), np.zeros((1, 1, 3), "f"), np.zeros(problem.scratch_forward, np.uint8)
     with pytest.raises(ValueError, match="a required array is missing"):
         _core.forward(problem, None, x, None, None, y, None, None, None, scratch)

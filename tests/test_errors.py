@@ -64,8 +64,8 @@ class World:
 
 
 def problem(**other):
-    sizes = {"cell": "lstm", "dtype": "float32", "backend": 0, "threads": 1, "T": T, "B": B, "I": I, "H": H} | other
-    return _core.Problem(**sizes)
+    sizes = {"cell": "lstm", "dtype": "float32", "threads": 1, "T": T, "B": B, "I": I, "H": H}
+    return _core.Problem(**({"backend": config.backend_index()} | sizes | other))
 
 
 # fmt: off
@@ -352,7 +352,7 @@ def test_the_core_refuses_what_it_cannot_do_without(way, name):
 
 @pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "rnn_relu"])
 def test_the_core_refuses_a_c_for_cells_without(cell):
-    c = _core.Problem(cell, "float32", 0, 1, T, B, I, H)
+    c = problem(cell=cell)
     for way, (call, _, right) in core_arguments().items():
         for name in ("c0", "c_n") if way == "forward" else ("c0", "dc_n", "dc0"):
             without = {k: None if k in ("c0", "c_n", "dc_n", "dc0") else v for k, v in right.items()}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fastrnn import _core
+from fastrnn import _core, config
 
 T, B, I, H = 3, 2, 4, 5
 SOUND = {"active": [2, 2, 1], "row": [0, 1, 2, 3, 4], "first": [0, 1], "last": [1, 0]}
@@ -32,7 +32,7 @@ MALFORMED = {
 
 def problem(changes):
     arrays = [np.array(array, np.int64) for array in (SOUND | changes).values()]
-    return _core.Problem("gru", "float32", 0, 1, T, B, I, H, arrays)
+    return _core.Problem("gru", "float32", config.backend_index(), 1, T, B, I, H, arrays)
 
 
 def zeros(*shape):
@@ -96,7 +96,7 @@ def test_marks_of_a_grid_that_is_hardly_visited_fit_scratch():
     """Scratch for a few rows must hold what finds duplicates among all rows that could have been named."""
     far = 10**6
     part = [np.array(a, np.int64) for a in ([2], [0, far - 1], [-1, -1], [-1, -1])]
-    p = _core.Problem("rnn_tanh", "float32", 0, 1, far, 1, 0, 1, part, False, 1)
+    p = _core.Problem("rnn_tanh", "float32", config.backend_index(), 1, far, 1, 0, 1, part, False, 1)
     y = np.zeros((far, 1, 1), np.float32)
     packed, scratch = np.zeros(p.packed_forward, np.uint8), np.full(p.scratch_forward, 1, np.uint8)
     _core.forward(p, packed, np.empty((far, 1, 0), np.float32), None, None, y, None, None, None, scratch)

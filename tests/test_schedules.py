@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from core_call import CoreCall, assert_same_bits, same_bits
-from fastrnn import _core
+from fastrnn import _core, config
 from fastrnn.schedule import Batch, PackedBatch
 from fastrnn.truncation import KEPT_ROWS_MAX, stages_of
 from hypothesis import assume, given
@@ -99,7 +99,7 @@ def test_a_sequence_without_first_or_last_row_starts_from_zero_and_ends_nowhere(
 )
 def test_malformed_schedules_are_refused(backend, schedule):
     with pytest.raises(ValueError, match="schedule"):
-        _core.Problem("lstm", "float32", 0, 1, 3, 2, 4, 4, arrays(*schedule))
+        _core.Problem("lstm", "float32", config.backend_index(), 1, 3, 2, 4, 4, arrays(*schedule))
 
 
 def test_forward_starts_from_no_row_of_y(backend):
@@ -126,14 +126,14 @@ def test_groups_of_a_ragged_batch_keep_to_their_own_rows(backend, cell, T, B, H)
 def test_the_core_refuses_buffers_that_are_not_of_one_axis(shape):
     a = np.zeros(1, np.int64)
     with pytest.raises(ValueError, match=r"schedule\.active"):
-        _core.Problem("lstm", "float32", 0, 1, 1, 1, 1, 1, (np.ones(shape, np.int64), a, a, a))
+        _core.Problem("lstm", "float32", config.backend_index(), 1, 1, 1, 1, 1, (np.ones(shape, np.int64), a, a, a))
     p = make("lstm", 1, 1, 1, 1, "float32", 0)
-    problem = _core.Problem("lstm", "float32", 0, 1, 1, 1, 1, 1)
+    problem = _core.Problem("lstm", "float32", config.backend_index(), 1, 1, 1, 1, 1)
     with pytest.raises(ValueError, match="packed"):
         _core.pack_forward(problem, *p.weights, np.zeros(shape, np.uint8))
     if shape == ():
         with pytest.raises(ValueError, match="array"):
-            _core.activate(0, "tanh", np.array(1, np.float32))
+            _core.activate(config.backend_index(), "tanh", np.array(1, np.float32))
 
 
 @given(

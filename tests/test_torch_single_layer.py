@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import fastrnn.torch as drop_in
-from fastrnn import _core
+from fastrnn import _core, config
 from fastrnn.torch import single_layer
 
 CELLS = ["LSTM", "GRU", "RNN"]
@@ -130,7 +130,7 @@ def test_a_write_to_a_weight_before_backward_is_found_out():
 
 def test_a_call_takes_tensors_of_its_shapes_alone():
     module, (x, _) = case("GRU", "dense", (1, 1), torch.float32)
-    problem = _core.Problem("gru", "float32", _core.best_backend(), 1, 1, 1, 5, 19)
+    problem = _core.Problem("gru", "float32", config.backend_index(), 1, 1, 1, 5, 19)
     shapes, strides = ((1, 1, 5), (1, 1, 19), (1, 1, 19)), (5, 5, 19, 19)
     names = (torch.Tensor, torch.nn.Parameter), torch.float32, torch.from_numpy
     scratch = np.empty(problem.scratch_forward, np.uint8)
