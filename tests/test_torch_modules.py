@@ -1,5 +1,6 @@
 """fastrnn.torch's modules are torch's: construction, parameters, copies, pickles, errors, dropout, fall-backs."""
 
+import contextlib
 import copy
 import io
 import logging
@@ -356,6 +357,24 @@ def test_lengths_and_resets_work_where_the_kernels_do_not_run(kind):
         torch.testing.assert_close(a.double(), b, rtol=0.1, atol=0.1)
     with pytest.raises(NotImplementedError, match="truncation"):
         half(x.bfloat16(), truncation=2)
+
+
+@kinds
+@pytest.mark.parametrize("compiled", [False, True])
+def test_masked_lengths_and_resets_are_refused(kind, compiled):
+    """torch.as_tensor would drop the mask, too."""
+    module = make_pair(kind, 3, 4, dtype="float32")[1]
+    x, lengths, resets = torch.randn(5, 2, 3), np.ma.array([5, 2]), np.ma.zeros((5, 2), bool)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, [5, 2])
+    calls = [
+        lambda: module(x, lengths=lengths),
+        lambda: module(x, resets=resets),
+        lambda: module(packed, resets=resets),
+    ]
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True) if compiled else contextlib.nullcontext():
+        for call in calls:
+            with pytest.raises(TypeError, match=r"expected .*, got a masked array"):
+                call()
 
 
 class Tagged(torch.Tensor):

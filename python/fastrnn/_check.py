@@ -61,22 +61,35 @@ def probability(name: str, value: Any) -> float:
     return float(value)
 
 
-def array(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+def array(name: str, value: Any, dtype: np.dtype[Any], dtype_of: str | None = None) -> Array:
     """`value` as an array of exactly this dtype, in a form that the core reads.
 
-    It is `value` itself, whatever its strides, as long as its last axis is contiguous; otherwise a copy.
+    It is `value` itself, whatever its strides, as long as its last axis is contiguous; otherwise a copy. `dtype_of` is
+    the argument that has the dtype, if the user can as well convert that one.
     """
     if _core.is_readable(value, dtype.num):
         return value  # type: ignore[no-any-return]
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array, got a masked array")
-    if not isinstance(value, np.ndarray):
-        if value is None or isinstance(value, str | bytes | dict | set):
-            raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
-        value = np.asarray(value)
-    if value.dtype != dtype:
-        raise TypeError(f"{name}: expected dtype {dtype}, got {value.dtype}")
-    return readable(np.asarray(value))
+    if value is None or isinstance(value, str | bytes | dict | set):
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
+    found = unmasked(name, value)
+    if found.dtype != dtype:
+        advice = f"; pass {name}.astype(np.{dtype})" if dtype_of is not None else ""
+        advice += f" or {dtype_of}.astype(np.{found.dtype})" if advice and found.dtype in _FLOATS else ""
+        raise TypeError(f"{name}: expected dtype {dtype}, got {found.dtype}{advice}")
+    return readable(found)
+
+
+def unmasked(name: str, value: Any, expected: str = "an array") -> Array:
+    """`value` as a plain array. TypeError for a masked array and for a list of them: NumPy would drop the masks."""
+    if _is_masked(value):
+        raise TypeError(f"{name}: expected {expected}, got a masked array")
+    return np.asarray(value)
+
+
+def _is_masked(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_is_masked, value))
+    return isinstance(value, np.ma.MaskedArray)
 
 
 def readable(value: Array) -> Array:
@@ -103,8 +116,8 @@ def lengths(name: str, value: Any, T: int, B: int) -> NDArray[np.int64] | None:
     """Lengths (B,) of sequences, 0 … T, as an array of our own; None if all are T."""
     if value is None:
         return None
-    given = np.asarray(value)
-    if isinstance(value, np.ma.MaskedArray) or (given.size > 0 and given.dtype.kind not in "iu"):
+    given = unmasked(name, value, "integers")
+    if given.size > 0 and given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {type(value).__name__} of {given.dtype}")
     shape(name, given, "(B)", (B,))
     if given.size and not 0 <= int(given.min()) <= int(given.max()) <= T:
@@ -117,8 +130,8 @@ def resets(name: str, value: Any, letters: str, expected: Sequence[int | None]) 
     """Booleans of this shape; None if none is True."""
     if value is None:
         return None
-    given = np.asarray(value)
-    if isinstance(value, np.ma.MaskedArray) or (given.size > 0 and given.dtype != np.bool_):
+    given = unmasked(name, value, "booleans")
+    if given.size > 0 and given.dtype != np.bool_:
         raise TypeError(f"{name}: expected booleans, got {type(value).__name__} of {given.dtype}")
     shape(name, given, letters, expected)
     return given.astype(np.bool_) if given.any() else None

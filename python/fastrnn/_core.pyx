@@ -127,6 +127,8 @@ cdef cnp.ndarray _array(object array, str name, int type_number, tuple shape, bi
     """`array` itself, if the core can use it: its dtype and shape, aligned, whole strides, contiguous last axis."""
     if not isinstance(array, cnp.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(array).__name__}")
+    if type(array) is not cnp.ndarray and isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array, got a masked array")
     cdef cnp.ndarray a = <cnp.ndarray>array
     cdef int axis
     cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(a)

@@ -253,15 +253,15 @@ class Cell:
         w_ih, w_hh, b_ih, b_hh = weights
         lengths, resets, reverse = order
         reverse = _check.boolean("reverse", reverse)
-        dtype = _check.real_dtype("x", getattr(x, "dtype", None) or np.asarray(x).dtype)
+        dtype = _check.real_dtype("x", getattr(x, "dtype", None) or _check.unmasked("x", x).dtype)
         x = _check.array("x", x, dtype)
         _check.shape("x", x, "(T, B, I)", (None, None, None))
-        w_hh = _check.array("w_hh", w_hh, dtype)
+        w_hh = _check.array("w_hh", w_hh, dtype, "x")
         _check.shape("w_hh", w_hh, "(G*H, H)", (None, None))
         (T, B, I), H, G = x.shape, w_hh.shape[1], self.gates
         _check.shape("w_hh", w_hh, f"({G}*H, H)", (G * H, H))
         checked = _check_weights(dtype, w_ih, w_hh, b_ih, b_hh, G, I, H)
-        initial = self._states("state", state, dtype, B, H)
+        initial = self._states("state", state, dtype, B, H, "x")
         lengths = _check.lengths("lengths", lengths, T, B)
         batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
         y = (memory.empty if lengths is None else memory.zeros)((T, B, H), dtype)
@@ -274,7 +274,9 @@ class Cell:
             tape = run_forward_checkpointed(*whole, _check.integer("checkpoint", checkpoint, 1))
         return y, self._public(final), tape
 
-    def _states(self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int) -> States:
+    def _states(
+        self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int, dtype_of: str | None = None
+    ) -> States:
         if state is None:
             return States(None)
         names = (f"{name}[0]", f"{name}[1]") if self.has_c else (name,)
@@ -282,7 +284,7 @@ class Cell:
         found: list[Array | None] = []
         for label, member in zip(names, members, strict=True):
             if member is not None:
-                member = _check.array(label, member, dtype)
+                member = _check.array(label, member, dtype, dtype_of)
                 _check.shape(label, member, "(B, H)", (B, H))
             found.append(member)
         return States(*found)
@@ -323,6 +325,7 @@ class Cell:
 def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[int, ...]) -> Array:
     if not isinstance(given, np.ndarray):
         raise TypeError(f"{name}: expected an array, got {type(given).__name__}")
+    _check.unmasked(name, given)
     if given.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {dtype}, got {given.dtype}")
     _check.shape(name, given, "(G*H, n)" if len(expected) == 2 else "(G*H)", expected)
@@ -334,12 +337,12 @@ def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[in
 def _check_weights(
     dtype: np.dtype[Any], w_ih: Any, w_hh: Array, b_ih: Any, b_hh: Any, G: int, I: int, H: int
 ) -> Weights:
-    w_ih = _check.array("w_ih", w_ih, dtype)
+    w_ih = _check.array("w_ih", w_ih, dtype, "x")
     _check.shape("w_ih", w_ih, f"({G}*H, I)", (G * H, I))
     biases = []
     for name, bias in (("b_ih", b_ih), ("b_hh", b_hh)):
         if bias is not None:
-            bias = np.ascontiguousarray(_check.array(name, bias, dtype))
+            bias = np.ascontiguousarray(_check.array(name, bias, dtype, "x"))
             _check.shape(name, bias, f"({G}*H)", (G * H,))
         biases.append(bias)
     return Weights(np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh), *biases)

@@ -70,7 +70,7 @@ class Stream(_core.Stepper):
         if rows is None:
             self._set_states(slice(None), 0, 0)
             return
-        chosen = np.asarray(rows)
+        chosen = _check.unmasked("rows", rows, "integers or booleans")
         if chosen.size and chosen.dtype.kind not in "iub":
             raise TypeError(f"rows: expected integers or booleans, got {chosen.dtype}")
         B = self._state_shape[1]

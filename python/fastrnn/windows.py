@@ -124,20 +124,20 @@ class Windows:
 def _aligned(data: Any, targets: Any) -> tuple[Array, Array, NDArray[np.bool_] | None, int]:
     """Inputs, their targets, where documents start, and the elements that are a target only (0 or 1)."""
     if targets is not None:
-        inputs, outputs = np.asarray(data), np.asarray(targets)
+        inputs, outputs = _check.unmasked("data", data), _check.unmasked("targets", targets)
         if inputs.ndim < 1 or outputs.ndim < 1 or len(inputs) != len(outputs):
             raise ValueError(f"targets: expected as many as data, got {outputs.shape} for {inputs.shape}")
         return inputs, outputs, None, 0
     if isinstance(data, list | tuple) and data and not np.isscalar(data[0]):
         return _joined(data)
-    whole = np.asarray(data)
+    whole = _check.unmasked("data", data)
     if whole.ndim < 1:
         raise ValueError(f"data: expected an array of at least one axis, got {whole.shape}")
     return whole[:-1], whole[1:], None, 1
 
 
 def _joined(documents: Sequence[Any]) -> tuple[Array, Array, NDArray[np.bool_] | None, int]:
-    arrays = [np.asarray(document) for document in documents]
+    arrays = [_check.unmasked(f"data[{number}]", document) for number, document in enumerate(documents)]
     kept = [number for number, array in enumerate(arrays) if array.ndim < 1 or len(array) > 1]
     if not kept:
         raise ValueError("data: expected a document of at least two elements")

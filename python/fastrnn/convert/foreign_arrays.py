@@ -17,7 +17,7 @@ def real_array(name: str, value: Any) -> Array:
         value = _of_tensor(name, value)
     if value is None or isinstance(value, str | bytes | dict | set):
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
-    found = np.asarray(value)
+    found = _check.unmasked(name, value)
     return _check.array(name, value, _check.real_dtype(name, found.dtype))
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _check
+
 _Array = NDArray[Any]
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
@@ -101,7 +103,15 @@ def layer(
     y : ndarray (T, B, H)
         Zero beyond a sequence's end.
     h_n, c_n : ndarray (B, H)
+
+    Raises
+    ------
+    TypeError
+        For a masked array.
     """
+    arrays = {"x": x, "w_ih": w_ih, "w_hh": w_hh, "b_ih": b_ih, "b_hh": b_hh, "h0": h0, "c0": c0}
+    for name, array in (arrays | {"lengths": lengths, "resets": resets}).items():
+        _check.unmasked(name, array)
     T, B = x.shape[:2]
     h, c = h0, c0
     y = np.zeros((T, B, w_hh.shape[1]), np.result_type(x, w_ih, w_hh, b_ih, b_hh, h0, c0))

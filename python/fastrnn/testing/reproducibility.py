@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core, config
+from .. import _check, _core, config
 from ..layers import GRU, LSTM, RNN
 
 _Array = NDArray[Any]
@@ -209,7 +209,7 @@ def assert_reproducible(
     shape = (layer.num_layers * D, B, layer.hidden_size)
     members = 2 if layer._cell == "lstm" else 1
     given = state if isinstance(state, tuple) else (state,) * members
-    marks = None if resets is None else np.asarray(resets)
+    marks = None if resets is None else _check.unmasked("resets", resets, "booleans")
     if marks is not None:
         marks = marks[:, None] if x.ndim == 2 else marks.swapaxes(0, 1) if layer.batch_first else marks
     call = _Call(
@@ -218,7 +218,7 @@ def assert_reproducible(
         state=tuple(np.zeros(shape, layer.dtype) if s is None else s.reshape(shape) for s in given),
         dy=rng.standard_normal((len(time_first), B, D * layer.hidden_size)).astype(layer.dtype),
         dstate=tuple(rng.standard_normal(shape).astype(layer.dtype) for _ in range(members)),
-        lengths=None if lengths is None else np.atleast_1d(lengths),
+        lengths=None if lengths is None else np.atleast_1d(_check.unmasked("lengths", lengths, "integers")),
         resets=marks,
         truncation=truncation,
     )

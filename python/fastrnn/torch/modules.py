@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 from torch.nn.utils.rnn import PackedSequence
 
+from .. import _check
 from .._kernel import scratch_of
 from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
@@ -156,7 +157,7 @@ class RecurrentForward(ModuleArguments):
             raise ValueError("lengths: expected None with a PackedSequence, which has its own")
         resets = extras["resets"]
         if resets is not None:
-            resets = torch.as_tensor(resets)
+            resets = _as_tensor("resets", resets)
             resets = resets.T if self.batch_first else resets
             resets = resets if to_sorted is None or resets.dim() != 2 else resets[:, to_sorted]
         sorted_hx = None if hx is None else self.permute_hidden(hx, to_sorted)
@@ -212,7 +213,7 @@ class RecurrentForward(ModuleArguments):
     ) -> Outputs:
         network, window = self._network(), extras["truncation"]
         k1, k2 = (0, 0) if window is None else (window, window) if isinstance(window, int) else window
-        order = [None if extras[name] is None else torch.as_tensor(extras[name]) for name in ("lengths", "resets")]
+        order = [None if extras[name] is None else _as_tensor(name, extras[name]) for name in ("lengths", "resets")]
         training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights))
         stack = network.cell, network.layers, network.directions, network.hidden_size, kind, k1, k2
         ordered = order[0], batch_sizes, order[1]
@@ -223,6 +224,10 @@ class RecurrentForward(ModuleArguments):
 
 def _on_host(value: Any) -> Any:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.as_tensor(_check.unmasked(name, value))
 
 
 def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
