@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,12 @@ class Records:
         self.machine = machine
         lines = ",\n".join(json.dumps({"key": key, **record}) for key, record in self._records.items())
         head = f'{{"head": {json.dumps(self.head)},\n"machine": {json.dumps(machine)},\n"records": [\n'
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        target = Path(os.path.realpath(self.path))  # the file that a symbolic link leads to
+        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         temporary.write_text(head + lines + "\n]}\n", encoding="utf-8")
-        temporary.replace(self.path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
 
     def select(self, experiment: str, **point: Any) -> Iterator[Values]:
         """The records of an experiment that have these values."""

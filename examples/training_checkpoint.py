@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ Groups = dict[str, dict[str, NDArray[Any]]]
 
 
 def write_checkpoint(path: str, header: dict[str, Any], groups: Groups) -> None:
-    """Written beside the target and moved into place, so that a failure leaves an old checkpoint whole."""
+    """Written beside the target and moved into place, so that a failure leaves an old checkpoint whole.
+
+    The target is the file that a symbolic link leads to, and keeps its permissions.
+    """
+    target = Path(os.path.realpath(path))
     arrays = {f"{group}/{name}": array for group, members in groups.items() for name, array in members.items()}
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             np.savez(file, header=np.array(json.dumps(header)), **arrays)
-        temporary.replace(path)
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -340,7 +340,8 @@ class _Layers(LayerArguments):
         Parameters
         ----------
         path : str or path
-            Where to; a file that is there is replaced.
+            Where to. A file that is there is replaced and keeps its permissions; a symbolic link stays, and the file
+            that it leads to is replaced.
 
         Raises
         ------

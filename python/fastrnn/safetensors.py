@@ -35,7 +35,7 @@ def save(layer: LSTM | GRU | RNN, path: str | os.PathLike[str]) -> None:
     layer : LSTM, GRU or RNN
         Its parameters, configuration and generator's state are written.
     path : str or path
-        The ending is added to a path without it.
+        The ending is added to a path without it. Permissions and symbolic links stay, as with ``layer.save``.
 
     Raises
     ------

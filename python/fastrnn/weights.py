@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -122,12 +123,26 @@ def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, A
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[IO[bytes]]:
-    """A file beside the target that is moved into place in the end, so that a failure leaves an old file whole."""
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside the target that is moved into place in the end, so that a failure leaves an old file whole.
+
+    The target is the file that a symbolic link leads to, and keeps its permissions. A new file gets those of the umask.
+    """
+    target = Path(os.path.realpath(path))
     try:
-        with temporary.open("wb") as file:
+        mode = stat.S_IMODE(target.stat().st_mode)
+    except FileNotFoundError:
+        mode = None
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o666 if mode is None else mode & 0o666)  # never readable for more than the target
+
+    try:
+        with open(temporary, "wb", opener=opener) as file:
             yield file
+        if mode is not None and os.name == "posix":
+            temporary.chmod(mode)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
