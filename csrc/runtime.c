@@ -42,7 +42,8 @@ const char *fastrnn_openmp_library(void) {
 
 int fastrnn_max_threads(void) {
 #if defined(_OPENMP)
-    return fork_is_child() ? 1 : omp_get_max_threads();
+    const int threads = omp_get_max_threads(); /* below 1 if OMP_NUM_THREADS does not fit an int */
+    return fork_is_child() ? 1 : threads >= 1 ? threads : omp_get_num_procs();
 #else
     return 1;
 #endif

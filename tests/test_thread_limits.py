@@ -7,7 +7,7 @@ import sys
 
 import fastrnn
 import pytest
-from fastrnn import config, quota
+from fastrnn import config, environment, quota
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and sets an affinity mask as Linux has it")
 
@@ -130,6 +130,65 @@ def test_quota_of_control_groups_of_version_1(tmp_path, microseconds, threads):
 
 def test_no_control_groups_are_no_quota(tmp_path):
     assert quota.quota_threads(tmp_path / "absent", tmp_path / "absent") is None
+
+
+CORES = environment.usable_cores()
+MORE = CORES + 5
+TAKEN = {
+    f"{MORE}": MORE,
+    f" {MORE}\t": MORE,
+    f"{MORE},2": MORE,
+    f"{MORE} , 1": MORE,
+    f"+{MORE}": MORE,
+    f"0{MORE}": MORE,
+}
+IGNORED = [
+    "",
+    " ",
+    "abc",
+    "0",
+    "-3",
+    f"{MORE}x",
+    f"{MORE}.0",
+    f"{MORE};2",
+    "0x9",
+    "\u0669",
+    "99999999999999999999",
+    "9" * 5000,
+]
+
+
+@pytest.mark.skipif(not config._HAS_OPENMP, reason="OMP_NUM_THREADS means nothing without OpenMP")
+@pytest.mark.parametrize("value", [*TAKEN, *IGNORED], ids=lambda value: repr(value[:20]))
+def test_the_default_is_the_number_that_openmp_takes_of_the_environment(value):
+    """Where OpenMP ignores the variable, the number is that of a process without it."""
+    code = "import fastrnn; print(fastrnn.get_num_threads(), fastrnn.show_config('dicts')['threads_by'], sep='|')"
+    found = []
+    for variables in ({"OMP_NUM_THREADS": value}, {}):
+        variables |= {name: text for name, text in os.environ.items() if not name.startswith("OMP_")}
+        done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout.strip().split("|"))
+    assert found[0] == ([f"{MORE}", f"OMP_NUM_THREADS={value}".strip()] if value in TAKEN else found[1])
+
+
+@pytest.mark.parametrize("value", [*TAKEN, *IGNORED], ids=lambda value: repr(value[:20]))
+def test_the_quota_counts_unless_openmp_takes_a_number_from_the_environment(monkeypatch, value):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert environment.threads_asked_of_openmp() == (value if value in TAKEN else None)
+
+
+@pytest.mark.skipif(not config._HAS_OPENMP, reason="OMP_NUM_THREADS means nothing without OpenMP")
+@pytest.mark.parametrize("value", [2**31, 3 * 10**9, 2**32, 2**32 + 1, 2**63 - 1])
+def test_a_number_of_threads_that_is_no_int_breaks_no_call(value):
+    code = """if True:
+        import numpy as np, fastrnn
+        y, _ = fastrnn.LSTM(64, 256)(np.ones((5, 32, 64), "f"))
+        print(y.shape, fastrnn.get_num_threads() >= 1)
+    """
+    variables = os.environ | {"OMP_NUM_THREADS": str(value)}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "(5, 32, 256) True", done.stderr
 
 
 def test_the_quota_limits_the_default_and_not_what_is_set(monkeypatch):

@@ -45,7 +45,8 @@ _backend: int = _backend_of_environment()
 _threads: int | None = None
 _HAS_OPENMP = _core.openmp_version() != "none"
 _team = 0
-_quota = None if os.environ.get("OMP_NUM_THREADS") else quota_threads()
+_asked = environment.threads_asked_of_openmp()
+_quota = quota_threads() if _asked is None else None
 
 
 def backend_index() -> int:
@@ -105,7 +106,8 @@ def get_num_threads() -> int:
     """The most threads that a call may use: as set, else OpenMP's own number.
 
     That is ``OMP_NUM_THREADS``, else the cores that the process may run on, but no more than a container's quota of
-    processor time grants, as it was at import.
+    processor time grants, as it was at import. Where OpenMP ignores the variable, such as ``OMP_NUM_THREADS=many`` or
+    ``0``, so does fastrnn.
     """
     if _threads is None or not _HAS_OPENMP or _core.is_forked():
         return _core.max_threads() if _quota is None else min(_core.max_threads(), _quota)
@@ -122,8 +124,8 @@ def _threads_by() -> str:
         return "fastrnn.set_num_threads"
     if _quota is not None and _quota < _core.max_threads():
         return "the control group's quota of processor time"
-    if os.environ.get("OMP_NUM_THREADS"):
-        return f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"
+    if _asked is not None:
+        return f"OMP_NUM_THREADS={_asked}"
     usable = environment.usable_cores()
     if _core.max_threads() == usable:
         return f"the cores that this process may use, {usable} of {os.cpu_count()}"

@@ -27,6 +27,13 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads_asked_of_openmp() -> str | None:
+    """OMP_NUM_THREADS, if OpenMP takes it: a number of at least 1, or a list of them. It ignores anything else."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    numbers = [re.fullmatch(r"[+]?0*([0-9]{1,19})", number.strip(" \t\n\v\f\r")) for number in asked.split(",")]
+    return asked if all(number and 0 < int(number[1]) < 2**63 for number in numbers) else None
+
+
 def openmp_libraries(own: str | None, maps: Path = MAPS) -> list[str]:
     """The files of the OpenMP runtimes in this process: first the core's own, then, on Linux, those of others.
 
