@@ -16,24 +16,6 @@ ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const i
     return p ? vload_n(p + u, n) : vsplat(0);
 }
 
-/* VL rows of VL reals become columns: each of log2(VL) rounds of interleaving moves one bit of an element's place from
- * its row to its lane. */
-ALWAYS_INLINE void transpose(vreal *const rows) {
-    UNROLL
-    for (int round = 1; round < VL; round *= 2) {
-        vreal next[VL];
-        UNROLL
-        for (int j = 0; j < VL / 2; j++) {
-            next[2 * j] = vinterleave_low(rows[j], rows[j + VL / 2]);
-            next[2 * j + 1] = vinterleave_high(rows[j], rows[j + VL / 2]);
-        }
-        UNROLL
-        for (int j = 0; j < VL; j++) {
-            rows[j] = next[j];
-        }
-    }
-}
-
 /* Weights of H units, w[(g*H + u)*K + k]. */
 struct unit_rows {
     const real *w;
@@ -41,67 +23,109 @@ struct unit_rows {
     real *copy; /* what is read is also written here; null: not wanted */
 };
 
-/* The vectors of `columns` k, from the rows of `lanes` units that begin at `first`. */
-ALWAYS_INLINE void load_square(const struct unit_rows *const from, const int64_t first, const int lanes,
-                               const int columns, vreal *const square) {
+/* A line of the cache holds this many reals: the rows of several units are read a line at a time, since lines of rows
+ * that lie a power of two apart push each other out of the first-level cache. */
+enum { LINE_REALS = 64 / sizeof(real) };
+
+/* column[k] = the reals k of VL rows, which lie `step` reals apart: whole pieces of VL / PIECE rows are read into a
+ * vector, so that only pieces are left to transpose. */
+ALWAYS_INLINE void transpose_square(const real *const rows, const ptrdiff_t step, vreal *const column) {
     UNROLL
-    for (int lane = 0; lane < VL; lane++) {
-        square[lane] = load_n_or_zero(lane < lanes ? from->w + first + lane * from->K : NULL, 0, columns);
-    }
-    if (from->copy) {
+    for (int k = 0; k < VL; k += PIECE) {
+        vreal piece[PIECE];
         UNROLL
-        for (int lane = 0; lane < VL; lane++) {
-            if (lane < lanes) {
-                vstore_n(from->copy + first + lane * from->K, square[lane], columns);
-            }
+        for (int row = 0; row < PIECE; row++) {
+            piece[row] = vload_pieces(rows + row * step + k, PIECE * step);
         }
-    }
-    transpose(square);
-}
-
-ALWAYS_INLINE void pack_square(const struct unit_rows *const from, const int64_t first, const int lanes,
-                               const int columns, real *const to, const ptrdiff_t to_step) {
-    vreal square[VL];
-    load_square(from, first, lanes, columns, square);
-    UNROLL
-    for (int column = 0; column < VL; column++) {
-        if (column < columns) {
-            vstore(to + column * to_step, square[column]);
-        }
+#if FASTRNN_REAL_BITS == 32
+        const vreal low = vzip_low(piece[0], piece[1]), high = vzip_high(piece[0], piece[1]);
+        const vreal next_low = vzip_low(piece[2], piece[3]), next_high = vzip_high(piece[2], piece[3]);
+        column[k] = vzip_pairs_low(low, next_low);
+        column[k + 1] = vzip_pairs_high(low, next_low);
+        column[k + 2] = vzip_pairs_low(high, next_high);
+        column[k + 3] = vzip_pairs_high(high, next_high);
+#else
+        column[k] = vzip_low(piece[0], piece[1]);
+        column[k + 1] = vzip_high(piece[0], piece[1]);
+#endif
     }
 }
 
-/* to[block][k][g][VL] from w[(g*H + u)*K + k]: a transpose, VL by VL elements at a time. */
+/* The same for fewer rows or reals; the rest is zero. */
+static void transpose_partial_square(const real *const rows, const ptrdiff_t step, const int lanes, const int columns,
+                                     vreal *const column) {
+    real square[VL * VL] = {0};
+    for (int lane = 0; lane < lanes; lane++) {
+        memcpy(square + lane * VL, rows + lane * step, (size_t)columns * sizeof(real));
+    }
+    transpose_square(square, VL, column);
+}
+
+/* to[j*step] = column j of a square. */
+ALWAYS_INLINE void pack_square(const real *const rows, const ptrdiff_t row_step, const int lanes, const int columns,
+                               real *const to, const ptrdiff_t step) {
+    vreal column[VL];
+    if (lanes == VL && columns == VL) {
+        transpose_square(rows, row_step, column);
+        UNROLL
+        for (int j = 0; j < VL; j++) {
+            vstore(to + j * step, column[j]);
+        }
+        return;
+    }
+    transpose_partial_square(rows, row_step, lanes, columns, column);
+    for (int j = 0; j < columns; j++) {
+        vstore(to + j * step, column[j]);
+    }
+}
+
+/* to[block][k][g][VL] from w[(g*H + u)*K + k]: a line of each row is read at a time, for as many gates as fill a line
+ * of the result. */
 static void pack_units(const int G, const struct unit_rows *const from, real *const to, const ptrdiff_t to_block,
                        const struct team_range blocks) {
+    enum { GATES = LINE_REALS / VL };
     for (int64_t block = blocks.begin; block < blocks.end; block++) {
         const int lanes = lanes_of_block(block, from->H);
-        for (int g = 0; g < G; g++) {
-            const int64_t first = (g * from->H + block * VL) * from->K;
-            for (int64_t k = 0; k < from->K; k += VL) {
-                const int columns = from->K - k < VL ? (int)(from->K - k) : VL;
-                real *const panel = to + block * to_block + (k * G + g) * VL;
-                if (lanes == VL && columns == VL) { /* constants, which spare the tests and the masks */
-                    pack_square(from, first + k, VL, VL, panel, G * VL);
-                } else {
-                    pack_square(from, first + k, lanes, columns, panel, G * VL);
+        for (int gates = 0; gates < G; gates += GATES) {
+            for (int64_t line = 0; line < from->K; line += LINE_REALS) {
+                for (int g = gates; g < gates + GATES && g < G; g++) {
+                    const real *const rows = from->w + (g * from->H + block * VL) * from->K;
+                    for (int64_t k = line; k < line + LINE_REALS && k < from->K; k += VL) {
+                        const int columns = from->K - k < VL ? (int)(from->K - k) : VL;
+                        pack_square(rows + k, from->K, lanes, columns, to + block * to_block + (k * G + g) * VL,
+                                    G * VL);
+                    }
                 }
             }
         }
     }
 }
 
-/* to[block][slot][u][VL] from w[(gate*H + u)*N + n]: a copy, block by block. */
+/* to[u] = a vector of each of `units` rows, which lie N reals apart. */
+ALWAYS_INLINE void copy_column(const real *const rows, const int64_t N, const int units, const int lanes,
+                               real *const to) {
+    for (int u = 0; u < units; u++) {
+        vstore(to + u * VL, vload_n(rows + u * N, lanes));
+    }
+}
+
+/* to[block][slot][u][VL] from w[(gate*H + u)*N + n]: some rows at a time, which are read from end to end. */
 static void pack_transpose(const struct cell *const cell, const int first_slot, const int64_t H, const int64_t N,
                            const real *const w, real *const to, const ptrdiff_t to_block,
                            const struct team_range blocks) {
-    for (int64_t block = blocks.begin; H > 0 && block < blocks.end; block++) {
-        const int lanes = lanes_of_block(block, N);
-        for (int slot = 0; slot < cell->gates; slot++) {
-            const real *const from = w + cell->slot_gate[first_slot + slot] * H * N + block * VL;
-            real *const panel = to + block * to_block + slot * H * VL;
-            for (int64_t u = 0; u < H; u++) {
-                vstore(panel + u * VL, vload_n(from + u * N, lanes));
+    enum { UNITS = 8 };
+    for (int slot = 0; slot < cell->gates; slot++) {
+        for (int64_t u = 0; u < H; u += UNITS) {
+            const real *const rows = w + (cell->slot_gate[first_slot + slot] * H + u) * N;
+            const int units = H - u < UNITS ? (int)(H - u) : (int)UNITS;
+            for (int64_t block = blocks.begin; block < blocks.end; block++) {
+                const int lanes = lanes_of_block(block, N);
+                real *const panel = to + block * to_block + (slot * H + u) * VL;
+                if (units == UNITS && lanes == VL) { /* constants, which spare the tests */
+                    copy_column(rows + block * VL, N, UNITS, VL, panel);
+                } else {
+                    copy_column(rows + block * VL, N, units, lanes, panel);
+                }
             }
         }
     }

@@ -67,20 +67,39 @@ static void gather_h_prev(const struct backward_pass *const pass, const struct b
     }
 }
 
+struct input_gradient_job {
+    const struct layout_place *place; /* of each row */
+    struct fastrnn_view dx;
+    int64_t I;
+};
+
+static void finish_input_gradient(const void *const job, const int R, const int Q, const vreal *const acc,
+                                  const int64_t row, const int64_t block) {
+    const struct input_gradient_job *const p = job;
+    for (int r = 0; r < R; r++) {
+        const struct layout_place place = p->place[row + r];
+        real *const dx = (real *)p->dx.data + place.t * p->dx.stride_t + place.b * p->dx.stride_b;
+        for (int q = 0; q < Q; q++) {
+            vstore_n(dx + (block + q) * VL, acc[r * Q + q], lanes_of_block(block + q, p->I));
+        }
+    }
+}
+
 static void input_gradient(const struct backward_pass *const pass, const int64_t rows) {
-    const struct input_gradient_job job = {
+    const struct input_gradient_job job = {.place = pass->place, .dx = pass->args->dx, .I = pass->problem->I};
+    const struct slot_product product = {
         .d = slots_from(pass, pass->cell->input_slot, pass->all_sequences),
-        .w = pass->w_ih,
-        .place = pass->place,
-        .dx = pass->args->dx,
-        .I = pass->problem->I,
+        .w = &pass->w_ih,
+        .multiplies = true,
+        .finish = finish_input_gradient,
+        .job = &job,
     };
     const int rank = team_rank(pass->me), size = team_size(pass->me);
     const struct team_range all_rows = {0, rows}, all_blocks = {0, layout_blocks(pass->problem->I, VL)};
     if (rows >= (int64_t)TEAM_ROWS * size) {
-        tile_each(1, input_gradient_tile, &job, team_share(rows, rank, size), all_blocks);
+        slot_product(&product, team_share(rows, rank, size), all_blocks);
     } else {
-        tile_each(1, input_gradient_tile, &job, all_rows, team_share(all_blocks.end, rank, size));
+        slot_product(&product, all_rows, team_share(all_blocks.end, rank, size));
     }
 }
 
@@ -100,13 +119,13 @@ static int64_t strip_panels(const int64_t rows) {
 static bool gradients_stream(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                              const int64_t n, const real *const dw) {
     const bool whole = n % VL == 0 && (uintptr_t)dw % VECTOR_BYTES == 0;
-    const bool is_short = !pass->w_hh.packed.data && chunk->accumulation == FASTRNN_OVERWRITE;
+    const bool is_short = !pass->w_hh.packed && chunk->accumulation == FASTRNN_OVERWRITE;
     return is_short && whole && lie_far(pass->cell->gates * pass->problem->H, n);
 }
 
 /* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
-static void weight_gradient(const struct backward_pass *const pass, const int first_slot, const real *const x,
-                            const int64_t n, const struct backward_chunk *const chunk, real *const dw) {
+static void weight_gradients(const struct backward_pass *const pass, const int first_slot, const real *const x,
+                             const int64_t n, const struct backward_chunk *const chunk, real *const dw) {
     const struct cell *const cell = pass->cell;
     const struct team_range units =
         team_share(layout_blocks(pass->problem->H, VL), team_rank(pass->me), team_size(pass->me));
@@ -117,20 +136,19 @@ static void weight_gradient(const struct backward_pass *const pass, const int fi
         const int64_t strip_end = strip + most < panels ? strip + most : panels;
         for (int64_t at = units.begin * cell->gates; at < units.end * cell->gates; at++) {
             const int64_t block = at / cell->gates, slot = at % cell->gates;
-            const struct weight_gradient_job job = {
+            const int64_t H = pass->problem->H;
+            const struct weight_gradient gradient = {
                 .d = d.data + block * d.block + slot * d.slot,
                 .x = x,
-                .dw = dw + cell->slot_gate[first_slot + slot] * pass->problem->H * n,
-                .x_block = pass->layout.chunk_rows * VL,
-                .H = pass->problem->H,
-                .N = n,
+                .dw = dw + (cell->slot_gate[first_slot + slot] * H + block * VL) * n,
+                .units = lanes_of_block(block, H),
                 .accumulation = chunk->accumulation,
+                .x_block = pass->layout.chunk_rows * VL,
+                .N = n,
                 .K = chunk->rows,
-                .unit = block * VL,
                 .streams = streams,
             };
-            tile_each(1, weight_gradient_tile, &job, (struct team_range){0, lanes_of_block(block, job.H)},
-                      (struct team_range){strip, strip_end});
+            weight_gradient_of_block(&gradient, (struct team_range){strip, strip_end});
         }
     }
     if (streams) {
@@ -172,10 +190,10 @@ static bool multiply_chunk(const struct backward_pass *const pass, const struct 
         input_gradient(pass, rows);
     }
     if (args->d.w_ih) {
-        weight_gradient(pass, cell->input_slot, pass->x, pass->problem->I, chunk, args->d.w_ih);
+        weight_gradients(pass, cell->input_slot, pass->x, pass->problem->I, chunk, args->d.w_ih);
     }
     if (args->d.w_hh) {
-        weight_gradient(pass, cell->hidden_slot, pass->h_prev, pass->problem->H, chunk, args->d.w_hh);
+        weight_gradients(pass, cell->hidden_slot, pass->h_prev, pass->problem->H, chunk, args->d.w_hh);
     }
     if (args->d.b_ih) {
         bias_gradients(pass, cell->input_slot, chunk, args->d.b_ih);

@@ -1,7 +1,7 @@
 /* The backward loop over a schedule, for one member of the team.
  *
  *     for each chunk of steps, last first:
- *         for each step, last first:          step_backward
+ *         for each step, last first:          slot_product    (tiles that end in the cell)
  *         multiply_chunk                      (dx, dw_ih, dw_hh, db over all rows of the chunk)
  *
  * Rows of a chunk lie in the order of visit, so every sum over rows runs from the last step to the first, whatever the
@@ -49,13 +49,11 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
     const int64_t active = schedule_active(problem, s);
     return (struct step_backward_job){
         .cell = problem->cell,
-        .carries_dh = pass->cell->carries_dh,
         .H = problem->H,
         .NB = layout_blocks(problem->H, VL),
-        .w = pass->w_hh,
-        .later = slots_from(pass, pass->cell->hidden_slot, 0),
-        .later_row = row == 0 ? begin : N + row - schedule_active(problem, s + 1) + begin,
         .slots = pass->gradients + (N + row + begin) * VL,
+        .slot = pass->gradient_slot,
+        .block = pass->gradient_block,
         .dh = pass->dh,
         .dc = pass->dc,
         .state_row = pass->layout.state_row,
@@ -71,17 +69,35 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
     };
 }
 
-/* The steps of a chunk, for the group's sequences: those that end at a step start from dh_n alone. */
+/* dh of step s before its own dy: the carried part, plus the later step's slots through w_hh. Rows that end their
+ * sequences have the final state's gradient alone, since there is no later step. */
+static struct slot_product later_gradient(const struct backward_pass *const pass, const int64_t s, const int64_t row,
+                                          const struct step_backward_job *const job, const bool ends) {
+    const int64_t N = pass->all_sequences, begin = pass->sequences.begin;
+    return (struct slot_product){
+        .d = slots_from(pass, pass->cell->hidden_slot, 0),
+        .d_row = row == 0 ? begin : N + row - schedule_active(pass->problem, s + 1) + begin,
+        .w = &pass->w_hh,
+        .start = ends || pass->cell->carries_dh ? pass->dh : NULL,
+        .start_row = pass->layout.state_row,
+        .multiplies = !ends,
+        .finish = finish_backward,
+        .job = job,
+    };
+}
+
+/* The steps of a chunk, for the group's sequences. */
 static void recur_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                         struct team_looks *const looks) {
     int64_t row = 0;
     for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
         const int64_t continuing = active_in_group(pass->problem, s + 1, pass->sequences);
         const int64_t active = active_in_group(pass->problem, s, pass->sequences);
-        struct step_backward_job job = step_job(pass, s, row);
-        step_backward(&job, (struct team_range){0, continuing}, pass->blocks);
-        job.starts = true;
-        step_backward(&job, (struct team_range){continuing, active}, pass->blocks);
+        const struct step_backward_job job = step_job(pass, s, row);
+        const struct slot_product product = later_gradient(pass, s, row, &job, false);
+        const struct slot_product ending = later_gradient(pass, s, row, &job, true);
+        slot_product(&product, (struct team_range){0, continuing}, pass->blocks);
+        slot_product(&ending, (struct team_range){continuing, active}, pass->blocks);
         row += schedule_active(pass->problem, s);
         if (step_wait(pass->me, looks)) {
             return;
@@ -117,9 +133,10 @@ static struct team_range with_d_first(const struct backward_pass *const pass, co
 static void finish_states(const struct backward_pass *const pass, const int64_t steps) {
     const int64_t owned = pass->sequences.end - pass->sequences.begin;
     if (steps > 0 && pass->args->dh0.data) {
-        struct step_backward_job job = step_job(pass, 0, 0);
-        job.initial = true;
-        step_backward(&job, with_d_first(pass, owned), pass->blocks);
+        const struct step_backward_job job = step_job(pass, 0, 0);
+        struct slot_product product = later_gradient(pass, 0, 0, &job, false);
+        product.finish = finish_initial;
+        slot_product(&product, with_d_first(pass, owned), pass->blocks);
     }
     for (int64_t i = 0; i < owned; i++) {
         const int64_t to = schedule_d_first(pass->problem, pass->sequences.begin + i);
@@ -134,13 +151,15 @@ static void find_weights(struct backward_pass *const pass, const struct layout_s
     const struct fastrnn_backward_args *const args = pass->args;
     const real *const packed = args->packed ? aligned_const(args->packed) : NULL;
     pass->w_ih = (struct slot_weights){
-        .packed = {packed ? packed + layout.w_ih : NULL, layout.w_block},
+        .packed = packed ? packed + layout.w_ih : NULL,
+        .block = layout.w_block,
         .w = args->weights.w_ih,
         .N = pass->problem->I,
         .gate = pass->cell->slot_gate + pass->cell->input_slot,
     };
     pass->w_hh = (struct slot_weights){
-        .packed = {packed ? packed + layout.w_hh : NULL, layout.w_block},
+        .packed = packed ? packed + layout.w_hh : NULL,
+        .block = layout.w_block,
         .w = args->weights.w_hh,
         .N = pass->problem->H,
         .gate = pass->cell->slot_gate + pass->cell->hidden_slot,

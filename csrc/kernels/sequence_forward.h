@@ -1,7 +1,7 @@
 /* The forward loop over a schedule, for one member of the team.
  *
  *     for each chunk of steps:    gather x, project it    (all rows of the chunk: one product)
- *         for each step:          step_forward            (tiles of rows x unit blocks)
+ *         for each step:          unit_product            (tiles that end in the cell)
  *
  * A group of the team owns a range of sequences, a member a range of unit blocks. h and c of the group's sequences
  * stay in scratch; h is double-buffered, since every tile reads all of h_prev.
@@ -47,23 +47,65 @@ static int64_t stage_chunk(const struct forward_pass *const pass, const int64_t 
     return end;
 }
 
-static void project_chunk(const struct forward_pass *const pass, const int G, const int64_t rows) {
-    const struct project_job job = {
-        .apart = cell_of(pass->problem->cell)->apart,
-        .x = pass->x,
-        .w = pass->w_ih,
-        .gates = pass->gates,
-        .x_row = pass->layout.x_row,
-        .gates_row = pass->layout.gates_row,
+static void project_chunk(const struct forward_pass *const pass, const int64_t rows) {
+    const struct cell *const cell = cell_of(pass->problem->cell);
+    const struct unit_product product = {
+        .G = cell->gates,
+        .apart = NO_GATE,
+        .start_apart = cell->apart,
+        .a = pass->x,
+        .a_row = pass->layout.x_row,
+        .w = &pass->w_ih,
+        .start = pass->w_ih.b_x,
+        .to = pass->gates,
+        .to_row = pass->layout.gates_row,
     };
-    const struct team_range all = {0, rows};
-    if (G == 4) {
-        tile_each(4, project_tile, &job, all, pass->blocks);
-    } else if (G == 3) {
-        tile_each(3, project_tile, &job, all, pass->blocks);
-    } else {
-        tile_each(1, project_tile, &job, all, pass->blocks);
-    }
+    unit_product(&product, (struct team_range){0, rows}, pass->blocks);
+}
+
+/* What a step of the group is made of; step_at fills in the rest. */
+struct forward_step {
+    struct step_forward_job job;
+    struct unit_product product;
+};
+
+static struct forward_step begin_step(const struct forward_pass *const pass) {
+    const struct fastrnn_problem *const problem = pass->problem;
+    const struct cell *const cell = cell_of(problem->cell);
+    return (struct forward_step){
+        .job =
+            {
+                .cell = problem->cell,
+                .H = problem->H,
+                .NB = layout_blocks(problem->H, VL),
+                .B = problem->B,
+                .c = pass->c,
+                .gates_row = pass->layout.gates_row,
+                .state_row = pass->layout.state_row,
+                .y = pass->args->y,
+                .c_rows = pass->args->c,
+                .reserve = pass->args->reserve ? aligned(pass->args->reserve) : NULL,
+            },
+        .product =
+            {
+                .G = cell->gates,
+                .apart = cell->apart,
+                .a_row = pass->layout.state_row,
+                .w = &pass->w_hh,
+                .start_row = pass->layout.gates_row,
+                .finish = finish_forward,
+            },
+    };
+}
+
+/* The step whose first row is chunk row `row`; h goes from h[parity] to the other. */
+static void step_at(struct forward_step *const step, const struct forward_pass *const pass, const int64_t row,
+                    const int64_t parity) {
+    step->job.gates = step->product.start = pass->gates + row * pass->layout.gates_row;
+    step->job.h_prev = step->product.a = pass->h[parity];
+    step->job.h = pass->h[parity ^ 1];
+    step->job.place = pass->place + row;
+    step->product.job = &step->job;
 }
 
 /* Sequences [from, to) of the group have ended: their states go to the user. */
@@ -88,8 +130,10 @@ static void find_unit_weights(struct forward_pass *const pass, const struct layo
     if (pass->args->packed) {
         const real *const packed = aligned_const(pass->args->packed);
         const real *const b_x = packed + layout.b_x, *const b_apart = packed + layout.b_apart;
-        pass->w_ih.packed = (struct tile_panels){packed + layout.w_ih, layout.w_ih_block};
-        pass->w_hh.packed = (struct tile_panels){packed + layout.w_hh, layout.w_hh_block};
+        pass->w_ih.packed = packed + layout.w_ih;
+        pass->w_ih.block = layout.w_ih_block;
+        pass->w_hh.packed = packed + layout.w_hh;
+        pass->w_hh.block = layout.w_hh_block;
         pass->w_ih.b_x = pass->w_hh.b_x = b_x;
         pass->w_ih.b_apart = pass->w_hh.b_apart = b_apart;
         return;
@@ -131,6 +175,7 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
                         const struct fastrnn_forward_args *const args, const struct team_member *const me) {
     const struct forward_pass pass = begin_forward(shape, problem, args, me);
     const int64_t owned = pass.sequences.end - pass.sequences.begin;
+    struct forward_step step = begin_step(&pass);
     struct team_looks looks = team_looks(problem->interrupted, step_work(problem, shape->gates, owned));
     int64_t offset = 0, parity = 0;
     if (shape->steps == 0) {
@@ -140,28 +185,11 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
         int64_t rows, row = 0;
         const int64_t chunk_end = stage_chunk(&pass, s, offset, &rows);
         group_wait(me);
-        project_chunk(&pass, shape->gates, rows);
+        project_chunk(&pass, rows);
         for (; s < chunk_end; s++) {
             const int64_t active = active_in_group(problem, s, pass.sequences);
-            const struct step_forward_job job = {
-                .cell = problem->cell,
-                .apart = cell_of(problem->cell)->apart,
-                .H = problem->H,
-                .NB = layout_blocks(problem->H, VL),
-                .B = problem->B,
-                .w = pass.w_hh,
-                .gates = pass.gates + row * pass.layout.gates_row,
-                .h_prev = pass.h[parity],
-                .h = pass.h[parity ^ 1],
-                .c = pass.c,
-                .gates_row = pass.layout.gates_row,
-                .state_row = pass.layout.state_row,
-                .place = pass.place + row,
-                .y = args->y,
-                .c_rows = args->c,
-                .reserve = args->reserve ? aligned(args->reserve) : NULL,
-            };
-            step_forward(&job, shape->gates, (struct team_range){0, active}, pass.blocks);
+            step_at(&step, &pass, row, parity);
+            unit_product(&step.product, (struct team_range){0, active}, pass.blocks);
             parity ^= 1;
             finish_sequences(&pass, pass.h[parity], active_in_group(problem, s + 1, pass.sequences), active);
             row += active;

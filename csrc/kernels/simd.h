@@ -46,9 +46,9 @@ enum { VL = VECTOR_BYTES / sizeof(real) };
 
 /* Registers that hold vectors: what the tile's shape is chosen from. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { VECTOR_REGISTERS = 32 };
+#define VECTOR_REGISTERS 32
 #else
-enum { VECTOR_REGISTERS = 16 };
+#define VECTOR_REGISTERS 16
 #endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -125,65 +125,82 @@ ALWAYS_INLINE vreal vselect(const vinteger mask, const vreal a, const vreal b) {
     return vfrom_bits((mask & vbits(a)) | (~mask & vbits(b)));
 }
 
-/* The lanes of a and b in turn: those of their lower halves, and those of their upper halves. */
-#if VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 16
-#define FASTRNN_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define FASTRNN_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 8
-#define FASTRNN_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define FASTRNN_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#elif VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 4
-#define FASTRNN_LOW 0, 4, 1, 5
-#define FASTRNN_HIGH 2, 6, 3, 7
-#else
-#define FASTRNN_LOW 0, 2
-#define FASTRNN_HIGH 1, 3
-#endif
+/* A vector is made of pieces of 16 bytes. Within each piece, the elements of a and b in turn: those of the lower half
+ * of the piece, and those of the upper half; elements are reals, or pairs of reals. */
+enum { PIECE = 16 / sizeof(real), PIECES = VECTOR_BYTES / 16 };
 #if defined(__clang__)
-ALWAYS_INLINE vreal vinterleave_low(const vreal a, const vreal b) { return __builtin_shufflevector(a, b, FASTRNN_LOW); }
-ALWAYS_INLINE vreal vinterleave_high(const vreal a, const vreal b) {
-    return __builtin_shufflevector(a, b, FASTRNN_HIGH);
+#define SHUFFLE __builtin_shufflevector
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vinteger){__VA_ARGS__})
+#endif
+#if VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 16
+ALWAYS_INLINE vreal vzip_low(const vreal a, const vreal b) {
+    return SHUFFLE(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+}
+ALWAYS_INLINE vreal vzip_high(const vreal a, const vreal b) {
+    return SHUFFLE(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+}
+ALWAYS_INLINE vreal vzip_pairs_low(const vreal a, const vreal b) {
+    return SHUFFLE(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+}
+ALWAYS_INLINE vreal vzip_pairs_high(const vreal a, const vreal b) {
+    return SHUFFLE(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
+#elif VECTOR_BYTES == 64
+ALWAYS_INLINE vreal vzip_low(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14); }
+ALWAYS_INLINE vreal vzip_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15); }
+#elif VECTOR_BYTES * 8 / FASTRNN_REAL_BITS == 8
+ALWAYS_INLINE vreal vzip_low(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13); }
+ALWAYS_INLINE vreal vzip_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15); }
+ALWAYS_INLINE vreal vzip_pairs_low(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13); }
+ALWAYS_INLINE vreal vzip_pairs_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15); }
+#elif VECTOR_BYTES == 32
+ALWAYS_INLINE vreal vzip_low(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 4, 2, 6); }
+ALWAYS_INLINE vreal vzip_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 1, 5, 3, 7); }
+#elif FASTRNN_REAL_BITS == 32
+ALWAYS_INLINE vreal vzip_low(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 4, 1, 5); }
+ALWAYS_INLINE vreal vzip_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 2, 6, 3, 7); }
+ALWAYS_INLINE vreal vzip_pairs_low(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 1, 4, 5); }
+ALWAYS_INLINE vreal vzip_pairs_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 2, 3, 6, 7); }
+#else
+ALWAYS_INLINE vreal vzip_low(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 2); }
+ALWAYS_INLINE vreal vzip_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 1, 3); }
+#endif
+
+/* A vector of pieces that lie `step` reals apart in memory. */
+#if VECTOR_BYTES == 16
+ALWAYS_INLINE vreal vload_pieces(const real *const p, const ptrdiff_t step) {
+    (void)step;
+    return vload(p);
 }
 #else
-ALWAYS_INLINE vreal vinterleave_low(const vreal a, const vreal b) {
-    return __builtin_shuffle(a, b, (vinteger){FASTRNN_LOW});
-}
-ALWAYS_INLINE vreal vinterleave_high(const vreal a, const vreal b) {
-    return __builtin_shuffle(a, b, (vinteger){FASTRNN_HIGH});
+ALWAYS_INLINE vreal vload_pieces(const real *const p, const ptrdiff_t step) {
+#if VECTOR_BYTES == 64
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps((const float *)p));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + step)), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + 2 * step)), 2);
+    return (vreal)_mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + 3 * step)), 3);
+#else
+    const __m256 v = _mm256_castps128_ps256(_mm_loadu_ps((const float *)p));
+    return (vreal)_mm256_insertf128_ps(v, _mm_loadu_ps((const float *)(p + step)), 1);
+#endif
 }
 #endif
 
-/* a*b + c, rounded once where the machine has it (FASTRNN_HAS_FMA), twice elsewhere.
- * vload_n and vstore_n touch the first n lanes only, 1 <= n <= VL; the other lanes load as zero. */
+/* a*b + c, rounded once where the machine has it (FASTRNN_HAS_FMA), twice elsewhere. */
 #if defined(__AVX512F__) && FASTRNN_REAL_BITS == 32
 #define FASTRNN_HAS_FMA 1
 ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm512_fmadd_ps(a, b, c); }
-ALWAYS_INLINE __mmask16 vmask_n(const int n) { return (__mmask16)(0xFFFFu >> (VL - n)); }
-ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm512_maskz_loadu_ps(vmask_n(n), p); }
-ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm512_mask_storeu_ps(p, vmask_n(n), v); }
 #elif defined(__AVX512F__)
 #define FASTRNN_HAS_FMA 1
 ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm512_fmadd_pd(a, b, c); }
-ALWAYS_INLINE __mmask8 vmask_n(const int n) { return (__mmask8)(0xFFu >> (VL - n)); }
-ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm512_maskz_loadu_pd(vmask_n(n), p); }
-ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm512_mask_storeu_pd(p, vmask_n(n), v); }
+#elif defined(__AVX2__) && defined(__FMA__) && FASTRNN_REAL_BITS == 32
+#define FASTRNN_HAS_FMA 1
+ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm256_fmadd_ps(a, b, c); }
 #elif defined(__AVX2__) && defined(__FMA__)
 #define FASTRNN_HAS_FMA 1
-ALWAYS_INLINE __m256i vmask_n(const int n) {
-    static const integer lanes[2 * VL] = {[0 ... VL - 1] = -1};
-    return _mm256_loadu_si256((const __m256i *)(lanes + VL - n));
-}
-#if FASTRNN_REAL_BITS == 32
-ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm256_fmadd_ps(a, b, c); }
-ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm256_maskload_ps(p, vmask_n(n)); }
-ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm256_maskstore_ps(p, vmask_n(n), v); }
-#else
 ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return _mm256_fmadd_pd(a, b, c); }
-ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return _mm256_maskload_pd(p, vmask_n(n)); }
-ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) { _mm256_maskstore_pd(p, vmask_n(n), v); }
-#endif
-#else
-#if defined(__aarch64__) && defined(__ARM_NEON) && FASTRNN_REAL_BITS == 32 && !defined(FASTRNN_GENERIC)
+#elif defined(__aarch64__) && defined(__ARM_NEON) && FASTRNN_REAL_BITS == 32 && !defined(FASTRNN_GENERIC)
 #define FASTRNN_HAS_FMA 1
 ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) {
     return (vreal)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
@@ -197,22 +214,81 @@ ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) {
 #define FASTRNN_HAS_FMA 0
 ALWAYS_INLINE vreal vfma(const vreal a, const vreal b, const vreal c) { return a * b + c; }
 #endif
-/* Whole vectors are common, and a copy of unknown length is a call. */
-ALWAYS_INLINE vreal vload_n(const real *const p, const int n) {
-    if (n == VL) {
-        return vload(p);
+
+/* The first n lanes in memory, 1 <= n < VL: the other lanes load as zero, and are not stored. */
+#if defined(__AVX512F__) && FASTRNN_REAL_BITS == 32
+ALWAYS_INLINE vreal vload_partial(const real *const p, const int n) {
+    return _mm512_maskz_loadu_ps((__mmask16)(0xFFFFu >> (VL - n)), p);
+}
+ALWAYS_INLINE void vstore_partial(real *const p, const vreal v, const int n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)(0xFFFFu >> (VL - n)), v);
+}
+#elif defined(__AVX512F__)
+ALWAYS_INLINE vreal vload_partial(const real *const p, const int n) {
+    return _mm512_maskz_loadu_pd((__mmask8)(0xFFu >> (VL - n)), p);
+}
+ALWAYS_INLINE void vstore_partial(real *const p, const vreal v, const int n) {
+    _mm512_mask_storeu_pd(p, (__mmask8)(0xFFu >> (VL - n)), v);
+}
+#elif defined(__AVX2__)
+/* A masked store takes some twenty cycles on AMD's processors; narrower stores take one each. */
+ALWAYS_INLINE vreal vload_partial(const real *const p, const int n) {
+    static const integer lanes[2 * VL] = {[0 ... VL - 1] = -1};
+    const __m256i mask = _mm256_loadu_si256((const __m256i *)(lanes + VL - n));
+#if FASTRNN_REAL_BITS == 32
+    return _mm256_maskload_ps(p, mask);
+#else
+    return _mm256_maskload_pd(p, mask);
+#endif
+}
+ALWAYS_INLINE void vstore_partial(real *const p, const vreal v, const int n) {
+    const __m256d wide = (__m256d)v;
+    __m128d left = _mm256_castpd256_pd128(wide);
+    double *to = (double *)(void *)p;
+    const int n32 = n * (int)(sizeof(real) / sizeof(float));
+    if (n32 & 4) {
+        _mm_storeu_pd(to, left);
+        left = _mm256_extractf128_pd(wide, 1);
+        to += 2;
     }
+    if (n32 & 2) {
+        _mm_storel_pd(to, left);
+        left = _mm_unpackhi_pd(left, left);
+        to += 1;
+    }
+    if (n32 & 1) {
+        _mm_store_ss((float *)(void *)to, (__m128)left);
+    }
+}
+#else
+ALWAYS_INLINE vreal vload_partial(const real *const p, const int n) {
     vreal v = {0};
-    memcpy(&v, p, (size_t)n * sizeof(real));
+    UNROLL
+    for (int lane = 0; lane < VL - 1; lane++) {
+        if (lane < n) {
+            v[lane] = p[lane];
+        }
+    }
     return v;
 }
+ALWAYS_INLINE void vstore_partial(real *const p, const vreal v, const int n) {
+    UNROLL
+    for (int lane = 0; lane < VL - 1; lane++) {
+        if (lane < n) {
+            p[lane] = v[lane];
+        }
+    }
+}
+#endif
+
+/* The same for 1 <= n <= VL. Whole vectors are common, and partial accesses are slow on some processors. */
+ALWAYS_INLINE vreal vload_n(const real *const p, const int n) { return n == VL ? vload(p) : vload_partial(p, n); }
 ALWAYS_INLINE void vstore_n(real *const p, const vreal v, const int n) {
     if (n == VL) {
         vstore(p, v);
     } else {
-        memcpy(p, &v, (size_t)n * sizeof(real));
+        vstore_partial(p, v, n);
     }
 }
-#endif
 
 #endif

@@ -1,4 +1,4 @@
-/* One step of the time loop: tiles that end in the cell, forward and backward.
+/* One step of the time loop: what finishes the tiles of its product, forward and backward.
  *
  *     forward:   a = gates + h_prev w_hh'          h, c = cell(a, h_prev, c_prev)
  *     backward:  dh = dy + slots[s+1] w_hh         slots[s], dc_prev, dh_prev = cell'(dh, dc)
@@ -12,7 +12,7 @@
 #include "gemm.h"
 #include "rows.h"
 
-/* Tiles exist for these numbers of gates (step_forward, project_chunk, tile_each). */
+/* Tiles exist for these numbers of gates. */
 #define FASTRNN_CELL(name, gates, states) \
     _Static_assert(gates == 1 || gates == 3 || gates == 4, "no tile for a cell with this number of gates");
 #include "../cells.def"
@@ -22,9 +22,7 @@
 
 struct step_forward_job {
     enum fastrnn_cell cell;
-    int apart; /* the gate that stays apart, or NO_GATE */
     int64_t H, NB, B;
-    struct unit_weights w;
     const real *gates, *h_prev;
     real *h, *c;
     ptrdiff_t gates_row, state_row;
@@ -72,24 +70,23 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
     }
 }
 
-ALWAYS_INLINE void step_forward_rows(const struct cell *const cell, const struct step_forward_job *const p,
-                                     const struct tile_shape shape, const vreal *const acc, const int64_t row,
-                                     const int64_t block) {
-    for (int r = 0; r < shape.R; r++) {
-        for (int q = 0; q < shape.Q; q++) {
-            step_forward_row(cell, acc + (r * shape.Q + q) * cell->gates, p, row + r, block + q);
+ALWAYS_INLINE void step_forward_rows(const struct cell *const cell, const struct step_forward_job *const p, const int R,
+                                     const int Q, const vreal *const acc, const int64_t row, const int64_t block) {
+    for (int r = 0; r < R; r++) {
+        for (int q = 0; q < Q; q++) {
+            step_forward_row(cell, acc + (r * Q + q) * cell->gates, p, row + r, block + q);
         }
     }
 }
 
-/* The cell on a finished tile, whose accumulators pass through a buffer in the first-level cache: unrolled over the
- * tile they would stay in registers, at four times the code (docs/decisions/0001). */
-static void finish_forward_rows(const struct step_forward_job *const p, const struct tile_shape shape,
-                                const vreal *const acc, const int64_t row, const int64_t block) {
+/* The cell on a finished tile. */
+static void finish_forward(const void *const job, const int R, const int Q, const vreal *const acc, const int64_t row,
+                           const int64_t block) {
+    const struct step_forward_job *const p = job;
     switch (p->cell) {
 #define FASTRNN_CELL(name, gates, states) \
     case FASTRNN_CELL_##name: \
-        step_forward_rows(&cell_##name, p, shape, acc, row, block); \
+        step_forward_rows(&cell_##name, p, R, Q, acc, row, block); \
         break;
 #include "../cells.def"
 #undef FASTRNN_CELL
@@ -98,54 +95,16 @@ static void finish_forward_rows(const struct step_forward_job *const p, const st
     }
 }
 
-ALWAYS_INLINE void step_forward_tile(const struct tile_shape shape, const void *const job, const int64_t row,
-                                     const int64_t block) {
-    const struct step_forward_job *const p = job;
-    const int Q = shape.Q, G = shape.G;
-    struct tile tile;
-    const real *const gates = p->gates + row * p->gates_row + block * G * VL;
-    UNROLL
-    for (int r = 0; r < shape.R; r++) {
-        UNROLL
-        for (int panel = 0; panel < Q * G; panel++) {
-            tile.acc[r][panel] = panel % G == p->apart ? bias_apart(&p->w, block + panel / G, p->apart)
-                                                       : vload(gates + r * p->gates_row + panel * VL);
-        }
-    }
-    tile_multiply_units(&tile, shape, (struct tile_rows){p->h_prev + row * p->state_row, p->state_row, 1}, &p->w,
-                        block);
-    vreal acc[TILE_ROWS_MAX * TILE_PANELS_MAX];
-    tile_spill(&tile, shape, acc);
-    finish_forward_rows(p, shape, acc, row, block);
-}
-
-/* All tiles of one step. */
-static void step_forward(const struct step_forward_job *const job, const int gates, const struct team_range rows,
-                         const struct team_range blocks) {
-    if (gates == 4) {
-        tile_each(4, step_forward_tile, job, rows, blocks);
-    } else if (gates == 3) {
-        tile_each(3, step_forward_tile, job, rows, blocks);
-    } else {
-        tile_each(1, step_forward_tile, job, rows, blocks);
-    }
-}
-
 /* ---- backward ---- */
 
 /* Some rows of one step of one group: its sequences that have a later step, or those that end here. */
 struct step_backward_job {
     enum fastrnn_cell cell;
-    bool carries_dh;
-    bool initial; /* no step: what reaches the initial state goes to dh */
     int64_t H, NB;
-    struct slot_weights w;
-    struct gradient_slots later; /* of the step after, hidden side */
-    int64_t later_row;           /* of the group's first sequence there */
-    real *slots;                 /* of this step: [NB][slots][…][VL], as later */
+    real *slots; /* of this step: [NB][slots][…][VL] */
+    ptrdiff_t slot, block;
     real *dh, *dc;
     ptrdiff_t state_row;
-    bool starts; /* these rows end their sequences: dh is the final state's gradient, there is no later step */
     const struct layout_place *place, *place_prev; /* place_prev null: the first step */
     const struct fastrnn_problem *problem;
     int64_t first_sequence;
@@ -202,10 +161,10 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
         in.h_prev = load_n_or_zero(row_of_origin(&origin, p->h0, p->y), u, lanes);
     }
     cell->backward(&in, &out);
-    real *const slots = p->slots + block * p->later.block + row * VL;
+    real *const slots = p->slots + block * p->block + row * VL;
     UNROLL
     for (int slot = 0; slot < cell->slots; slot++) {
-        vstore(slots + slot * p->later.slot, out.slots[slot]);
+        vstore(slots + slot * p->slot, out.slots[slot]);
     }
     if (cell->saved_c != NO_GATE) {
         vstore(p->dc + state, out.dc_prev);
@@ -216,21 +175,22 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
 }
 
 ALWAYS_INLINE void step_backward_rows(const struct cell *const cell, const struct step_backward_job *const p,
-                                      const struct tile_shape shape, const vreal *const acc, const int64_t row,
+                                      const int R, const int Q, const vreal *const acc, const int64_t row,
                                       const int64_t block) {
-    for (int r = 0; r < shape.R; r++) {
-        for (int q = 0; q < shape.Q; q++) {
-            step_backward_row(cell, acc[r * shape.Q + q], p, row + r, block + q);
+    for (int r = 0; r < R; r++) {
+        for (int q = 0; q < Q; q++) {
+            step_backward_row(cell, acc[r * Q + q], p, row + r, block + q);
         }
     }
 }
 
-static void finish_backward_rows(const struct step_backward_job *const p, const struct tile_shape shape,
-                                 const vreal *const acc, const int64_t row, const int64_t block) {
+static void finish_backward(const void *const job, const int R, const int Q, const vreal *const acc, const int64_t row,
+                            const int64_t block) {
+    const struct step_backward_job *const p = job;
     switch (p->cell) {
 #define FASTRNN_CELL(name, gates, states) \
     case FASTRNN_CELL_##name: \
-        step_backward_rows(&cell_##name, p, shape, acc, row, block); \
+        step_backward_rows(&cell_##name, p, R, Q, acc, row, block); \
         break;
 #include "../cells.def"
 #undef FASTRNN_CELL
@@ -239,45 +199,15 @@ static void finish_backward_rows(const struct step_backward_job *const p, const 
     }
 }
 
-/* acc = what reaches h[s] from later: the carried part, plus the later step's slots through w_hh. */
-ALWAYS_INLINE void later_gradient(struct tile *const tile, const struct tile_shape shape,
-                                  const struct step_backward_job *const p, const int64_t row, const int64_t block) {
-    tile_clear(tile, shape);
-    if (p->starts || p->carries_dh) {
-        UNROLL
-        for (int r = 0; r < shape.R; r++) {
-            UNROLL
-            for (int q = 0; q < shape.Q; q++) {
-                tile->acc[r][q] = vkeep(vload(p->dh + (row + r) * p->state_row + (block + q) * VL));
-            }
-        }
-    }
-    if (!p->starts) {
-        tile_multiply_slots(tile, shape, &p->later, p->later_row + row, &p->w, block);
-    }
-}
-
-ALWAYS_INLINE void step_backward_tile(const struct tile_shape shape, const void *const job, const int64_t row,
-                                      const int64_t block) {
+/* What reaches the initial state goes to dh. */
+static void finish_initial(const void *const job, const int R, const int Q, const vreal *const acc, const int64_t row,
+                           const int64_t block) {
     const struct step_backward_job *const p = job;
-    struct tile tile;
-    vreal acc[TILE_ROWS_MAX * TILE_PANELS_MAX];
-    later_gradient(&tile, shape, p, row, block);
-    tile_spill(&tile, shape, acc);
-    if (p->initial) {
-        for (int r = 0; r < shape.R; r++) {
-            for (int q = 0; q < shape.Q; q++) {
-                vstore(p->dh + (row + r) * p->state_row + (block + q) * VL, acc[r * shape.Q + q]);
-            }
+    for (int r = 0; r < R; r++) {
+        for (int q = 0; q < Q; q++) {
+            vstore(p->dh + (row + r) * p->state_row + (block + q) * VL, acc[r * Q + q]);
         }
-    } else {
-        finish_backward_rows(p, shape, acc, row, block);
     }
-}
-
-static void step_backward(const struct step_backward_job *const job, const struct team_range rows,
-                          const struct team_range blocks) {
-    tile_each(1, step_backward_tile, job, rows, blocks);
 }
 
 #endif

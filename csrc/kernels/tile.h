@@ -1,16 +1,16 @@
-/* The register tile: acc[r][q][g] += sum over k of a[r][k] * w[q][k][g], the only hot loop of the library.
+/* The register tile, the only hot loop of the library:
  *
- * R rows of a are broadcast against P = Q*G panels of w: Q blocks, each with G vectors for every k.
+ *     to[r][p] = start[r][p] + sum over k of a[r][k] * w[p][k]
  *
- *     a:  one real at  data[r*row + k*step]
- *     w:  one vector at data[q*block + (k*G + g)*VL]
+ * R rows of a are broadcast against Q*P panels of w: P vectors of each of Q blocks for every k.
  *
- *               g=0      g=1   …          R*P accumulators stay in registers; each k costs P loads of w and
+ *               p=0      p=1   …          R*P accumulators stay in registers; each k costs P loads of w and
  *     r=0     acc[0]   acc[1]             R broadcasts of a for R*P fused multiply-adds. Every accumulator is one
  *     r=1     acc[…]                      chain in ascending k: no other order is ever used, whatever the shape
  *     …                                   of the tile, so the tile's shape never shows in the result.
  *
- * R, Q and G must be compile-time constants after inlining.
+ * Every product of the library runs through one table of tiles, a function for each shape: `struct tile` says where its
+ * operands lie. The shape is a compile-time constant in each function.
  */
 #ifndef FASTRNN_TILE_H
 #define FASTRNN_TILE_H
@@ -20,11 +20,15 @@
 #include "simd.h"
 
 enum {
-    /* 32 registers hold 24 accumulators, four panel vectors and a broadcast; 16 registers hold 12. */
-    TILE_ACCUMULATORS = VECTOR_REGISTERS == 32 ? 24 : 12,
-    TILE_PANELS = 4,         /* panels of a tile with several rows; three gates leave room for three */
-    TILE_PANELS_ONE_ROW = 8, /* one row needs the panels as independent chains: latency 4 x 2 units */
-    TILE_ROWS_MAX = 8,
+    /* Panels of a tile of several rows: 32 registers hold 6 x 4 accumulators, four panels and a broadcast; 16 hold
+     * 6 x 2, two panels and a broadcast. Weights are read once for all rows of a tile, so that many rows matter more
+     * than many panels (docs/decisions/0016). Three gates leave room for three. */
+    TILE_PANELS = VECTOR_REGISTERS == 32 ? 4 : 2,
+    TILE_ROWS = 6,
+    TILE_ROWS_OF_THREE = VECTOR_REGISTERS == 32 ? 8 : 4,
+    TILE_ROWS_MAX = TILE_ROWS > TILE_ROWS_OF_THREE ? (int)TILE_ROWS : (int)TILE_ROWS_OF_THREE,
+    NO_PANEL = -1,
+    /* One row needs its panels as independent chains: latency 4 x 2 units. */
     TILE_PANELS_MAX = 9,
     /* How far ahead the panels of several rows are fetched: past L2's latency at 12 cycles a k. One row is read as fast
      * as the machine fetches by itself, and asking for more takes its place: LSTM forward at T=100, B=1, H=512
@@ -32,139 +36,174 @@ enum {
     TILE_PREFETCH_K = 16,
 };
 
-/* Blocks side by side in a tile whose blocks have `gates` panels, and the most rows of such a tile. */
-#define TILE_BLOCKS(gates) ((gates) >= TILE_PANELS - 1 ? 1 : TILE_PANELS / (gates))
-#define TILE_BLOCKS_ONE_ROW(gates) (((gates)-1 + TILE_PANELS_ONE_ROW) / (gates))
-#define TILE_ROWS(gates) (TILE_ACCUMULATORS / (TILE_BLOCKS(gates) * (gates)))
-
+/* R rows; Q blocks side by side, P of the G panels of each. */
 struct tile_shape {
-    int R, Q, G;
+    int R, Q, P, G;
 };
 
-struct tile_rows {
-    const real *data;
-    ptrdiff_t row, step;
+/* What the rows of a are: the strides that are constant. */
+enum tile_operand {
+    TILE_OF_ROWS,   /* a[r*a_row + k]: rows of x or h */
+    TILE_OF_SLOTS,  /* a[r*VL + k], k over parts and blocks: gate gradients, units in a row */
+    TILE_OF_COLUMNS /* a[r + k*VL]: gate gradients, units in a column */
 };
 
-struct tile_panels {
-    const real *data;
-    ptrdiff_t block;
-};
-
+/* What all tiles of a product have in common. */
 struct tile {
-    vreal acc[TILE_ROWS_MAX][TILE_PANELS_MAX]; /* panel q*G + g; only R x Q*G of them exist */
+    int64_t K;                   /* of each part */
+    ptrdiff_t a_row;             /* TILE_OF_ROWS */
+    ptrdiff_t w_block;           /* a vector of w lies at w[q*w_block + (k*G + p)*VL] */
+    ptrdiff_t start_row, to_row; /* start[r*start_row + (q*P + p)*VL], to likewise */
+    int apart;                   /* the panel of a block that starts from another row, or NO_PANEL */
+    int parts;                   /* TILE_OF_SLOTS: so many times K … */
+    ptrdiff_t a_part, a_block;   /* … and each part in blocks of VL */
 };
 
-ALWAYS_INLINE void tile_clear(struct tile *const tile, const struct tile_shape shape) {
-    UNROLL
-    for (int r = 0; r < shape.R; r++) {
-        UNROLL
-        for (int p = 0; p < shape.Q * shape.G; p++) {
-            tile->acc[r][p] = vsplat(0);
-        }
-    }
-}
-
-/* acc[(r*Q + q)*G + g], for code that cannot be unrolled over the tile. */
-ALWAYS_INLINE void tile_spill(const struct tile *const tile, const struct tile_shape shape, vreal *const acc) {
-    UNROLL
-    for (int r = 0; r < shape.R; r++) {
-        UNROLL
-        for (int p = 0; p < shape.Q * shape.G; p++) {
-            acc[r * shape.Q * shape.G + p] = vkeep(tile->acc[r][p]);
-        }
-    }
-}
-
-ALWAYS_INLINE void tile_move(struct tile *const to, const struct tile *const from, const struct tile_shape shape) {
-    UNROLL
-    for (int r = 0; r < shape.R; r++) {
-        UNROLL
-        for (int p = 0; p < shape.Q * shape.G; p++) {
-            to->acc[r][p] = vkeep(from->acc[r][p]);
-        }
-    }
-}
-
-ALWAYS_INLINE vreal tile_panel(const struct tile_panels w, const struct tile_shape shape, const int64_t k,
-                               const int p) {
-    const real *const at = w.data + p / shape.G * w.block + (k * shape.G + p % shape.G) * VL;
-    if (shape.R > 1) {
-        __builtin_prefetch(at + TILE_PREFETCH_K * shape.G * VL);
-    }
-    return vload(at);
-}
-
-/* One k with all panels in registers, a broadcast at a time: a second one may have no register of its own. (Clang 19
- * would load it, and spill an accumulator: GRU forward with AVX2 at T=20, B=32, I=128, H=256 took twice the time.) */
-ALWAYS_INLINE void tile_multiply_panels(struct tile *const tile, const struct tile_shape shape, const int64_t k,
-                                        const struct tile_rows a, const struct tile_panels w) {
-    const int P = shape.Q * shape.G;
+/* One k: all panels in registers, a broadcast at a time; a second one may have no register of its own. */
+ALWAYS_INLINE void tile_multiply(vreal (*const acc)[TILE_PANELS_MAX], const struct tile_shape shape,
+                                 const real *const a, const ptrdiff_t a_row, const real *const w,
+                                 const ptrdiff_t w_block) {
+    const int panels = shape.Q * shape.P;
     vreal panel[TILE_PANELS_MAX];
     UNROLL
-    for (int p = 0; p < P; p++) {
-        panel[p] = tile_panel(w, shape, k, p);
+    for (int p = 0; p < panels; p++) {
+        const real *const at = w + p / shape.P * w_block + p % shape.P * VL;
+        if (shape.R > 1) {
+            __builtin_prefetch(at + TILE_PREFETCH_K * shape.G * VL);
+        }
+        panel[p] = vload(at);
         panel[p] = shape.R > 1 ? vkeep(panel[p]) : panel[p];
     }
     UNROLL
     for (int r = 0; r < shape.R; r++) {
-        const vreal broadcast = vsplat(a.data[r * a.row + k * a.step]);
+        const vreal broadcast = vsplat(a[r * a_row]);
         UNROLL
-        for (int p = 0; p < P; p++) {
-            tile->acc[r][p] = vfma(broadcast, panel[p], tile->acc[r][p]);
+        for (int p = 0; p < panels; p++) {
+            acc[r][p] = vfma(broadcast, panel[p], acc[r][p]);
         }
         if (shape.R > 1 && FASTRNN_HAS_FMA) {
-            tile->acc[r][P - 1] = vbefore_loads(tile->acc[r][P - 1]);
+            acc[r][panels - 1] = vbefore_loads(acc[r][panels - 1]);
         }
     }
 }
 
-/* One k with all broadcasts in registers, a panel at a time. */
-ALWAYS_INLINE void tile_multiply_rows(struct tile *const tile, const struct tile_shape shape, const int64_t k,
-                                      const struct tile_rows a, const struct tile_panels w) {
-    vreal broadcast[TILE_ROWS_MAX];
+ALWAYS_INLINE void tile_start(vreal (*const acc)[TILE_PANELS_MAX], const struct tile_shape shape,
+                              const struct tile *const t, const real *const start, const real *const apart) {
     UNROLL
     for (int r = 0; r < shape.R; r++) {
-        broadcast[r] = vkeep(vsplat(a.data[r * a.row + k * a.step]));
-    }
-    UNROLL
-    for (int p = 0; p < shape.Q * shape.G; p++) {
-        const vreal panel = tile_panel(w, shape, k, p);
         UNROLL
-        for (int r = 0; r < shape.R; r++) {
-            tile->acc[r][p] = vfma(broadcast[r], panel, tile->acc[r][p]);
+        for (int p = 0; p < shape.Q * shape.P; p++) {
+            if (!start) {
+                acc[r][p] = vsplat(0);
+            } else if (shape.G > 1 && p % shape.P == t->apart) {
+                acc[r][p] = vload(apart + p / shape.P * VL);
+            } else {
+                acc[r][p] = vload(start + r * t->start_row + p * VL);
+            }
         }
     }
 }
 
-/* With 16 registers, 12 accumulators leave room for three operands and the fourth in turn: of 3 rows and 4 panels the
- * rows are kept. (Keeping 4 panels spills one in each k, and halves the speed of AVX2: LSTM forward at T=20, B=32,
- * I=64, H=256 takes 8.6 ms instead of 4.4.) Without FMA a product needs a register of its own, and either order spills.
- */
-ALWAYS_INLINE void tile_multiply(struct tile *const tile, const struct tile_shape shape, const int64_t K,
-                                 const struct tile_rows a, const struct tile_panels w) {
-    const bool keeps_rows = VECTOR_REGISTERS == 16 && FASTRNN_HAS_FMA && shape.R > 1 && shape.R < shape.Q * shape.G;
-    if (shape.R == 1) {
-        /* Clang stores the accumulators of a single row at each k, unless they are the loop's own: RNN training at
-         * T=100, B=1, H=64 took 1.14 of GCC's time, and takes 0.96. */
-        struct tile sum;
-        tile_move(&sum, tile, shape);
-#pragma GCC unroll 1
-        for (int64_t k = 0; k < K; k++) {
-            tile_multiply_panels(&sum, shape, k, a, w);
-        }
-        tile_move(tile, &sum, shape);
-        return;
+/* The lines of a tile's rows in the next block, which lies too far away for the machine to foresee: dx at T=20, B=32,
+ * H=512 runs at 52 to 58 % of the FMA peak without, at 79 to 82 % with it. */
+ALWAYS_INLINE void tile_prefetch_rows(const struct tile_shape shape, const real *const at) {
+    UNROLL
+    for (int r = 0; r < shape.R; r++) {
+        __builtin_prefetch(at + r * VL);
     }
+}
+
+ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_shape shape, const struct tile *const t,
+                            const real *const a, const real *w, const real *const start, const real *const apart,
+                            real *const to) {
+    vreal acc[TILE_ROWS_MAX][TILE_PANELS_MAX];
+    if (start) {
+        tile_start(acc, shape, t, start, apart);
+    } else {
+        tile_start(acc, shape, t, NULL, NULL);
+    }
+    const ptrdiff_t a_row = operand == TILE_OF_ROWS ? t->a_row : operand == TILE_OF_SLOTS ? VL : 1;
+    const ptrdiff_t w_block = t->w_block;
+    if (operand == TILE_OF_SLOTS) {
+        for (int part = 0; part < t->parts; part++) {
+            const real *block = a + part * t->a_part;
+            for (int64_t left = t->K; left > 0; left -= VL) {
+                const real *at = block;
+                block += t->a_block;
+                tile_prefetch_rows(shape, block);
 #pragma GCC unroll 1
-    for (int64_t k = 0; k < K; k++) {
-        if (keeps_rows) {
-            tile_multiply_rows(tile, shape, k, a, w);
-        } else {
-            tile_multiply_panels(tile, shape, k, a, w);
+                for (int k = left < VL ? (int)left : VL; k > 0; k--) {
+                    tile_multiply(acc, shape, at, a_row, w, w_block);
+                    at++;
+                    w += VL;
+                }
+            }
+        }
+    } else {
+        const real *at = a;
+#pragma GCC unroll 1
+        for (int64_t k = t->K; k > 0; k--) {
+            tile_multiply(acc, shape, at, a_row, w, w_block);
+            at += operand == TILE_OF_COLUMNS ? VL : 1;
+            w += shape.G * VL;
+        }
+    }
+    UNROLL
+    for (int r = 0; r < shape.R; r++) {
+        UNROLL
+        for (int p = 0; p < shape.Q * shape.P; p++) {
+            vstore(to + r * t->to_row + p * VL, acc[r][p]);
         }
     }
 }
+
+/* A function for each shape: tiles of 1 to TILE_ROWS_MAX rows and 1 to 8 blocks. */
+typedef void tile_function(const struct tile *, const real *a, const real *w, const real *start, const real *apart,
+                           real *to);
+#define TILE(name, operand, R, Q, P, G) \
+    static __attribute__((noinline)) void tile_##name##_##R##x##Q(const struct tile *const t, const real *const a, \
+                                                                  const real *const w, const real *const start, \
+                                                                  const real *const apart, real *const to) { \
+        tile_run(operand, (struct tile_shape){R, Q, P, G}, t, a, w, start, apart, to); \
+    }
+#define TILES_OF_ONE_ROW(of) of(1, 1) of(1, 2) of(1, 4) of(1, 8)
+#define TILES_OF_ROWS(Q, of) of(2, Q) of(3, Q) of(4, Q) of(5, Q) of(6, Q)
+#define TILES_OF_FOUR(of) of(1, 1) of(1, 2) TILES_OF_ROWS(1, of)
+#if VECTOR_REGISTERS == 32
+#define TILES_OF_THREE(of) of(1, 1) of(1, 2) of(1, 3) of(2, 1) of(3, 1) of(4, 1) of(5, 1) of(6, 1) of(7, 1) of(8, 1)
+#define TILES_OF_SINGLES(of) TILES_OF_ONE_ROW(of) TILES_OF_ROWS(1, of) TILES_OF_ROWS(2, of) TILES_OF_ROWS(4, of)
+#define TILES_OF_COLUMNS(of) of(1, 1) of(1, 2) of(1, 4) TILES_OF_ROWS(1, of) TILES_OF_ROWS(2, of) TILES_OF_ROWS(4, of)
+#else
+#define TILES_OF_THREE(of) of(1, 1) of(1, 2) of(1, 3) of(2, 1) of(3, 1) of(4, 1)
+#define TILES_OF_SINGLES(of) TILES_OF_ONE_ROW(of) TILES_OF_ROWS(1, of) TILES_OF_ROWS(2, of)
+#define TILES_OF_COLUMNS(of) \
+    of(1, 1) of(1, 2) of(1, 3) of(2, 1) of(2, 2) of(2, 3) of(3, 1) of(3, 2) of(3, 3) of(4, 1) of(4, 2) of(4, 3)
+#endif
+#define UNITS_4(R, Q) TILE(units_4, TILE_OF_ROWS, R, Q, (R) > 1 ? TILE_PANELS : 4, 4)
+#define UNITS_3(R, Q) TILE(units_3, TILE_OF_ROWS, R, Q, 3, 3)
+#define UNITS_1(R, Q) TILE(units_1, TILE_OF_ROWS, R, Q, 1, 1)
+#define SLOTS(R, Q) TILE(slots, TILE_OF_SLOTS, R, Q, 1, 1)
+#define COLUMNS(R, Q) TILE(columns, TILE_OF_COLUMNS, R, Q, 1, 1)
+TILES_OF_FOUR(UNITS_4)
+TILES_OF_THREE(UNITS_3)
+TILES_OF_SINGLES(UNITS_1)
+TILES_OF_SINGLES(SLOTS)
+TILES_OF_COLUMNS(COLUMNS)
+
+typedef tile_function *tile_table[TILE_ROWS_MAX + 1][9];
+#define ENTRY_4(R, Q) [R][Q] = tile_units_4_##R##x##Q,
+#define ENTRY_3(R, Q) [R][Q] = tile_units_3_##R##x##Q,
+#define ENTRY_1(R, Q) [R][Q] = tile_units_1_##R##x##Q,
+#define ENTRY_SLOTS(R, Q) [R][Q] = tile_slots_##R##x##Q,
+#define ENTRY_COLUMNS(R, Q) [R][Q] = tile_columns_##R##x##Q,
+static const tile_table tiles_of_slots = {TILES_OF_SINGLES(ENTRY_SLOTS)};
+static const tile_table tiles_of_columns = {TILES_OF_COLUMNS(ENTRY_COLUMNS)};
+/* By the gates of a block. */
+static const tile_table tiles_of_units[] = {
+    [1] = {TILES_OF_SINGLES(ENTRY_1)},
+    [3] = {TILES_OF_THREE(ENTRY_3)},
+    [4] = {TILES_OF_FOUR(ENTRY_4)},
+};
 
 /* n rows are cut into tiles of nearly equal height, so that a lone row at the end never wastes a pass. */
 struct tile_cut {
@@ -172,8 +211,11 @@ struct tile_cut {
 };
 
 static inline struct tile_cut tile_cut_rows(const int64_t n, const int rows_max) {
-    const int64_t tiles = (n + rows_max - 1) / rows_max;
-    return tiles ? (struct tile_cut){tiles, n / tiles, n % tiles} : (struct tile_cut){0, 0, 0};
+    if (n <= rows_max) {
+        return (struct tile_cut){n > 0, n, 0}; /* without a division */
+    }
+    const int64_t tile_count = (n + rows_max - 1) / rows_max;
+    return (struct tile_cut){tile_count, n / tile_count, n % tile_count};
 }
 
 static inline int tile_cut_height(const struct tile_cut *const cut, const int64_t tile) {

@@ -1,0 +1,68 @@
+/* The weights of a product, packed or in torch's layout (unpacked.h); and gate gradients, the other operand of
+ * backward's products. */
+#ifndef FASTRNN_WEIGHTS_H
+#define FASTRNN_WEIGHTS_H
+
+#include "pack.h"
+
+/* Forward's: units are lanes. */
+struct unit_weights {
+    const real *packed; /* [NB][k][G][VL], blocks `block` reals apart; null: not packed */
+    ptrdiff_t block;
+    struct unit_rows rows;
+    const real *b_x, *b_apart; /* packed biases */
+    const real *b_ih, *b_hh;   /* biases of unpacked weights; null: zero */
+};
+
+/* Backward's: inputs or earlier units are lanes. */
+struct slot_weights {
+    const real *packed; /* [N blocks][slot][u][VL], blocks `block` reals apart; null: not packed */
+    ptrdiff_t block;
+    const real *w; /* [gates*H, N] */
+    int64_t N;
+    const int *gate; /* of each slot */
+};
+
+/* Gate gradients of one side (input or hidden): [NB][slots][rows][VL], data at the side's first slot. */
+struct gradient_slots {
+    const real *data;
+    int gates;
+    int64_t H;
+    ptrdiff_t block, slot;
+};
+
+/* Accumulators of a tile go to memory as they are, or through a buffer in the first-level cache to a function that
+ * finishes them: acc[(r*Q + q)*G + g] of R rows from `row` on and Q blocks from `block` on
+ * (docs/decisions/0001). */
+enum { TILE_VECTORS_MAX = 24 };
+typedef void finish_function(const void *job, int R, int Q, const vreal *acc, int64_t row, int64_t block);
+
+/* gates[row] = start[row] + a[row] w', for all rows and some unit blocks. */
+struct unit_product {
+    int G;
+    int apart;       /* the gate whose chain starts from its recurrent bias, or NO_GATE */
+    int start_apart; /* of a product without `start`: the gate that leaves its recurrent bias to another, or NO_GATE */
+    const real *a;
+    ptrdiff_t a_row;
+    const struct unit_weights *w;
+    const real *start; /* [NB][G][VL] in a row; null: unpacked biases */
+    ptrdiff_t start_row;
+    real *to; /* [NB][G][VL] in a row; or null */
+    ptrdiff_t to_row;
+    finish_function *finish; /* where `to` is null */
+    const void *job;
+};
+
+/* start[row] + slots[row] w, for some rows and blocks. */
+struct slot_product {
+    struct gradient_slots d;
+    int64_t d_row;
+    const struct slot_weights *w;
+    const real *start; /* null: zero */
+    ptrdiff_t start_row;
+    bool multiplies; /* false: the start is all */
+    finish_function *finish;
+    const void *job;
+};
+
+#endif
