@@ -27,27 +27,49 @@ struct unit_rows {
  * that lie a power of two apart push each other out of the first-level cache. */
 enum { LINE_REALS = 64 / sizeof(real) };
 
-/* column[k] = the reals k of VL rows, which lie `step` reals apart: whole pieces of VL / PIECE rows are read into a
- * vector, so that only pieces are left to transpose. */
-ALWAYS_INLINE void transpose_square(const real *const rows, const ptrdiff_t step, vreal *const column) {
-    UNROLL
-    for (int k = 0; k < VL; k += PIECE) {
-        vreal piece[PIECE];
-        UNROLL
-        for (int row = 0; row < PIECE; row++) {
-            piece[row] = vload_pieces(rows + row * step + k, PIECE * step);
-        }
+/* A piece of each of PIECE rows, in every piece of the vectors: rows become columns within each piece. */
+ALWAYS_INLINE void transpose_pieces(const vreal *const row, vreal *const column) {
 #if FASTRNN_REAL_BITS == 32
-        const vreal low = vzip_low(piece[0], piece[1]), high = vzip_high(piece[0], piece[1]);
-        const vreal next_low = vzip_low(piece[2], piece[3]), next_high = vzip_high(piece[2], piece[3]);
-        column[k] = vzip_pairs_low(low, next_low);
-        column[k + 1] = vzip_pairs_high(low, next_low);
-        column[k + 2] = vzip_pairs_low(high, next_high);
-        column[k + 3] = vzip_pairs_high(high, next_high);
+    const vreal low = vzip_low(row[0], row[1]), high = vzip_high(row[0], row[1]);
+    const vreal next_low = vzip_low(row[2], row[3]), next_high = vzip_high(row[2], row[3]);
+    column[0] = vzip_pairs_low(low, next_low);
+    column[1] = vzip_pairs_high(low, next_low);
+    column[2] = vzip_pairs_low(high, next_high);
+    column[3] = vzip_pairs_high(high, next_high);
 #else
-        column[k] = vzip_low(piece[0], piece[1]);
-        column[k + 1] = vzip_high(piece[0], piece[1]);
+    column[0] = vzip_low(row[0], row[1]);
+    column[1] = vzip_high(row[0], row[1]);
 #endif
+}
+
+/* column[k] = the reals k of VL rows, which lie `step` reals apart. A vector is loaded from halves of two rows, VL / 2
+ * rows apart, so that less is left to exchange between the pieces of a vector. */
+ALWAYS_INLINE void transpose_square(const real *const rows, const ptrdiff_t step, vreal *const column) {
+    enum { HALF = VECTOR_BYTES == 16 ? (int)VL : VL / 2 };
+    UNROLL
+    for (int k = 0; k < VL; k += HALF) {
+        vreal row[HALF], turned[HALF];
+        UNROLL
+        for (int j = 0; j < HALF; j++) {
+#if VECTOR_BYTES == 16
+            row[j] = vload(rows + j * step);
+#else
+            row[j] = vload_halves(rows + j * step + k, HALF * step);
+#endif
+        }
+        UNROLL
+        for (int j = 0; j < HALF; j += PIECE) {
+            transpose_pieces(row + j, turned + j);
+        }
+        UNROLL
+        for (int j = 0; j < HALF; j++) {
+#if VECTOR_BYTES == 64
+            column[k + j] =
+                j < PIECE ? vpieces_even(turned[j], turned[j + PIECE]) : vpieces_odd(turned[j - PIECE], turned[j]);
+#else
+            column[k + j] = turned[j];
+#endif
+        }
     }
 }
 

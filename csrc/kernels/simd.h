@@ -127,7 +127,7 @@ ALWAYS_INLINE vreal vselect(const vinteger mask, const vreal a, const vreal b) {
 
 /* A vector is made of pieces of 16 bytes. Within each piece, the elements of a and b in turn: those of the lower half
  * of the piece, and those of the upper half; elements are reals, or pairs of reals. */
-enum { PIECE = 16 / sizeof(real), PIECES = VECTOR_BYTES / 16 };
+enum { PIECE = 16 / sizeof(real) };
 #if defined(__clang__)
 #define SHUFFLE __builtin_shufflevector
 #else
@@ -167,23 +167,27 @@ ALWAYS_INLINE vreal vzip_low(const vreal a, const vreal b) { return SHUFFLE(a, b
 ALWAYS_INLINE vreal vzip_high(const vreal a, const vreal b) { return SHUFFLE(a, b, 1, 3); }
 #endif
 
-/* A vector of pieces that lie `step` reals apart in memory. */
-#if VECTOR_BYTES == 16
-ALWAYS_INLINE vreal vload_pieces(const real *const p, const ptrdiff_t step) {
-    (void)step;
-    return vload(p);
+/* Two halves of a vector, `step` reals apart in memory. */
+#if VECTOR_BYTES == 64
+ALWAYS_INLINE vreal vload_halves(const real *const p, const ptrdiff_t step) {
+    const __m512d low = _mm512_castpd256_pd512(_mm256_loadu_pd((const double *)(const void *)p));
+    return (vreal)_mm512_insertf64x4(low, _mm256_loadu_pd((const double *)(const void *)(p + step)), 1);
+}
+#if FASTRNN_REAL_BITS == 32
+ALWAYS_INLINE vreal vpieces_even(const vreal a, const vreal b) {
+    return SHUFFLE(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+}
+ALWAYS_INLINE vreal vpieces_odd(const vreal a, const vreal b) {
+    return SHUFFLE(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
 }
 #else
-ALWAYS_INLINE vreal vload_pieces(const real *const p, const ptrdiff_t step) {
-#if VECTOR_BYTES == 64
-    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps((const float *)p));
-    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + step)), 1);
-    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + 2 * step)), 2);
-    return (vreal)_mm512_insertf32x4(v, _mm_loadu_ps((const float *)(p + 3 * step)), 3);
-#else
-    const __m256 v = _mm256_castps128_ps256(_mm_loadu_ps((const float *)p));
-    return (vreal)_mm256_insertf128_ps(v, _mm_loadu_ps((const float *)(p + step)), 1);
+ALWAYS_INLINE vreal vpieces_even(const vreal a, const vreal b) { return SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13); }
+ALWAYS_INLINE vreal vpieces_odd(const vreal a, const vreal b) { return SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15); }
 #endif
+#elif VECTOR_BYTES == 32
+ALWAYS_INLINE vreal vload_halves(const real *const p, const ptrdiff_t step) {
+    const __m256d low = _mm256_castpd128_pd256(_mm_loadu_pd((const double *)(const void *)p));
+    return (vreal)_mm256_insertf128_pd(low, _mm_loadu_pd((const double *)(const void *)(p + step)), 1);
 }
 #endif
 

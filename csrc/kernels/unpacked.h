@@ -23,10 +23,7 @@ ALWAYS_INLINE bool lie_far(const int64_t rows, const int64_t columns) {
 
 /* ---- units ---- */
 
-enum {
-    UNPACKED_ROWS = 8,   /* of a, for which a square is transposed once */
-    UNPACKED_PANELS = 2, /* in turn: squares of one are made while the chains of the other run */
-};
+enum { UNPACKED_ROWS = 8 }; /* of a, for which a square is transposed once */
 
 /* What a pre-activation starts from before the input product. */
 ALWAYS_INLINE vreal bias_of_input(const struct unit_weights *const w, const int64_t block, const int gate,
@@ -41,10 +38,9 @@ ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t
                      : bias_sum(NULL, w->b_hh, gate * w->rows.H + block * VL, lanes_of_block(block, w->rows.H));
 }
 
-/* The rows of a gate's units, which are copied if that is wanted, and their accumulators. */
+/* The rows of a gate's units, and their accumulators. */
 struct unpacked_panel {
     const real *w;
-    real *copy;
     int lanes;
     vreal *acc; /* of the first row of a */
 };
@@ -64,17 +60,10 @@ ALWAYS_INLINE void multiply_square(const vreal *const square, const int columns,
     }
 }
 
-/* A line of each of the panel's rows, from k on; the lines `ahead` reals further on are fetched, if that is not 0. */
+/* A line of each of the panel's rows, from k on. */
 ALWAYS_INLINE void multiply_line(const struct unpacked_panel *const panel, const int64_t K, const int64_t k,
-                                 const int64_t ahead, const real *const a, const ptrdiff_t a_row, const int R,
-                                 const ptrdiff_t acc_row) {
+                                 const real *const a, const ptrdiff_t a_row, const int R, const ptrdiff_t acc_row) {
     const int columns = K - k < LINE_REALS ? (int)(K - k) : (int)LINE_REALS;
-    if (ahead) {
-        UNROLL
-        for (int lane = 0; lane < VL; lane++) {
-            __builtin_prefetch(panel->w + ahead + lane * K + k);
-        }
-    }
     for (int at = 0; at < columns; at += VL) {
         vreal square[VL];
         const real *const rows = panel->w + k + at;
@@ -87,32 +76,67 @@ ALWAYS_INLINE void multiply_line(const struct unpacked_panel *const panel, const
             multiply_square(square, n, a + k + at, a_row, R, panel->acc, acc_row);
         }
     }
-    if (panel->copy) {
-        for (int lane = 0; lane < panel->lanes; lane++) {
-            memcpy(panel->copy + lane * K + k, panel->w + lane * K + k, (size_t)columns * sizeof(real));
-        }
-    }
 }
 
-/* All gates of a block, UNPACKED_PANELS at a time. */
+/* Whole lines of all `panels` on one row, from k = 0 on, while there are such: their accumulators stay in registers.
+ * Returns the k after the last. */
+ALWAYS_INLINE int64_t multiply_lines_of_one_row(const struct unpacked_panel *const panel, const int panels,
+                                                const int64_t K, const real *const a) {
+    const int64_t end = K / LINE_REALS * LINE_REALS;
+    vreal acc[4];
+    UNROLL
+    for (int j = 0; j < panels; j++) {
+        acc[j] = *panel[j].acc;
+    }
+    for (int64_t line = 0; line < end; line += LINE_REALS) {
+        UNROLL
+        for (int j = 0; j < panels; j++) {
+            const real *const rows = panel[j].w + line;
+            UNROLL
+            for (int k = 0; k < LINE_REALS; k += VL) {
+                vreal square[VL];
+                transpose_square(rows + k, K, square);
+                UNROLL
+                for (int column = 0; column < VL; column++) {
+                    acc[j] = vfma(vsplat(a[line + k + column]), square[column], acc[j]);
+                }
+            }
+        }
+    }
+    UNROLL
+    for (int j = 0; j < panels; j++) {
+        *panel[j].acc = acc[j];
+    }
+    return end;
+}
+
+/* All gates of a block, two or three at a time. */
 static void multiply_unpacked(const struct unit_product *const p, const int64_t block, const int64_t row, const int R,
                               vreal *const acc) {
     const struct unit_rows *const w = &p->w->rows;
     const int lanes = lanes_of_block(block, w->H);
     const real *const a = p->a + row * p->a_row;
-    for (int gate = 0; gate < p->G; gate += UNPACKED_PANELS) {
-        const int panels = p->G - gate < UNPACKED_PANELS ? p->G - gate : (int)UNPACKED_PANELS;
-        const bool has_next = gate + UNPACKED_PANELS + panels <= p->G;
-        const int64_t ahead = lie_far(p->G * w->H, w->K) && has_next ? UNPACKED_PANELS * w->H * w->K : 0;
-        struct unpacked_panel panel[UNPACKED_PANELS];
+    const int most = p->G == 3 && R == 1 ? 3 : 2; /* squares of one gate are made while the chains of another run */
+    for (int gate = 0; gate < p->G; gate += most) {
+        const int panels = p->G - gate < most ? p->G - gate : most;
+        struct unpacked_panel panel[3];
         for (int j = 0; j < panels; j++) {
             const int64_t first = ((gate + j) * w->H + block * VL) * w->K;
-            panel[j] = (struct unpacked_panel){w->w + first, w->copy ? w->copy + first : NULL, lanes, acc + gate + j};
+            panel[j] = (struct unpacked_panel){w->w + first, lanes, acc + gate + j};
         }
-        for (int64_t k = 0; k < w->K; k += LINE_REALS) {
+        int64_t k = 0;
+        if (R == 1 && lanes == VL) {
+            k = panels == 3   ? multiply_lines_of_one_row(panel, 3, w->K, a)
+                : panels == 2 ? multiply_lines_of_one_row(panel, 2, w->K, a)
+                              : multiply_lines_of_one_row(panel, 1, w->K, a);
+        }
+        for (; k < w->K; k += LINE_REALS) {
             for (int j = 0; j < panels; j++) {
-                multiply_line(&panel[j], w->K, k, ahead, a, p->a_row, R, p->G);
+                multiply_line(&panel[j], w->K, k, a, p->a_row, R, p->G);
             }
+        }
+        for (int j = 0; w->copy && j < panels; j++) {
+            memcpy(w->copy + (panel[j].w - w->w), panel[j].w, (size_t)(lanes * w->K) * sizeof(real));
         }
     }
 }
