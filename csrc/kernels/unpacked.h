@@ -60,26 +60,36 @@ ALWAYS_INLINE void multiply_square(const vreal *const square, const int columns,
     }
 }
 
-/* A line of each of the panel's rows, from k on. */
-ALWAYS_INLINE void multiply_line(const struct unpacked_panel *const panel, const int64_t K, const int64_t k,
-                                 const real *const a, const ptrdiff_t a_row, const int R, const ptrdiff_t acc_row) {
-    const int columns = K - k < LINE_REALS ? (int)(K - k) : (int)LINE_REALS;
-    for (int at = 0; at < columns; at += VL) {
+/* From k on: a square that is not whole, or several. */
+static void multiply_rest(const struct unpacked_panel *const panel, const int64_t K, int64_t k, const real *const a,
+                          const ptrdiff_t a_row, const int R, const ptrdiff_t acc_row) {
+    for (; k < K; k += VL) {
+        const int columns = K - k < VL ? (int)(K - k) : VL;
         vreal square[VL];
-        const real *const rows = panel->w + k + at;
-        if (panel->lanes == VL && columns - at >= VL) {
-            transpose_square(rows, K, square);
-            multiply_square(square, VL, a + k + at, a_row, R, panel->acc, acc_row);
-        } else {
-            const int n = columns - at < VL ? columns - at : VL;
-            transpose_partial_square(rows, K, panel->lanes, n, square);
-            multiply_square(square, n, a + k + at, a_row, R, panel->acc, acc_row);
-        }
+        transpose_partial_square(panel->w + k, K, panel->lanes, columns, square);
+        multiply_square(square, columns, a + k, a_row, R, panel->acc, acc_row);
     }
 }
 
-/* Whole lines of all `panels` on one row, from k = 0 on, while there are such: their accumulators stay in registers.
- * Returns the k after the last. */
+/* Whole lines of all panels, from k = 0 on, while there are such. Returns the k after the last. A function of its own, so
+ * that squares stay in registers. */
+static __attribute__((noinline)) int64_t multiply_lines(const struct unpacked_panel *const panel, const int panels,
+                                                        const int64_t K, const real *const a, const ptrdiff_t a_row,
+                                                        const int R, const ptrdiff_t acc_row) {
+    const int64_t end = K / LINE_REALS * LINE_REALS;
+    for (int64_t line = 0; line < end; line += LINE_REALS) {
+        for (int j = 0; j < panels; j++) {
+            for (int64_t k = line; k < line + LINE_REALS; k += VL) {
+                vreal square[VL];
+                transpose_square(panel[j].w + k, K, square);
+                multiply_square(square, VL, a + k, a_row, R, panel[j].acc, acc_row);
+            }
+        }
+    }
+    return end;
+}
+
+/* The same on one row, whose accumulators stay in registers. */
 ALWAYS_INLINE int64_t multiply_lines_of_one_row(const struct unpacked_panel *const panel, const int panels,
                                                 const int64_t K, const real *const a) {
     const int64_t end = K / LINE_REALS * LINE_REALS;
@@ -125,15 +135,14 @@ static void multiply_unpacked(const struct unit_product *const p, const int64_t 
             panel[j] = (struct unpacked_panel){w->w + first, lanes, acc + gate + j};
         }
         int64_t k = 0;
-        if (R == 1 && lanes == VL) {
-            k = panels == 3   ? multiply_lines_of_one_row(panel, 3, w->K, a)
+        if (lanes == VL) {
+            k = R > 1         ? multiply_lines(panel, panels, w->K, a, p->a_row, R, p->G)
+                : panels == 3 ? multiply_lines_of_one_row(panel, 3, w->K, a)
                 : panels == 2 ? multiply_lines_of_one_row(panel, 2, w->K, a)
                               : multiply_lines_of_one_row(panel, 1, w->K, a);
         }
-        for (; k < w->K; k += LINE_REALS) {
-            for (int j = 0; j < panels; j++) {
-                multiply_line(&panel[j], w->K, k, a, p->a_row, R, p->G);
-            }
+        for (int j = 0; j < panels; j++) {
+            multiply_rest(&panel[j], w->K, k, a, p->a_row, R, p->G);
         }
         for (int j = 0; w->copy && j < panels; j++) {
             memcpy(w->copy + (panel[j].w - w->w), panel[j].w, (size_t)(lanes * w->K) * sizeof(real));
