@@ -52,16 +52,11 @@ enum fastrnn_status fastrnn_query(const struct fastrnn_problem *const problem, s
     return status != FASTRNN_OK ? status : !sizes ? FASTRNN_NULL_POINTER : backend->query(problem, sizes);
 }
 
-/* One step of rows that fit one or two tiles reads each weight as often. LSTM at T=1, B=1, H=128, forward and backward:
- * 42 us, and 53 when both forms are packed before; at B=8, H=256 324 and 361. Where weights are small, packing them
- * costs less than turning them twice: RNN at B=7, H=64 takes 15 us, and 11 with packed ones. */
-enum { UNPACKED_ROWS_MAX = 4, UNPACKED_ROWS_MAX_OF_MANY_WEIGHTS = 8, MANY_WEIGHTS = 20000 };
+/* A single step of so many rows reads each unpacked weight once (unpacked.h); docs/decisions/0010 has the figures. */
+enum { UNPACKED_ROWS_MAX = 8 };
 
 int fastrnn_packing_pays(const struct fastrnn_problem *const problem) {
-    const double weights =
-        (double)fastrnn_cell_gates(problem->cell) * (double)problem->H * ((double)problem->I + (double)problem->H);
-    const int most = weights < MANY_WEIGHTS ? UNPACKED_ROWS_MAX : UNPACKED_ROWS_MAX_OF_MANY_WEIGHTS;
-    return problem->schedule || problem->T != 1 || problem->B > most;
+    return problem->schedule || problem->T != 1 || problem->B > UNPACKED_ROWS_MAX;
 }
 
 enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *const problem,
