@@ -88,6 +88,20 @@ def test_gradcheck_of_packed_sequences(kind, lengths):
     assert gradgradcheck(run, (x, *states), fast_mode=True)
 
 
+@kinds
+def test_gradcheck_with_dropout(kind):
+    module, x, states = problem(kind, num_layers=3, dropout=0.5)
+    function, weights = as_function(module, len(states))
+
+    def with_the_same_masks(*inputs):
+        torch.manual_seed(3)
+        return function(*inputs)
+
+    inputs = (x, *states, *weights)
+    assert gradcheck(with_the_same_masks, inputs, fast_mode=True, check_forward_ad=True)
+    assert gradgradcheck(with_the_same_masks, inputs, fast_mode=True)
+
+
 @cells
 @pytest.mark.parametrize("leading", [(2,), ()])
 @pytest.mark.parametrize("bias", [False, True])
@@ -215,32 +229,6 @@ def _grad(y, x):
     x.grad = None
     y.sum().backward()
     return x.grad
-
-
-@pytest.mark.parametrize("transform", ["grad", "vmap", "jacrev", "jvp", "ensemble"])
-@kinds
-def test_transforms_of_torch_func(kind, transform):
-    theirs, ours = make_pair(kind, 3, 4)
-    x = torch.randn(3, 2, 3, dtype=torch.float64)
-    del theirs
-    plain = lambda x: ours(x)[0]  # noqa: E731
-    if transform == "grad":
-        found = torch.func.grad(lambda x: plain(x).sin().sum())(x)
-        leaf = x.clone().requires_grad_()
-        expected = torch.autograd.grad(plain(leaf).sin().sum(), leaf)[0]
-    elif transform == "vmap":
-        many = torch.stack([x, 2 * x])
-        found, expected = torch.func.vmap(plain)(many), torch.stack([plain(one) for one in many])
-    elif transform == "jacrev":
-        found, expected = torch.func.jacrev(plain)(x), torch.autograd.functional.jacobian(plain, x)
-    elif transform == "jvp":
-        _, found = torch.func.jvp(plain, (x,), (x,))
-        expected = torch.einsum("abcdef,def->abc", torch.autograd.functional.jacobian(plain, x), x)
-    else:
-        parameters, _ = torch.func.stack_module_state([ours, ours])
-        call = lambda p, x: torch.func.functional_call(ours, p, (x,))[0]  # noqa: E731
-        found, expected = torch.func.vmap(call, (0, None))(parameters, x), torch.stack([plain(x)] * 2)
-    assert_close([found.detach()], [expected.detach()])
 
 
 def test_truncation_has_no_second_order():

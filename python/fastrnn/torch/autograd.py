@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .. import _check
 from .._check import Array
@@ -101,18 +102,18 @@ class Recurrence(torch.autograd.Function):
         wanted = ctx.needs_input_grad[3:]
         if all(one is None for one in d):
             return (None,) * (3 + len(wanted))
-        if torch.is_grad_enabled() or _under_vmap(d):
+        if is_beyond_kernels(d):
             inputs = [x, h0, c0, *weights]
             return None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
         return None, None, None, *kernel_gradients(plan, (y, x, h0, c0), weights, masks, kept, d, wanted)
 
 
-def _under_vmap(tensors: Sequence[Tensor | None]) -> bool:
-    """Whether several backward passes run as one, as with is_grads_batched."""
-    if torch._C._are_functorch_transforms_active():
+def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
+    """Whether gradients are differentiated again, or of several d at once (is_grads_batched), or of dual numbers."""
+    if torch.is_grad_enabled() or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return True
     is_batched = torch._C._functorch.is_legacy_batchedtensor
-    return any(tensor is not None and is_batched(tensor) for tensor in tensors)
+    return any(tensor is not None and is_batched(tensor) for tensor in d)
 
 
 def kernel_gradients(

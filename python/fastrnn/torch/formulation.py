@@ -6,7 +6,7 @@ and `lengths` and `resets` on other devices and types.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,19 +117,63 @@ def gradients(
     d: Sequence[Tensor | None],
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """What backward returns for x, h0, c0 and the weights, as differentiable functions of them and of d."""
+    """What backward returns for x, h0, c0 and the weights, as differentiable functions of them and of d.
+
+    One input may be computed from another, or be the same tensor. The gradient of each input is the partial one, with
+    the other inputs held fixed: autograd itself adds what passes from one input to another. So the recurrence runs on
+    aliases of the inputs, one alias for each place. No alias is computed from another alias, and each is computed from
+    its input, so that the gradients can be differentiated again.
+    """
+    places = [place for place, one in enumerate(inputs) if one is not None]
+
+    def outputs_of(*given: Tensor) -> tuple[Tensor, ...]:
+        filled: list[Any] = [None] * len(inputs)
+        for place, one in zip(places, given, strict=True):
+            filled[place] = one
+        x, h0, c0, *weights = filled
+        return run(plan, x, h0, c0, weights, masks)
+
+    present: list[Any] = [inputs[place] for place in places]
+    differentiate = _in_a_transform if torch._C._are_functorch_transforms_active() else _on_aliases
+    found = dict(zip(places, differentiate(outputs_of, present, d, [wanted[place] for place in places]), strict=True))
+    return [found.get(place) for place in range(len(inputs))]
+
+
+def _on_aliases(
+    function: Callable[..., tuple[Tensor, ...]],
+    inputs: Sequence[Tensor],
+    d: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    is_differentiated_again = torch.is_grad_enabled()
     with torch.enable_grad():
-        x, h0, c0, *weights = inputs
-        assert x is not None
-        outputs = run(plan, x, h0, c0, [w for w in weights if w is not None], masks)
-        pairs = [(y, dy) for y, dy in zip(outputs, d, strict=True) if dy is not None and y.requires_grad]
-        asked: list[Any] = [one for one, is_wanted in zip(inputs, wanted, strict=True) if is_wanted]
+        aliases = [one.view_as(one) for one in inputs]
+        pairs = [(y, dy) for y, dy in zip(function(*aliases), d, strict=True) if dy is not None]
         found = iter(
             torch.autograd.grad(
-                [y for y, _ in pairs], asked, [dy for _, dy in pairs], create_graph=True, allow_unused=True
+                [y for y, _ in pairs],
+                [alias for alias, is_wanted in zip(aliases, wanted, strict=True) if is_wanted],
+                [dy for _, dy in pairs],
+                create_graph=is_differentiated_again,
+                allow_unused=True,
             )
         )
     return [next(found) if is_wanted else None for is_wanted in wanted]
+
+
+def _in_a_transform(
+    function: Callable[..., tuple[Tensor, ...]],
+    inputs: Sequence[Tensor],
+    d: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """The same inside of a transform of torch.func, which makes the aliases itself.
+
+    The transform may have begun after the inputs were made: then autograd sees no path to them.
+    """
+    outputs, pull_back, *_ = torch.func.vjp(function, *inputs)
+    found = pull_back(tuple(torch.zeros_like(y) if dy is None else dy for y, dy in zip(outputs, d, strict=True)))
+    return [one if is_wanted else None for one, is_wanted in zip(found, wanted, strict=True)]
 
 
 # ---- between the user's layout and (T, B, n) ----

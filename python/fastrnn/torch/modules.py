@@ -145,7 +145,7 @@ class RecurrentForward(ModuleArguments):
         masks = self._masks((T, B), x)
         if detour is not None and detour.way is Way.OPERATOR:
             return self._as_operator(kind, x, states, weights, masks, extras, None)
-        on_host = {name: _on_host(value) for name, value in extras.items()}
+        on_host = {name: _on_host(name, value) for name, value in extras.items()}
         plan = make_plan(self._network(), kind, T, B, **on_host)
         return self._carry_out(plan, x, states, weights, masks, detour)
 
@@ -170,7 +170,7 @@ class RecurrentForward(ModuleArguments):
             masks = self._masks((x.shape[0], 1), x)
             y, *final = self._as_operator("packed", x, states, weights, masks, extras | {"resets": resets}, sizes)
         else:
-            plan = make_packed_plan(self._network(), sizes.numpy(), _on_host(resets), extras["truncation"])
+            plan = make_packed_plan(self._network(), sizes.numpy(), _on_host("resets", resets), extras["truncation"])
             batch = plan.batches[0]
             masks = self._masks((batch.T, batch.B) if batch.dense else (x.shape[0], 1), x)
             y, *final = self._carry_out(plan, x, states, weights, masks, detour)
@@ -222,8 +222,16 @@ class RecurrentForward(ModuleArguments):
         return tuple(found[: 3 if network.has_c else 2])
 
 
-def _on_host(value: Any) -> Any:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+def _on_host(name: str, value: Any) -> Any:
+    """What NumPy reads."""
+    if not isinstance(value, Tensor):
+        return value
+    if not torch._C._are_functorch_transforms_active():
+        return value.detach().cpu().numpy()
+    try:
+        return value.tolist()
+    except RuntimeError:
+        raise NotImplementedError(f"{name}: expected the same for all calls of a torch.func.vmap") from None
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import execution
-from .autograd import array_of, arrays_or_none, kernel_gradients
+from . import execution, formulation
+from .autograd import array_of, arrays_or_none, is_beyond_kernels, kernel_gradients
 from .core_calls import has_reserve, reserve_bytes
 from .packed_weights import arrays_of, pack
 from .plan import Network, Plan, make_packed_plan, make_plan
@@ -222,9 +222,19 @@ def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
     asked = ctx.needs_input_grad
     wanted = [bool(asked[j]) and one is not None for j, one in enumerate((x, h0, c0))]
     wanted += [bool(one) for one in (asked[3] if isinstance(asked[3], list | tuple) else [asked[3]] * len(weights))]
-    dy, dh_n, dc_n = (*d[: ctx.states], None)[:3]
-    found = iter(recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted))
-    gradients = [next(found) if one else None for one in wanted]
+    d = d[: ctx.states]
+    if is_beyond_kernels(d):
+        *stack, k1, k2 = ctx.stack
+        cell, layers, directions, hidden_size, kind = stack
+        plan = _plan(x, order, _network(cell, layers, directions, hidden_size, weights), kind, (k1, k2))
+        applied = None if masks is None else masks.unbind()
+        gradients = formulation.gradients(plan, [x, h0, c0, *weights], applied, d, wanted)
+    else:
+        dy, dh_n, dc_n = (*d, None)[:3]
+        found = iter(
+            recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted)
+        )
+        gradients = [next(found) if one else None for one in wanted]
     return (*gradients[:3], gradients[3:], *(None,) * (1 + 3 + len(ctx.stack) + 1))
 
 
