@@ -223,7 +223,7 @@ def test_the_snapshot_sees_what_a_call_could_change(tmp_path):
         lambda: world.gru.parameters["weight_hh_l0"].fill(0),
         lambda: setattr(world.gru, "batch_first", True),
         lambda: world.tape.layer(0, I)[1].fill(1),
-        lambda: world.windows._inputs.base is None or setattr(world.windows, "num_steps", 6),
+        lambda: setattr(world.windows, "state", 6),
         lambda: world.gru._rng.random(),
         lambda: world.frozen.thaw(),
         lambda: world.x.fill(3),

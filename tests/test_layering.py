@@ -45,8 +45,8 @@ PYTHON_LAYERS = [
     {"checkpoint"},
     {"_kernel"},
     {"tape", "config", "truncation"},
-    {"schedule", "memory", "quota", "environment"},
-    {"_check"},
+    {"schedule", "memory", "quota", "environment", "axes"},
+    {"_check", "attributes"},
     {"_core"},
 ]
 TORCH_LAYERS = [

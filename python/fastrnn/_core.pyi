@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,8 @@ class Stepper:
     def _copy_states(self) -> tuple[_Array, _Maybe]: ...
     def _set_states(self, rows: Any, h: Any, c: Any = 0) -> None: ...
     @property
+    def has_c(self) -> bool: ...
+    @property
     def _state_shape(self) -> tuple[int, int, int]: ...
     @property
     def _dtype(self) -> np.dtype[Any]: ...
@@ -74,6 +76,7 @@ class Stepper:
 class Repeat:
     def __init__(
         self,
+        configuration: Mapping[str, Any],
         problems: Sequence[Problem],
         packed: Sequence[NDArray[np.uint8]],
         parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...]],
@@ -86,7 +89,7 @@ class Repeat:
         settings: Callable[[], Any],
     ) -> None: ...
     def __call__(
-        self, parameters: dict[str, Any], x: Any, hx: Any, scratch_of: Callable[[int], NDArray[np.uint8]]
+        self, attributes: dict[str, Any], x: Any, hx: Any, scratch_of: Callable[[int], NDArray[np.uint8]]
     ) -> tuple[Any, Any, Any] | None: ...
 
 class Stack: ...
@@ -109,6 +112,8 @@ class FrozenStack(Stack):
     def run(self, x: Any, state: Any, threads: int, team: int) -> tuple[_Array, Any] | None: ...
 
 class DenseTape:
+    @property
+    def stack(self) -> DenseStack: ...
     @property
     def owner(self) -> object: ...
     @property
@@ -142,6 +147,8 @@ class DenseStack(Stack):
         empty: Callable[[tuple[int, ...], Any], _Array],
         scratch: Callable[[int], NDArray[np.uint8]],
     ) -> None: ...
+    @property
+    def cell(self) -> str: ...
     @property
     def is_batch_first(self) -> bool: ...
     def forward(

@@ -18,6 +18,7 @@ from cpython.pythread cimport (
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+import math
 import os
 from typing import NamedTuple
 
@@ -478,6 +479,11 @@ cdef class Stepper:
             with nogil:
                 PyThread_acquire_lock(self.lock, WAIT_LOCK)
         return 0
+
+    @property
+    def has_c(self):
+        """Whether the state is a pair (h, c)."""
+        return self.c is not None
 
     @property
     def _state_shape(self):

@@ -13,13 +13,14 @@ cdef char *_on_a_line(void *p):
 
 
 cdef class DenseTape:
-    """What `DenseStack.forward` keeps for backward: x, the initial states, each layer's y and the memory beside it.
+    """What a `stack` keeps in forward for backward: x, the initial states, each layer's y and the memory beside it.
 
     That memory is the reserve and, on a line after it, the weights for backward: packed, or copies of w_ih and w_hh
     (`packs` false). It is only read.
     """
 
     cdef readonly object owner, x, h0, c0
+    cdef readonly DenseStack stack
     cdef readonly bint packs
     cdef list ys, kept
     cdef fastrnn_problem_t problem
@@ -73,6 +74,7 @@ cdef class DenseTape:
 cdef class DenseStack(Stack):
     """Layers of one direction; `names`: of w_ih, w_hh and, with biases, b_ih and b_hh, of each layer in turn."""
 
+    cdef readonly str cell
     cdef tuple names
     cdef int each
 
@@ -83,6 +85,7 @@ cdef class DenseStack(Stack):
             raise ValueError("names: expected two or four for each layer")
         self.problem, self.type_number, self.has_c = of_layer.c, of_layer.type_number, of_layer.has_c
         self.layers, self.directions, self.batch_first, self.I = layers, 1, batch_first, I
+        self.cell = cell
         self.names, self.each = names, len(names) // layers
         self.dtype, self.empty, self.scratch = np.dtype(dtype), empty, scratch
 
@@ -135,7 +138,7 @@ cdef class DenseStack(Stack):
         problem.backend, problem.threads = backend, threads
         problem.team = team
         cdef DenseTape tape = DenseTape.__new__(DenseTape)
-        tape.owner, tape.x, tape.problem, tape.rank = owner, x, problem, rank
+        tape.stack, tape.owner, tape.x, tape.problem, tape.rank = self, owner, x, problem, rank
         tape.h0, tape.c0 = states
         tape.packs = fastrnn_packing_pays(&problem)
         tape.ys, tape.kept = [], []

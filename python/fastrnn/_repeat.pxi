@@ -44,13 +44,13 @@ cdef class Repeat:
     (one for each layer), packed weights, and what they were packed from. A call compares (what tensors are, the bytes
     of the parameters, the thread's state) and runs the kernels, or returns None: then something is different.
 
-    names: of the parameters, in a dict of which a call gets its weights; weights: those tensors; aliases: tensors on
-    their memory; views, copies: arrays on their memory, and their contents when they were packed. states: the shape of
+    configuration: attributes of the module, by name, which must be as they were. names: of its parameters; weights:
+    those tensors, None for an absent one; aliases: tensors on their memory; views, copies: arrays on their memory, and their contents when they were packed. states: the shape of
     a state, y: of the output or None if it is the final h; strides (t, b): of the input, its last axis and all else
     being contiguous. thread: functions whose results must be false; settings: a function, and its result.
     """
 
-    cdef tuple problems, packed, names, weights, aliases, views, copies, thread
+    cdef tuple attributes, values, problems, packed, names, weights, aliases, views, copies, thread
     cdef object tensor_type, dtype, from_numpy, x_shape, state_shape, y_shape, settings, setting
     cdef cnp.dtype real
     cdef ptrdiff_t stride_t, stride_b, y_stride_t, y_stride_b
@@ -58,8 +58,10 @@ cdef class Repeat:
     cdef bint has_c
     cdef size_t scratch_bytes, hidden_bytes
 
-    def __init__(self, problems, packed, parameters, views, copies, shapes, strides, torch_names, thread, settings):
+    def __init__(self, configuration, problems, packed, parameters, views, copies, shapes, strides, torch_names,
+                 thread, settings):
         cdef Problem p
+        self.attributes, self.values = tuple(configuration), tuple(configuration.values())
         self.problems, self.packed = tuple(problems), tuple(packed)
         self.names, self.weights, self.aliases = parameters
         self.views, self.copies = tuple(views), tuple(copies)
@@ -76,11 +78,27 @@ cdef class Repeat:
                 raise ValueError("problems: expected dense ones")
             self.scratch_bytes = max(self.scratch_bytes, p.sizes.scratch_forward)
         p = self.problems[0]
+        self._check_sizes(p.c.T, p.c.B, p.c.H)
         self.has_c, self.real = p.has_c, self.views[0].dtype
         self.hidden_bytes = <size_t>(p.c.T * p.c.B * p.c.H * self.directions) * self.real.itemsize
         for j, array in enumerate(self.packed):
             p = self.problems[j // self.directions]
             _memory(array, "packed", p.sizes.packed_forward, False)
+
+    cdef int _check_sizes(self, int64_t T, int64_t B, int64_t H) except -1:
+        cdef Problem p
+        cdef int64_t width = self.directions * H
+        if len(self.packed) != self.layers * self.directions or self.directions not in (1, 2):
+            raise ValueError("packed: expected weights for each layer and direction")
+        for j, p in enumerate(self.problems):
+            if p.c.T != T or p.c.B != B or p.c.H != H or (j > 0 and p.c.I != width):
+                raise ValueError("problems: expected those of one stack")
+        p = self.problems[0]
+        if math.prod(self.x_shape) != T * B * p.c.I or math.prod(self.state_shape) != len(self.packed) * B * H:
+            raise ValueError("shapes: expected those of the problems")
+        if self.y_shape is not None and math.prod(self.y_shape) != T * B * width:
+            raise ValueError("shapes: expected those of the problems")
+        return 0
 
     cdef void *_address(self, object tensor, object shape) except? NULL:
         """Of a tensor's numbers if it is plain, contiguous and of this shape; else null."""
@@ -91,16 +109,26 @@ cdef class Repeat:
         cdef size_t address = tensor.data_ptr()
         return NULL if address % <size_t>self.real.itemsize else <void *>address
 
-    cdef bint _is_current(self, dict parameters) except -1:
+    cdef bint _is_current(self, dict attributes) except -1:
         cdef Py_ssize_t j
+        cdef dict parameters = attributes["_parameters"]
+        for j in range(len(self.attributes)):
+            value = attributes.get(self.attributes[j])
+            if value is not self.values[j] and value != self.values[j]:
+                return False
         for j in range(len(self.names)):
             weight = self.weights[j]
-            if parameters.get(self.names[j]) is not weight or not weight.is_set_to(self.aliases[j]):
+            if parameters.get(self.names[j]) is not weight:
+                return False
+            if weight is not None and not weight.is_set_to(self.aliases[j]):
                 return False
         return same_bytes(self.views, self.copies, self.setting[1])
 
-    def __call__(self, dict parameters, x, hx, scratch_of):
-        """(y, h_n, c_n): None for y where it was not asked for, None for c_n where there is none; or None."""
+    def __call__(self, dict attributes, x, hx, scratch_of):
+        """(y, h_n, c_n) of a module with these attributes, or None.
+
+        None for y where it was not asked for, None for c_n where there is none.
+        """
         cdef fastrnn_const_view_t x_view
         cdef char *h0 = NULL
         cdef char *c0 = NULL
@@ -122,7 +150,7 @@ cdef class Repeat:
             h0 = <char *>self._address(h, self.state_shape)
             if h0 is NULL:
                 return None
-        if not self._is_current(parameters):
+        if not self._is_current(attributes):
             return None
         h_n = self._empty(self.state_shape)
         c_n = self._empty(self.state_shape) if self.has_c else None

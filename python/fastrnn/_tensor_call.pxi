@@ -41,6 +41,8 @@ cdef class TensorCall:
         cdef Problem p = self.problem
         cdef bint found
         w.b_ih = w.b_hh = NULL
+        if len(tensors) not in (2, 4):
+            return False
         found = self._find(tensors[0], p.w_ih_shape, &w.w_ih) and self._find(tensors[1], p.w_hh_shape, &w.w_hh)
         if len(tensors) == 4:
             found = found and self._find(tensors[2], p.b_shape, &w.b_ih) and self._find(tensors[3], p.b_shape, &w.b_hh)

@@ -17,6 +17,7 @@ from ._kernel import (
     pass_empty_through,
     run_forward,
 )
+from .attributes import Attributes
 from .backward import StateGradients, run_backward
 from .checkpoint import CheckpointTape, run_forward_checkpointed
 from .schedule import Batch
@@ -107,8 +108,11 @@ class CellGradients:
     b_hh: Array | None
 
 
-class Cell:
+class Cell(Attributes):
     """A recurrent cell run over a whole sequence; the instances are documented one by one."""
+
+    _fixed = frozenset({"name", "gates", "has_c", "__name__", "__doc__"})
+    _instead = "all callers share the cell"
 
     def __init__(self, name: str, gates: int, states: int) -> None:
         self.name, self.gates = name, gates

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,6 +15,7 @@ from . import _check, _core, memory
 from ._check import Array
 from ._kernel import pack_backward, pack_forward, scratch_of
 from .arguments import LayerArguments
+from .attributes import Attributes
 from .cells import CELLS, State
 from .config import backend_index, get_num_threads, team_index
 from .stack import PackedWeights
@@ -60,6 +62,11 @@ _PARAMETERS = """
 
     Attributes
     ----------
+    input_size, hidden_size, num_layers, bias, bidirectional, dtype : as given
+        Fixed: another value is refused with AttributeError.
+    {changeable} : as given
+        Another value holds for every later call, of a frozen layer too. Tapes and streams keep what they were made
+        with.
     parameters : dict of str to ndarray
         ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0``, ``bias_hh_l0`` (G*H), …, with
         ``_reverse`` for the second direction: torch's names and layouts. Update the arrays in place, or replace
@@ -85,8 +92,24 @@ class _FrozenLayer(NamedTuple):
     stack: _core.FrozenStack
 
 
-class _Layers(LayerArguments):
+def _checked_nonlinearity(name: str, value: Any) -> str:
+    if value not in ("tanh", "relu"):
+        raise ValueError(f"{name}: expected 'tanh' or 'relu', got {value!r}")
+    return str(value)
+
+
+class _Layers(Attributes, LayerArguments):
     """What the three kinds of layer share."""
+
+    batch_first: bool
+    dropout: float
+    _dense: _core.DenseStack | None = None
+    _fixed = frozenset({"input_size", "hidden_size", "num_layers", "bias", "bidirectional", "dtype"})
+    _instead = "make a new layer"
+    _changeable: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {
+        "batch_first": _check.boolean,
+        "dropout": _check.probability,
+    }
 
     def __init__(
         self,
@@ -107,8 +130,8 @@ class _Layers(LayerArguments):
         if self.num_layers > LAYERS_MAX:
             raise ValueError(f"num_layers: expected at most {LAYERS_MAX}, got {self.num_layers}")
         self.bias = _check.boolean("bias", bias)
-        self.batch_first = _check.boolean("batch_first", batch_first)
-        self.dropout = _check.probability("dropout", dropout)
+        self.batch_first = batch_first
+        self.dropout = dropout
         self.bidirectional = _check.boolean("bidirectional", bidirectional)
         self.dtype = _check.real_dtype("dtype", dtype)
         self._shapes = shapes_of(
@@ -122,7 +145,6 @@ class _Layers(LayerArguments):
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed: {error}") from None
         self._frozen: _FrozenLayer | None = None
-        self._dense: _core.DenseStack | None = None
         self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     def __repr__(self) -> str:
@@ -254,15 +276,15 @@ class _Layers(LayerArguments):
         """
         if isinstance(tape, _core.DenseTape):
             found = None
-            if truncation is None and tape.owner is self and self._dense is not None:
-                found = self._dense.backward(tape, dy, dstate)
+            if truncation is None and tape.owner is self:
+                found = tape.stack.backward(tape, dy, dstate)
             if found is not None:
                 return Gradients(*found)
             tape = self._general_tape(tape)
         dy, d_final = self._checked_gradients(tape, dy, dstate)
         window = _check.truncation("truncation", truncation)
         dx, d_initial, gradients = self._backward_stack(tape, dy, d_final, window)
-        return Gradients(self._as_user(dx, tape.unbatched), self._public(d_initial, tape.unbatched), gradients)
+        return Gradients(tape.axes.as_user(dx), self._public(d_initial, tape.axes), gradients)
 
     def freeze(self) -> None:
         """Pack the weights once, for all calls until ``thaw``; until then the parameters are read-only.
@@ -279,10 +301,8 @@ class _Layers(LayerArguments):
         if self._frozen is None:
             frozen = Frozen(checked_parameters(self._parameters, self._shapes, self.dtype))
             packed, backend = self._packed(frozen.parameters), backend_index()
-            sizes = self.input_size, self.hidden_size, self.num_layers, self._directions, self.batch_first
-            weights = tuple(one.forward for one in packed)
-            stack = _core.FrozenStack(self._cell, self.dtype, backend, *sizes, weights, memory.empty, scratch_of)
-            self._frozen = _FrozenLayer(frozen, packed, backend, stack)
+            self._frozen = _FrozenLayer(frozen, packed, backend, self._frozen_stack(packed, backend))
+            self._dense = None
 
     def thaw(self) -> None:
         """Use the parameters as they are again. Thawing a layer that is not frozen does nothing."""
@@ -292,6 +312,10 @@ class _Layers(LayerArguments):
     def frozen(self) -> bool:
         """Whether the layer is frozen."""
         return self._frozen is not None
+
+    @frozen.setter
+    def frozen(self, _: Any) -> None:
+        raise AttributeError("frozen: expected to be changed by freeze() and thaw()")
 
     @property
     def parameters(self) -> dict[str, Array]:
@@ -404,29 +428,41 @@ class _Layers(LayerArguments):
 
     def _dense_now(self) -> _core.DenseStack | None:
         """What trains on dense sequences, if the configuration is one for it."""
-        if self._frozen is not None or self.bidirectional or (self.dropout and self.num_layers > 1):
-            return None
         dense = self._dense
-        if dense is None or dense.is_batch_first != self.batch_first:
+        if dense is None:
+            if self._frozen is not None or self.bidirectional or (self.dropout and self.num_layers > 1):
+                return None
             sizes = self.input_size, self.hidden_size, self.num_layers, self.batch_first
             dense = _core.DenseStack(self._cell, self.dtype, *sizes, tuple(self._shapes), memory.empty, scratch_of)
             self._dense = dense
         return dense
 
+    def _on_change(self) -> None:
+        """Packed weights depend on none of the attributes that may change."""
+        self._dense = None
+        frozen = self.__dict__.get("_frozen")
+        if frozen is not None:
+            self._frozen = frozen._replace(stack=self._frozen_stack(frozen.packed, frozen.backend))
+
+    def _frozen_stack(self, packed: list[PackedWeights], backend: int) -> _core.FrozenStack:
+        sizes = self.input_size, self.hidden_size, self.num_layers, self._directions, self.batch_first
+        weights = tuple(one.forward for one in packed)
+        return _core.FrozenStack(self._cell, self.dtype, backend, *sizes, weights, memory.empty, scratch_of)
+
     def _run(
         self, x: Any, state: State, lengths: Any, resets: Any, *, training: bool, checkpoint: Any = None
     ) -> tuple[Array, State, LayerTape | None]:
-        x, unbatched = self._checked_input(x)
+        x, axes = self._checked_input(x)
         T, B = x.shape[:2]
-        batches = self._checked_batches(T, B, lengths, resets, unbatched)
-        initial = self._checked_states("state", state, B, unbatched)
+        batches = self._checked_batches(T, B, lengths, resets, axes)
+        initial = self._checked_states("state", state, B, axes)
         final = self._new_states(B)
         masks = self._masks(T, B) if training else None
         n = self._chosen_checkpoint(T, B, checkpoint)
-        y, tapes = self._forward_stack(x, self._packed_now(), initial, final, batches, masks, n)
-        y = self._as_user(y, unbatched)
-        tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, unbatched) if masks is not None else None
-        return y, self._public(final, unbatched), tape_of_all
+        y, tapes = self._forward_stack(x, axes, self._packed_now(), initial, final, batches, masks, n)
+        y = axes.as_user(y)
+        tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, axes) if masks is not None else None
+        return y, self._public(final, axes), tape_of_all
 
     def _packed_now(self, *, for_all: bool = False) -> list[PackedWeights]:
         """Weights for a call: the frozen ones, else the parameters as they are, packed if `for_all`."""
@@ -491,6 +527,10 @@ class GRU(_Layers):
 
 class RNN(_Layers):
     _gates = CELLS["rnn_tanh"].gates
+    _changeable: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {
+        **_Layers._changeable,
+        "nonlinearity": _checked_nonlinearity,
+    }
 
     def __init__(
         self,
@@ -506,8 +546,6 @@ class RNN(_Layers):
         dtype: DTypeLike = np.float32,
         seed: Any = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"nonlinearity: expected 'tanh' or 'relu', got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, seed=seed
@@ -524,14 +562,14 @@ class RNN(_Layers):
 LSTM.__doc__ = f"""Long short-term memory (Hochreiter & Schmidhuber 1997), with the equations of ``torch.nn.LSTM``.
 
     See `fastrnn.lstm` for the equations. The state is a pair (h, c).
-{_PARAMETERS}"""
+{_PARAMETERS.format(changeable="batch_first, dropout")}"""
 
 GRU.__doc__ = f"""Gated recurrent unit (Cho et al. 2014), with the equations of ``torch.nn.GRU``.
 
     See `fastrnn.gru` for the equations.
-{_PARAMETERS}"""
+{_PARAMETERS.format(changeable="batch_first, dropout")}"""
 
 RNN.__doc__ = f"""Simple recurrent network (Elman 1990), with the equations of ``torch.nn.RNN``.
 
     See `fastrnn.rnn_tanh` and `fastrnn.rnn_relu` for the equations; ``nonlinearity`` ("tanh" or "relu") chooses.
-{_PARAMETERS}"""
+{_PARAMETERS.format(changeable="batch_first, dropout, nonlinearity")}"""

@@ -21,6 +21,7 @@ from ._kernel import (
     pass_empty_through,
     run_forward,
 )
+from .axes import Axes
 from .backward import BackwardStack, StateGradients, run_backward_stack
 from .checkpoint import CheckpointTape, run_forward_checkpointed
 from .schedule import Batch
@@ -46,7 +47,6 @@ class Stack:
     hidden_size: int
     num_layers: int
     bidirectional: bool
-    batch_first: bool
     dtype: np.dtype[Any]
     _shapes: dict[str, tuple[str, tuple[int, ...]]]
 
@@ -61,6 +61,7 @@ class Stack:
     def _forward_stack(
         self,
         x: Array,
+        axes: Axes,
         packed: list[PackedWeights],
         initial: States,
         final: States,
@@ -73,8 +74,8 @@ class Stack:
         tapes: list[CellTape | CheckpointTape] = []
         for layer in range(self.num_layers):
             mask = None if masks is None else masks[layer]
-            x = x if mask is None else np.multiply(x, mask, out=self._sequence_like(T, B, x.shape[2]))
-            y = self._sequence_like(T, B, self._directions * self.hidden_size)
+            x = x if mask is None else np.multiply(x, mask, out=self._new_sequence(axes, T, B, x.shape[2]))
+            y = self._new_sequence(axes, T, B, self._directions * self.hidden_size)
             if batches[0].lengths is not None:
                 y[...] = 0
             for direction, batch in enumerate(batches):
@@ -98,15 +99,16 @@ class Stack:
         gradients = {name: memory.empty(shape, self.dtype) for name, (_, shape) in self._shapes.items()}
         into = [WeightGradients(*weights_of(gradients, name)) for name in suffixes(self.num_layers, self.bidirectional)]
         stages = [stages_of(batch, truncation) for batch in tape.batches]
-        down = BackwardStack(tape.cells, stages, tape.masks, into, partial(self._sequence_like, T, B))
-        dx, d_initial = self._sequence_like(T, B, self.input_size), self._new_states(B)
+        down = BackwardStack(tape.cells, stages, tape.masks, into, partial(self._new_sequence, tape.axes, T, B))
+        dx, d_initial = self._new_sequence(tape.axes, T, B, self.input_size), self._new_states(B)
         run_backward_stack(down, dy, dx, StateGradients(d_final, d_initial), overwrite=True)
         pass_empty_through(tape.batches[0], d_final, d_initial)
         return dx, d_initial, gradients
 
-    def _sequence_like(self, T: int, B: int, n: int) -> Array:
-        laid_out: Array = memory.empty((B, T, n) if self.batch_first else (T, B, n), self.dtype)
-        return np.swapaxes(laid_out, 0, 1) if self.batch_first else laid_out
+    def _new_sequence(self, axes: Axes, T: int, B: int, n: int) -> Array:
+        """(T, B, n) in the order of the user's axes."""
+        laid_out: Array = memory.empty((B, T, n) if axes.batch_first else (T, B, n), self.dtype)
+        return np.swapaxes(laid_out, 0, 1) if axes.batch_first else laid_out
 
     def _half(self, y: Array, direction: int) -> Array:
         half: Array = y[:, :, direction * self.hidden_size : (direction + 1) * self.hidden_size]

@@ -27,8 +27,6 @@ class Stream(_core.Stepper):
         From a call, for x_t of another kind, dtype or shape, or whose last axis is not contiguous.
     """
 
-    has_c: bool
-
     def __new__(cls, *_: Any) -> Stream:
         raise TypeError("Stream: expected to be made by layer.stream(batch_size)")
 
@@ -90,5 +88,4 @@ def make_stream(
     shape = (len(input_sizes), B, H)
     c = np.zeros(shape, dtype) if problems[0].states == 2 else None
     stream: Stream = _core.Stepper.__new__(Stream, problems, packed, np.zeros(shape, dtype), c)
-    stream.has_c = c is not None
     return stream

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._check import Array
+from .axes import Axes
 from .schedule import Batch
 
 
@@ -50,7 +51,7 @@ class LayerTape(OfThisProcess):
     y_shape: tuple[int, ...]  # as the user saw it
     shape: tuple[int, int]  # T, B
     batches: list[Batch]  # of each direction
-    unbatched: bool = field(default=False)
+    axes: Axes  # of the user's sequences, x and y as well as their gradients
 
 
 Tape = LayerTape | _core.DenseTape

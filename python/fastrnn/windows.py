@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _check
 from ._check import Array
+from .attributes import Attributes
 
 
-class Windows:
+class Windows(Attributes):
     """Cuts a long sequence into ``batch_size`` parallel streams, and those into windows of ``num_steps`` steps.
 
     Stream b is the b-th contiguous piece of the data, so that row b of a window goes on where row b of the window
@@ -55,6 +56,9 @@ class Windows:
     TypeError, ValueError
         For arguments of another kind or value, and for data too short for one window of one step.
     """
+
+    _fixed = frozenset({"batch_size", "num_steps", "batch_first", "drop_last"})
+    _instead = "make new Windows"
 
     def __init__(
         self,

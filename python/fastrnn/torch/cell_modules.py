@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +15,11 @@ from .autograd import Outputs, Recurrence, infer
 from .modules import _call_as_leaf
 from .operator import recurrence
 from .packed_weights import PackedWeights
-from .plan import Network, dense_plan
+from .plan import Network, dense_plan, weight_shapes
 from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+
+# Every attribute that a call depends on.
+CONFIGURATION = ("input_size", "hidden_size", "nonlinearity")
 
 _Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
 
@@ -43,15 +47,15 @@ class CellForward(_Base):
         if not is_compiling():
             memory = self._fastrnn_memory
             if memory is not None and memory.again is not None:
-                again = memory.again
-                if again.configuration == self.__dict__.get("nonlinearity"):
-                    repeated = again.call(self._parameters, input, hx, scratch_of)
-                    if repeated is not None:
-                        return repeated[1] if repeated[2] is None else repeated[1:]
+                repeated = memory.again(self.__dict__, input, hx, scratch_of)
+                if repeated is not None:
+                    return repeated[1] if repeated[2] is None else repeated[1:]
             if isinstance(input, torch.fx.Proxy):
                 return _call_as_leaf(self, input, hx)
         has_c = isinstance(self, torch.nn.LSTMCell)
-        weights = [self.weight_ih, self.weight_hh, *((self.bias_ih, self.bias_hh) if self.bias else ())]
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        if weights[2] is None and weights[3] is None:  # self.bias says nothing: torch does not look at it
+            weights = weights[:2]
         states = () if hx is None else tuple(hx) if has_c else (hx,)
         if is_compiling():
             detour: Detour | None = detour_when_compiling((input, *states, *weights))
@@ -59,10 +63,11 @@ class CellForward(_Base):
             detour = detour_of_mode() or detour_of_tensors(input, (*weights, *states))
         if detour is not None:
             say_once(self, detour)
-        if (detour is not None and detour.way is Way.TORCH) or not self._fits(input, states, has_c):
+        network = self._network(has_bias=len(weights) == 4)
+        if (detour is not None and detour.way is Way.TORCH) or not self._fits(network, input, states, weights):
             return super().forward(input, hx)
         h0, c0 = (*states, None, None)[:2]
-        found = self._run(input, h0, c0, weights, detour)
+        found = self._run(network, input, h0, c0, weights, detour)
         return found if has_c else found[0]
 
     def __prepare_scriptable__(self) -> Any:
@@ -72,25 +77,32 @@ class CellForward(_Base):
         say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
         return as_torch(self)
 
-    def _fits(self, x: Tensor, states: tuple[Tensor, ...], has_c: bool) -> bool:
+    def _fits(self, network: Network, x: Tensor, states: tuple[Tensor, ...], weights: list[Tensor]) -> bool:
         """Whether torch would take these shapes."""
+        if not is_compiling() and [w.shape for w in weights] != weight_shapes(network, self.input_size):
+            return False
         if x.dim() not in (1, 2) or x.size(-1) != self.input_size:
             return False
         shape = (*x.shape[:-1], self.hidden_size)
-        return len(states) in (0, 1 + has_c) and all(state.shape == shape for state in states)
+        return len(states) in (0, 1 + network.has_c) and all(state.shape == shape for state in states)
 
-    def _network(self) -> Network:
+    def _network(self, has_bias: bool) -> Network:
         if isinstance(self, torch.nn.RNNCell):
             cell = f"rnn_{self.nonlinearity}"
         else:
             cell = "lstm" if isinstance(self, torch.nn.LSTMCell) else "gru"
-        return Network(cell, 1, 1, self.hidden_size, self.bias)
+        return Network(cell, 1, 1, self.hidden_size, has_bias)
 
     def _run(
-        self, x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: list[Tensor], detour: Detour | None
+        self,
+        network: Network,
+        x: Tensor,
+        h0: Tensor | None,
+        c0: Tensor | None,
+        weights: list[Tensor],
+        detour: Detour | None,
     ) -> Outputs:
         """The next states, in the shape of the given ones."""
-        network = self._network()
         needs_graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h0, c0, *weights))
         if detour is not None and detour.way is Way.OPERATOR:
             batched = x.dim() == 2
@@ -109,8 +121,9 @@ class CellForward(_Base):
             outputs: Outputs = Recurrence.apply(plan, packed, None, x, h0, c0, *weights)
             return outputs[1:]
         packed = memory.get(network, weights)
-        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"][: len(weights)]
-        memory.remember(plan, x, names, weights, self.__dict__.get("nonlinearity"))
+        names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+        parameters = dict(zip_longest(names, weights))
+        memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
         return infer(plan, x, h0, c0, packed, None)[1:]
 
 

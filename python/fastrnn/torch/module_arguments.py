@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
-from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from .plan import Network
+from .plan import Network, weight_shapes
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
 
@@ -21,7 +20,9 @@ class ModuleArguments(_Base):
     """Mixed in before torch's class, whose attributes it reads."""
 
     def _network(self) -> Network:
-        return Network(CELLS[self.mode], self.num_layers, 2 if self.bidirectional else 1, self.hidden_size, self.bias)
+        """What the module is at this moment: torch's attributes are plain ones, which may change between calls."""
+        directions = 2 if self.bidirectional else 1
+        return Network(CELLS.get(self.mode, ""), self.num_layers, directions, self.hidden_size, self.bias)
 
     def _weights_now(self) -> list[Tensor]:
         """The weights in torch's order, after whatever replaced parameters since the last call."""
@@ -43,11 +44,13 @@ class ModuleArguments(_Base):
             return None
         width = self.hidden_size * (2 if self.bidirectional else 1)
         ones = torch.ones((*steps, width), dtype=like.dtype, device=like.device)
-        return [functional.dropout(ones, self.dropout) for _ in range(self.num_layers - 1)]
+        return [torch.dropout(ones, self.dropout, True) for _ in range(self.num_layers - 1)]
 
-    def _fits(self, input: Any, hx: Any) -> bool:  # noqa: A002
+    def _fits(self, network: Network, input: Any, hx: Any, weights: list[Tensor]) -> bool:  # noqa: A002
         """Whether torch would take these shapes."""
-        count = self.num_layers * (2 if self.bidirectional else 1)
+        if not is_compiling() and [w.shape for w in weights] != weight_shapes(network, self.input_size):
+            return False
+        count = network.layers * network.directions
         if isinstance(input, PackedSequence):
             data, sizes, *_ = input
             if data.dim() != 2 or data.size(-1) != self.input_size:

@@ -18,9 +18,13 @@ from .compiling import admit
 from .module_arguments import ModuleArguments
 from .operator import recurrence
 from .packed_weights import PackedWeights
-from .plan import Plan, make_packed_plan, make_plan
+from .plan import Network, Plan, make_packed_plan, make_plan
 from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
 
+# Every attribute that a call without dropout depends on.
+CONFIGURATION = (
+    "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size",
+)  # fmt: skip
 PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
 
 
@@ -85,15 +89,16 @@ class RecurrentForward(ModuleArguments):
             say_once(self, detour)
         if detour is not None and detour.way is Way.TORCH:
             return super().forward(input, hx)
-        if not self._fits(input, hx):
+        network = self._network()
+        if not self._fits(network, input, hx, weights):
             if isinstance(input, PackedSequence):
                 self._check_packed(input, hx)
             return _refused(super().forward(input, hx), extras)
         if isinstance(input, PackedSequence):
-            found = self._run_packed(input, hx, weights, extras, detour)
+            found = self._run_packed(network, input, hx, weights, extras, detour)
         else:
             kind = "unbatched" if input.dim() == 2 else "batch_first" if self.batch_first else "dense"
-            found = self._run_padded(kind, input, self._pair(hx), weights, extras, detour)
+            found = self._run_padded(network, kind, input, self._pair(hx), weights, extras, detour)
         y, *states = found
         return y, (tuple(states) if self.mode == "LSTM" else states[0])
 
@@ -108,9 +113,9 @@ class RecurrentForward(ModuleArguments):
         """The result, if this call is for inference and like one before; else None."""
         memory = self._fastrnn_memory
         again = None if memory is None else memory.again
-        if again is None or again.configuration != (self.mode, self.batch_first) or (self.training and self.dropout):
+        if again is None or (self.training and self.dropout):
             return None
-        found = again.call(self._parameters, input, hx, scratch_of)
+        found = again(self.__dict__, input, hx, scratch_of)
         if found is None:
             return None
         y, h_n, c_n = found
@@ -132,6 +137,7 @@ class RecurrentForward(ModuleArguments):
 
     def _run_padded(
         self,
+        network: Network,
         kind: str,
         x: Tensor,
         states: tuple[Tensor | None, Tensor | None],
@@ -144,13 +150,19 @@ class RecurrentForward(ModuleArguments):
             B = 1
         masks = self._masks((T, B), x)
         if detour is not None and detour.way is Way.OPERATOR:
-            return self._as_operator(kind, x, states, weights, masks, extras, None)
+            return self._as_operator(network, kind, x, states, weights, masks, extras, None)
         on_host = {name: _on_host(name, value) for name, value in extras.items()}
-        plan = make_plan(self._network(), kind, T, B, **on_host)
+        plan = make_plan(network, kind, T, B, **on_host)
         return self._carry_out(plan, x, states, weights, masks, detour)
 
     def _run_packed(
-        self, packed: PackedSequence, hx: Any, weights: list[Tensor], extras: dict[str, Any], detour: Detour | None
+        self,
+        network: Network,
+        packed: PackedSequence,
+        hx: Any,
+        weights: list[Tensor],
+        extras: dict[str, Any],
+        detour: Detour | None,
     ) -> tuple[Any, ...]:
         x, sizes, to_sorted, to_original = packed
         if extras["lengths"] is not None:
@@ -164,13 +176,15 @@ class RecurrentForward(ModuleArguments):
         states = self._pair(sorted_hx)
         if detour is not None and detour.way is Way.OPERATOR:
             if hx is None:
-                count = self.num_layers * (2 if self.bidirectional else 1)
-                zeros = x.new_zeros((count, int(sizes[0].item()), self.hidden_size))
-                states = zeros, (zeros.clone() if self.mode == "LSTM" else None)
+                count = network.layers * network.directions
+                zeros = x.new_zeros((count, int(sizes[0].item()), network.hidden_size))
+                states = zeros, (zeros.clone() if network.has_c else None)
             masks = self._masks((x.shape[0], 1), x)
-            y, *final = self._as_operator("packed", x, states, weights, masks, extras | {"resets": resets}, sizes)
+            y, *final = self._as_operator(
+                network, "packed", x, states, weights, masks, extras | {"resets": resets}, sizes
+            )
         else:
-            plan = make_packed_plan(self._network(), sizes.numpy(), _on_host("resets", resets), extras["truncation"])
+            plan = make_packed_plan(network, sizes.numpy(), _on_host("resets", resets), extras["truncation"])
             batch = plan.batches[0]
             masks = self._masks((batch.T, batch.B) if batch.dense else (x.shape[0], 1), x)
             y, *final = self._carry_out(plan, x, states, weights, masks, detour)
@@ -198,11 +212,13 @@ class RecurrentForward(ModuleArguments):
             return outputs
         packed = memory.get(plan.network, weights)
         if masks is None:
-            memory.remember(plan, x, self._flat_weights_names, weights, (self.mode, self.batch_first))
+            parameters = dict(zip(self._flat_weights_names, weights, strict=True))
+            memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
         return infer(plan, x, *states, packed, masks)
 
     def _as_operator(
         self,
+        network: Network,
         kind: str,
         x: Tensor,
         states: tuple[Tensor | None, Tensor | None],
@@ -211,7 +227,7 @@ class RecurrentForward(ModuleArguments):
         extras: dict[str, Any],
         batch_sizes: Tensor | None,
     ) -> Outputs:
-        network, window = self._network(), extras["truncation"]
+        window = extras["truncation"]
         k1, k2 = (0, 0) if window is None else (window, window) if isinstance(window, int) else window
         order = [None if extras[name] is None else _as_tensor(name, extras[name]) for name in ("lengths", "resets")]
         training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights))

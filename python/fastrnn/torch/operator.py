@@ -19,7 +19,7 @@ from . import execution, formulation
 from .autograd import array_of, arrays_or_none, is_beyond_kernels, kernel_gradients
 from .core_calls import has_reserve, reserve_bytes
 from .packed_weights import arrays_of, pack
-from .plan import Network, Plan, make_packed_plan, make_plan
+from .plan import Network, Plan, make_packed_plan, make_plan, weight_shapes
 
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
 _STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
@@ -28,6 +28,12 @@ _INPUTS = "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? masks"
 
 def _network(cell: str, layers: int, directions: int, hidden_size: int, weights: Sequence[Tensor]) -> Network:
     return Network(cell, layers, directions, hidden_size, len(weights) == 4 * layers * directions)
+
+
+def _checked(x: Tensor, network: Network, weights: Sequence[Tensor]) -> None:
+    found, expected = [tuple(w.shape) for w in weights], weight_shapes(network, x.shape[-1])
+    if found != expected:
+        raise ValueError(f"weights: expected tensors of shapes {expected}, got {found}")
 
 
 def _plan(
@@ -76,6 +82,7 @@ def recurrence(
     training: bool,
 ) -> list[Tensor]:
     network = _network(cell, layers, directions, hidden_size, weights)
+    _checked(x, network, weights)
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     first: Any = array_of(x)
     found = execution.run_forward(
@@ -168,6 +175,7 @@ def recurrence_backward(
     wanted: Sequence[bool],
 ) -> list[Tensor]:
     network = _network(cell, layers, directions, hidden_size, weights)
+    _checked(x, network, weights)
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     applied = None if masks is None else masks.unbind()
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]

@@ -8,7 +8,7 @@ are kept from the second call with the same ones on, so that training, which cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,14 +54,9 @@ def arrays_of(tensors: Sequence[Tensor]) -> list[Array]:
 
 def pack(network: Network, arrays: Sequence[Array]) -> Packed:
     each = network.tensors_each
+    if len(arrays) != each * network.layers * network.directions:
+        raise ValueError(f"weights: expected {each} for each layer and direction, got {len(arrays)}")
     return [pack_forward(network.cell, Weights(*arrays[j : j + each])) for j in range(0, len(arrays), each)]
-
-
-class Again(NamedTuple):
-    """A call that can be repeated, as long as the module is configured as it was."""
-
-    call: _core.Repeat
-    configuration: Any
 
 
 class PackedWeights:
@@ -72,7 +67,7 @@ class PackedWeights:
     def __init__(self) -> None:
         self._kept: Kept | None = None
         self._seen: tuple[Any, ...] | None = None
-        self.again: Again | None = None
+        self.again: _core.Repeat | None = None  # a call that can be repeated
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
@@ -99,9 +94,9 @@ class PackedWeights:
         return packed
 
     def remember(
-        self, plan: Plan, x: Tensor, names: Sequence[str], tensors: Sequence[Tensor], configuration: Any
+        self, plan: Plan, x: Tensor, parameters: Mapping[str, Tensor | None], configuration: Mapping[str, Any]
     ) -> None:
-        """Make a dense call for inference ready for the next one like it."""
+        """Make a dense call for inference ready for the next one like it, of a module with these attributes."""
         kept, batch = self._kept, plan.batches[0]
         if kept is None or not batch.dense or plan.is_packed or not x.is_contiguous() or x.numel() == 0:
             return
@@ -113,18 +108,17 @@ class PackedWeights:
         inputs = [I] + [width] * (network.layers - 1)
         dtype = kept.copies[0].dtype
         problems = [dense_problem(network.cell, dtype, settings(), (T, B, n, network.hidden_size)) for n in inputs]
-        self.again = Again(
-            _core.Repeat(
-                problems,
-                kept.packed,
-                (tuple(names), tuple(tensors), tuple([t.detach() for t in tensors])),
-                kept.views or (),
-                kept.copies,
-                (x.shape, None if is_cell else plan.sequence_shape(width), plan.states_shape()),
-                strides,
-                (torch.Tensor, x.dtype, torch.from_numpy),
-                IS_NOT_PLAIN,
-                settings,
-            ),
+        tensors = tuple(parameters.values())
+        self.again = _core.Repeat(
             configuration,
+            problems,
+            kept.packed,
+            (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors])),
+            kept.views or (),
+            kept.copies,
+            (x.shape, None if is_cell else plan.sequence_shape(width), plan.states_shape()),
+            strides,
+            (torch.Tensor, x.dtype, torch.from_numpy),
+            IS_NOT_PLAIN,
+            settings,
         )

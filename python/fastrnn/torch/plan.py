@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _check
+from .. import _check, _core
 from .._check import Array
 from ..schedule import Batch, PackedBatch
+from ..weights import shapes_of
 
 # Where axes are missing in the user's layout, and the layouts whose states lack the same axes as their sequences.
 _AXES: dict[str, Any] = {
@@ -23,6 +24,7 @@ _AXES: dict[str, Any] = {
     "unbatched_step": np.s_[np.newaxis, np.newaxis],
 }
 _ALIKE = ("unbatched", "step", "unbatched_step")
+_GATES = {name: cell.gates for name, cell in _core.cells().items()}
 
 
 class Network(NamedTuple):
@@ -42,6 +44,14 @@ class Network(NamedTuple):
     def tensors_each(self) -> int:
         """Parameters of one layer in one direction."""
         return 4 if self.has_bias else 2
+
+
+@lru_cache(maxsize=256)
+def weight_shapes(network: Network, input_size: int) -> list[tuple[int, ...]]:
+    """Of all parameters, in torch's order; no tensor has one of these shapes if there is no such cell."""
+    gates = _GATES.get(network.cell, -1)
+    sizes = input_size, network.hidden_size, network.layers, network.has_bias, network.directions == 2
+    return [shape for _, shape in shapes_of(gates, *sizes).values()]
 
 
 class Plan(NamedTuple):
