@@ -173,7 +173,8 @@ class Cell(Attributes):
         y, state
             As from the call.
         tape : CellTape or CheckpointTape
-            Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason.
+            Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason. Nothing
+            looks for a write to x or state: it gives wrong gradients.
 
         Raises
         ------
@@ -201,8 +202,10 @@ class Cell(Attributes):
 
         Parameters
         ----------
-        tape : CellTape
-            From ``forward`` of the same cell; may be used any number of times.
+        tape : CellTape or CheckpointTape
+            From ``forward`` of the same cell; may be used any number of times. x and the state that forward was given
+            are read again here: a write to x in between changes the gradient of w_ih, with checkpoints every gradient;
+            a write to the state changes those of first steps.
         dy : ndarray (T, B, H), optional
             Zero when left out.
         dstate : as the state, optional

@@ -49,7 +49,7 @@ class Checkpoints:
 
 @dataclass(frozen=True, eq=False)
 class CheckpointTape(OfThisProcess):
-    """What `run_forward_checkpointed` keeps: it refers to x, the initial state and y, as a tape does."""
+    """What `run_forward_checkpointed` keeps: it refers to x and y, as a tape does, and has its own initial states."""
 
     cell: str
     packed_forward: NDArray[np.uint8]
@@ -159,6 +159,7 @@ def run_forward_checkpointed(
                 target[...] = 0 if source is None else source
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
     checkpoints = _new_checkpoints(cell, y, batch.whole_parts, n)
+    initial = States(*(None if member is None else member.copy() for member in initial))
     tape = CheckpointTape(
         cell, packed, packed_backward, x, *initial, y, (*x.shape, H), x.dtype, has_bias, batch, checkpoints, backend
     )

@@ -224,7 +224,8 @@ class _Layers(Attributes, LayerArguments):
             As from the call.
         tape : Tape
             For ``backward``. It refers to x, state and y: none of them may change before, and y is read-only for that
-            reason (copy it to change it). Parameters may change; the tape keeps them as they were.
+            reason (copy it to change it). Nothing looks for a write to x or state: it gives wrong gradients, see
+            docs/truncated-bptt.md. Parameters, lengths and resets may change; the tape keeps them as they were.
 
         Raises
         ------
@@ -251,7 +252,9 @@ class _Layers(Attributes, LayerArguments):
         Parameters
         ----------
         tape : Tape
-            From ``forward`` of this layer. It may be used any number of times.
+            From ``forward`` of this layer. It may be used any number of times. x and the state that forward was given
+            are read again here: a write to x in between changes the gradient of the first layer's weight_ih, with
+            checkpoints every gradient; a write to the state changes those of first steps.
         dy : ndarray of the shape of y, optional
             The loss's gradient with respect to y. Zero when left out; ignored beyond a sequence's end.
         dstate : as the state, optional

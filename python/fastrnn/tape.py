@@ -23,6 +23,8 @@ class OfThisProcess:
 class CellTape(OfThisProcess):
     """One layer in one direction. It refers to x, the initial state and y, which must not change before backward.
 
+    Backward takes the gradient of w_ih from x as it is then, and the state before each step from y, or from the initial
+    state, as they are then. Everything else is in the reserve, as forward left it.
     The weights are kept as they were, packed for backward: later updates in place do not reach the tape. A tape belongs
     to its process and cannot be pickled.
     """
