@@ -40,10 +40,6 @@ static const real tanh_c[] = {-0x1.55555555554bcp-2, 0x1.11111110e0990p-3,  -0x1
 
 enum { TANH_TERMS = sizeof tanh_c / sizeof *tanh_c };
 
-/* x, but at most (at least) the bound. A NaN is neither above nor below, and stays. */
-ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return vselect(x > bound, bound, x); }
-ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return vselect(x < bound, bound, x); }
-
 /* tanh(s r)/s for |s r| <= ln 2 / 4, given s^2, a power of two: it scales the coefficients, without an instruction. */
 ALWAYS_INLINE vreal vtanh_reduced(const vreal r, const real s2) {
     const vreal r2 = r * r;

@@ -125,6 +125,30 @@ ALWAYS_INLINE vreal vselect(const vinteger mask, const vreal a, const vreal b) {
     return vfrom_bits((mask & vbits(a)) | (~mask & vbits(b)));
 }
 
+/* x, but at most (at least) the bound. A NaN stays: x86 gives the second operand where one is a NaN. */
+#if defined(__AVX512F__) && FASTRNN_REAL_BITS == 32
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return _mm512_min_ps(bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return _mm512_max_ps(bound, x); }
+#elif defined(__AVX512F__)
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return _mm512_min_pd(bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return _mm512_max_pd(bound, x); }
+#elif defined(__AVX2__) && FASTRNN_REAL_BITS == 32
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return _mm256_min_ps(bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return _mm256_max_ps(bound, x); }
+#elif defined(__AVX2__)
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return _mm256_min_pd(bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return _mm256_max_pd(bound, x); }
+#elif defined(__x86_64__) && FASTRNN_REAL_BITS == 32 && !defined(FASTRNN_GENERIC)
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return _mm_min_ps(bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return _mm_max_ps(bound, x); }
+#elif defined(__x86_64__) && !defined(FASTRNN_GENERIC)
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return _mm_min_pd(bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return _mm_max_pd(bound, x); }
+#else
+ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return vselect(x > bound, bound, x); }
+ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return vselect(x < bound, bound, x); }
+#endif
+
 /* A vector is made of pieces of 16 bytes. Within each piece, the elements of a and b in turn: those of the lower half
  * of the piece, and those of the upper half; elements are reals, or pairs of reals. */
 enum { PIECE = 16 / sizeof(real) };

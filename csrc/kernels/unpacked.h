@@ -71,8 +71,8 @@ static void multiply_rest(const struct unpacked_panel *const panel, const int64_
     }
 }
 
-/* Whole lines of all panels, from k = 0 on, while there are such. Returns the k after the last. A function of its own, so
- * that squares stay in registers. */
+/* Whole lines of all panels, from k = 0 on, while there are such. Returns the k after the last. A function of its own,
+ * so that squares stay in registers. */
 static __attribute__((noinline)) int64_t multiply_lines(const struct unpacked_panel *const panel, const int panels,
                                                         const int64_t K, const real *const a, const ptrdiff_t a_row,
                                                         const int R, const ptrdiff_t acc_row) {
