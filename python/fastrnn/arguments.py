@@ -30,7 +30,9 @@ class LayerArguments(Stack):
         """(T, B, I), and how the user laid it out."""
         x = _check.array("x", x, self.dtype)
         axes = Axes(self.batch_first, x.ndim == 2)
-        _check.shape("x", x, axes.letters("input_size"), (*(None,) * (1 if axes.unbatched else 2), self.input_size))
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            any_sizes = (None,) if axes.unbatched else (None, None)
+            _check.shape("x", x, axes.letters("input_size"), (*any_sizes, self.input_size))
         return axes.inside(x), axes
 
     def _checked_batches(self, T: int, B: int, lengths: Any, resets: Any, axes: Axes) -> list[Batch]:
