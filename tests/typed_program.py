@@ -47,6 +47,7 @@ def infer(layer: Layer, x: Array, folder: Path) -> Array:
         last = stream(x_t)
     stream.reset(np.array([0]))
     stream.state = stream.state
+    stream.refresh()
     again.thaw()
     shape: tuple[int, int] = again.input_size, again.hidden_size
     assert frozen

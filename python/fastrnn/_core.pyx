@@ -412,54 +412,78 @@ cdef class Stepper:
     cdef PyThread_type_lock lock
     cdef int layers, type_number, forked
     cdef tuple x_shape
+    cdef list outputs
     cdef object kept, y
     cdef cnp.ndarray h, c
 
     def __cinit__(self, problems, packed, cnp.ndarray h not None, cnp.ndarray c):
+        cdef int layer
+        self.forked = fastrnn_is_forked()
+        self.lock = PyThread_allocate_lock()
+        if not self.lock:
+            raise MemoryError
+        if h.ndim != 3 or h.shape[0] == 0:
+            raise ValueError(f"h: expected shape (layers, B, H), got {(<object>h).shape}")
+        self.layers, self.h, self.c = <int>h.shape[0], h, c
+        self.outputs = [np.zeros((1, h.shape[1], h.shape[2]), h.dtype) for layer in range(self.layers)]
+        self._run_from_now_on(problems, packed)
+        self.y = self.outputs[self.layers - 1][0]
+        self.y.flags.writeable = False
+
+    def _run_from_now_on(self, problems, packed):
+        """Other problems of the same sizes and other weights, from the next step on. The states stay."""
         cdef Problem p
         cdef int layer
         cdef size_t scratch_bytes = 0
         problems, packed = tuple(problems), tuple(packed)
+        if len(problems) != self.layers or len(packed) != self.layers:
+            raise ValueError("problems, packed: expected one for each layer")
         if not all(isinstance(problem, Problem) for problem in problems):
             raise TypeError("problems: expected Problems")
-        self.layers = len(problems)
-        self.forked = fastrnn_is_forked()
-        self.problems = <fastrnn_problem_t *>calloc(self.layers, sizeof(fastrnn_problem_t))
-        self.args = <fastrnn_forward_args_t *>calloc(self.layers, sizeof(fastrnn_forward_args_t))
-        self.lock = PyThread_allocate_lock()
-        if self.layers == 0 or len(packed) != self.layers:
-            raise ValueError("problems, packed: expected one for each layer")
-        if not self.problems or not self.args or not self.lock:
-            raise MemoryError
         for p in problems:
             scratch_bytes = max(scratch_bytes, p.sizes.scratch_forward)
-        scratch = np.empty(scratch_bytes, np.uint8)
-        x, outputs = None, []
-        for layer in range(self.layers):
-            p = problems[layer]
-            if p.c.T != 1 or p.c.schedule is not NULL or p.has_c != (c is not None):
+            if p.c.T != 1 or p.c.schedule is not NULL or p.has_c != (self.c is not None):
                 raise ValueError("problems: expected T = 1, no schedule, and c for cells that have it")
-            self.problems[layer] = p.c
-            self.problems[layer].interrupted = NULL  # a step is short, and whole: the states are updated in place
-            y = np.zeros(p.y_shape, h.dtype)
-            self.args[layer].packed = _memory(packed[layer], "packed", p.sizes.packed_forward, False)
-            if layer > 0:
-                self.args[layer].x = _const_view(x, "x", p.type_number, p.x_shape)
-            self.args[layer].y = _view(y, "y", p.type_number, p.y_shape, True)
-            self.args[layer].h_n = _view(h[layer], "h", p.type_number, p.state_shape, True)
-            self.args[layer].h0 = fastrnn_const_view_t(self.args[layer].h_n.data, 0, self.args[layer].h_n.stride_b)
-            if p.has_c:
-                self.args[layer].c_n = _view(c[layer], "c", p.type_number, p.state_shape, True)
-                self.args[layer].c0 = fastrnn_const_view_t(self.args[layer].c_n.data, 0, self.args[layer].c_n.stride_b)
-            self.args[layer].scratch = _memory(scratch, "scratch", scratch_bytes, True)
-            outputs.append(y)
-            x = y
         p = problems[0]
-        self.type_number, self.x_shape = p.type_number, p.x_shape[1:]
-        self.h, self.c = h, c
-        self.kept = (problems, packed, scratch, outputs)
-        self.y = outputs[self.layers - 1][0]
-        self.y.flags.writeable = False
+        if self.kept is not None and p.x_shape[1:] != self.x_shape:
+            raise ValueError(f"problems: expected inputs {self.x_shape}, got {p.x_shape[1:]}")
+        scratch = np.empty(scratch_bytes, np.uint8)
+        cdef fastrnn_problem_t *new_problems = <fastrnn_problem_t *>calloc(self.layers, sizeof(fastrnn_problem_t))
+        cdef fastrnn_forward_args_t *new_args = <fastrnn_forward_args_t *>calloc(
+            self.layers, sizeof(fastrnn_forward_args_t)
+        )
+        try:
+            if not new_problems or not new_args:
+                raise MemoryError
+            for layer in range(self.layers):
+                p = problems[layer]
+                new_problems[layer] = p.c
+                new_problems[layer].interrupted = NULL  # a step is short, and whole: the states are updated in place
+                self._prepare(layer, p, packed[layer], &new_args[layer])
+                new_args[layer].scratch = _memory(scratch, "scratch", scratch_bytes, True)
+            self._acquire()
+            self.problems, new_problems = new_problems, self.problems
+            self.args, new_args = new_args, self.args
+            p = problems[0]
+            self.type_number, self.x_shape = p.type_number, p.x_shape[1:]
+            self.kept = (problems, packed, scratch)
+            PyThread_release_lock(self.lock)
+        finally:
+            free(new_problems)
+            free(new_args)
+
+    cdef int _prepare(self, int layer, Problem p, packed, fastrnn_forward_args_t *args) except -1:
+        """The arguments of one layer's step, but for scratch and the x of the first layer."""
+        args.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
+        if layer > 0:
+            args.x = _const_view(self.outputs[layer - 1], "x", p.type_number, p.x_shape)
+        args.y = _view(self.outputs[layer], "y", p.type_number, p.y_shape, True)
+        args.h_n = _view(self.h[layer], "h", p.type_number, p.state_shape, True)
+        args.h0 = fastrnn_const_view_t(args.h_n.data, 0, args.h_n.stride_b)
+        if p.has_c:
+            args.c_n = _view(self.c[layer], "c", p.type_number, p.state_shape, True)
+            args.c0 = fastrnn_const_view_t(args.c_n.data, 0, args.c_n.stride_b)
+        return 0
 
     def __dealloc__(self):
         free(self.problems)

@@ -19,7 +19,7 @@ from .attributes import Attributes
 from .cells import CELLS, State
 from .config import backend_index, get_num_threads, team_index
 from .stack import PackedWeights
-from .stream import Stream, make_stream
+from .stream import Stream, StreamLayers, make_stream
 from .tape import LayerTape, Tape
 from .weights import (
     Frozen,
@@ -354,9 +354,7 @@ class _Layers(Attributes, LayerArguments):
         B = _check.integer("batch_size", batch_size, 1)
         if self.bidirectional:
             raise ValueError("stream: expected a layer of one direction, got a bidirectional one")
-        widths = [self.input_size] + [self.hidden_size] * (self.num_layers - 1)
-        packed = [one.forward for one in self._packed_now(for_all=True)]
-        return make_stream(self._cell, widths, self.hidden_size, B, self.dtype, packed)
+        return make_stream(B, self._stream_layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, configuration and the generator's state to a ``.npz`` file, replacing it as a whole.
@@ -467,15 +465,20 @@ class _Layers(Attributes, LayerArguments):
         tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, axes) if masks is not None else None
         return y, self._public(final, axes), tape_of_all
 
-    def _packed_now(self, *, for_all: bool = False) -> list[PackedWeights]:
-        """Weights for a call: the frozen ones, else the parameters as they are, packed if `for_all`."""
+    def _packed_now(self) -> list[PackedWeights]:
+        """Weights for a call: the frozen ones, else the parameters as they are."""
         frozen = self._frozen
         if frozen is not None and frozen.backend == backend_index():
             return frozen.packed
-        parameters = self._parameters if frozen is None else frozen.weights.parameters
-        checked = checked_parameters(parameters, self._shapes, self.dtype)
-        names = suffixes(self.num_layers, self.bidirectional)
-        return self._packed(checked) if for_all else [PackedWeights(weights_of(checked, name)) for name in names]
+        checked, names = self._checked_parameters(), suffixes(self.num_layers, self.bidirectional)
+        return [PackedWeights(weights_of(checked, name)) for name in names]
+
+    def _stream_layers(self) -> StreamLayers:
+        """What a stream runs from now on: the frozen weights, else the parameters packed as they are."""
+        widths = [self.input_size] + [self.hidden_size] * (self.num_layers - 1)
+        weights = self._packed_now()
+        packed = [pack_forward(self._cell, w.weights) if w.forward is None else w.forward for w in weights]
+        return StreamLayers(self._cell, self.dtype, self.hidden_size, widths, packed)
 
     def _packed(self, parameters: dict[str, Array]) -> list[PackedWeights]:
         found = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,23 @@ from . import _check, _core
 from .config import backend_index, get_num_threads, team_index
 
 
+class StreamLayers(NamedTuple):
+    """What a stream runs, from the lowest layer to the highest; the packed weights are for the backend in use."""
+
+    cell: str
+    dtype: np.dtype[Any]
+    H: int
+    input_sizes: list[int]
+    packed: list[NDArray[np.uint8]]
+
+
 class Stream(_core.Stepper):
     """A layer that is fed one time step at a time and keeps its state; made by ``layer.stream(batch_size)``.
 
     ``y_t = stream(x_t)`` advances every sequence by one step, from x_t (B, I) to y_t (B, H), with the bits that the
     same steps in one call give. No array is allocated: y_t is the stream's own array, which the next step overwrites,
     so copy what is to be kept, and do not reshape it. The parameters are those that the layer had when the stream was
-    made; streams of a frozen layer share its packed weights.
+    made or refreshed: call ``refresh()`` after an update. Streams of a frozen layer share its packed weights.
 
     A stream may be used from any thread; calls at the same time take turns. Different streams run side by side.
 
@@ -27,11 +38,27 @@ class Stream(_core.Stepper):
         From a call, for x_t of another kind, dtype or shape, or whose last axis is not contiguous.
     """
 
+    _layers_now: Callable[[], StreamLayers]
+
     def __new__(cls, *_: Any) -> Stream:
         raise TypeError("Stream: expected to be made by layer.stream(batch_size)")
 
     def __reduce__(self) -> Any:
         raise TypeError("Stream: it belongs to its process and cannot be pickled")
+
+    def refresh(self) -> None:
+        """Run with the layer's parameters as they are now; the state stays.
+
+        From the next step on the stream gives the bits of a new one with this state. Weights are packed once more,
+        unless the layer is frozen: then the stream shares what the layer packed. The stream keeps its layer alive.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For replaced parameters of another dtype or shape. The stream is then as before.
+        """
+        layers = self._layers_now()
+        self._run_from_now_on(_problems(layers, self._state_shape[1]), layers.packed)
 
     @property
     def state(self) -> Any:
@@ -79,13 +106,18 @@ class Stream(_core.Stepper):
         self._set_states(chosen if chosen.dtype.kind == "b" else chosen.astype(np.int64), 0, 0)
 
 
-def make_stream(
-    cell: str, input_sizes: list[int], H: int, B: int, dtype: Any, packed: list[NDArray[np.uint8] | None]
-) -> Stream:
-    """A stream over layers with these input sizes and packed weights."""
+def _problems(layers: StreamLayers, B: int) -> list[_core.Problem]:
     chosen = backend_index(), get_num_threads()
-    problems = [_core.Problem(cell, dtype, *chosen, 1, B, size, H, None, team_index()) for size in input_sizes]
-    shape = (len(input_sizes), B, H)
-    c = np.zeros(shape, dtype) if problems[0].states == 2 else None
-    stream: Stream = _core.Stepper.__new__(Stream, problems, packed, np.zeros(shape, dtype), c)
+    sizes, team = layers.input_sizes, team_index()
+    return [_core.Problem(layers.cell, layers.dtype, *chosen, 1, B, I, layers.H, None, team) for I in sizes]
+
+
+def make_stream(B: int, layers_now: Callable[[], StreamLayers]) -> Stream:
+    """A stream over the layers that `layers_now` returns, now and when it is refreshed."""
+    layers = layers_now()
+    problems = _problems(layers, B)
+    shape = (len(problems), B, layers.H)
+    c = np.zeros(shape, layers.dtype) if problems[0].states == 2 else None
+    stream: Stream = _core.Stepper.__new__(Stream, problems, layers.packed, np.zeros(shape, layers.dtype), c)
+    stream._layers_now = layers_now
     return stream
