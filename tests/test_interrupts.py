@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import fastrnn
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 from core_call import same_bits
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
-# Steps of a call of several seconds with many sequences, on the machine that this was written on; and how long a
-# handler may wait: for two looks at the clock, a quarter of a second apart, or for half a call where all is slow.
-LONG, SOON_S = 40_000, 1.5
+# Seconds of a call that is not ended; and how long a handler may wait: for two looks at the clock, a quarter of a
+# second apart, or for half a call where all is slow.
+LONG_S, SOON_S = 2.4, 1.5
 
 
 class StoppedError(Exception):
@@ -40,14 +41,25 @@ def stop(*_):
     raise StoppedError
 
 
-def long_x(B=4):
-    return np.broadcast_to(np.linspace(-1, 1, 64, dtype=np.float32), (LONG, B, 64))
-
-
 def seconds(call):
     begin = time.perf_counter()
     call()
     return time.perf_counter() - begin
+
+
+def ones(steps, B, layer):
+    """An input without memory of its own."""
+    return np.broadcast_to(np.linspace(-1, 1, layer.input_size, dtype=np.float32), (steps, B, layer.input_size))
+
+
+def long_x(layer, B):
+    """As many steps as this machine computes in LONG_S, and what a call with them takes."""
+    x, taken = ones(100, B, layer), 0.0
+    while taken < 0.1:
+        x = ones(2 * len(x), B, layer)
+        taken = seconds(partial(layer, x))
+    x = ones(int(len(x) * LONG_S / taken), B, layer)
+    return x, seconds(partial(layer, x))
 
 
 def assert_is_ended_soon(alarm, call, whole):
@@ -64,14 +76,14 @@ def assert_is_ended_soon(alarm, call, whole):
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_handler_that_raises_ends_a_long_call_and_the_layer_is_as_before(alarm, threads, B):
     fastrnn.set_num_threads(threads)
-    layer, x = fastrnn.LSTM(64, 128, seed=0), long_x(B)
+    layer = fastrnn.LSTM(64, 512, seed=0)  # more work for each byte of y than a small one has
+    x, whole = long_x(layer, B)
     expected = layer(x[:20])[0]
-    lengths = np.full(B, LONG)
+    lengths = np.full(B, len(x))
     lengths[0] -= 1
-    whole = seconds(lambda: layer(x))
     assert_is_ended_soon(alarm, lambda: layer(x), whole)
     assert_is_ended_soon(alarm, lambda: layer(x, lengths=lengths), whole)
-    y, _, tape = layer.forward(x[: LONG // 2])
+    y, _, tape = layer.forward(x[: len(x) // 2])
     assert_is_ended_soon(alarm, lambda: layer.backward(tape, y), whole)
     layer.freeze()
     assert_is_ended_soon(alarm, lambda: layer(x), whole)
@@ -79,8 +91,9 @@ def test_a_handler_that_raises_ends_a_long_call_and_the_layer_is_as_before(alarm
 
 
 def test_a_tape_whose_backward_was_ended_can_be_used_again(alarm):
-    layer = fastrnn.GRU(64, 128, seed=0)
-    y, _, tape = layer.forward(long_x(20)[: LONG // 2])
+    layer = fastrnn.GRU(64, 256, seed=0)
+    x, _ = long_x(layer, 20)
+    y, _, tape = layer.forward(x[: len(x) // 2])
     expected = layer.backward(tape, y)
     assert_is_ended_soon(alarm, lambda: layer.backward(tape, y), seconds(lambda: layer.backward(tape, y)))
     found = layer.backward(tape, y)
@@ -90,10 +103,11 @@ def test_a_tape_whose_backward_was_ended_can_be_used_again(alarm):
 
 
 def test_a_handler_that_returns_changes_no_bit_of_the_call_though_it_makes_calls_itself(alarm):
-    layer, x = fastrnn.LSTM(64, 128, seed=0), long_x(20)
-    expected, small = layer(x)[0], layer(x[:1000])[0]
+    layer = fastrnn.LSTM(64, 512, seed=0)
+    x, _ = long_x(layer, 20)
+    expected, small = layer(x)[0], layer(x[:100])[0]
     seen = []
-    alarm(lambda *_: seen.append((time.perf_counter(), layer(x[:1000])[0])))
+    alarm(lambda *_: seen.append((time.perf_counter(), layer(x[:100])[0])))
     found = layer(x)[0]
     end = time.perf_counter()
     ((at, of_handler),) = seen
@@ -118,7 +132,9 @@ def test_a_handler_may_make_a_call_wherever_it_breaks_in(alarm):
 
 
 def test_other_threads_calls_are_not_disturbed(alarm):
-    layer, x = fastrnn.LSTM(64, 128, seed=0), long_x(8)[:10_000]
+    layer = fastrnn.LSTM(64, 256, seed=0)
+    x, _ = long_x(layer, 8)
+    x = x[: len(x) // 4]
     expected = layer(x)[0]
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(layer, x)
