@@ -19,6 +19,8 @@ from .schedule import Integers, Part
 
 # What is computed again at a time is kept below this, or to the n steps between two checkpoints.
 GROUP_BYTES = 8 << 20
+# The same where nothing is gathered: what the second-level caches hold, but rows enough for the large products.
+DENSE_GROUP_BYTES, DENSE_GROUP_ROWS = 2 << 20, 512
 
 
 def backward_part(tape: CheckpointTape, part: Part | None, arrays: BackwardArrays) -> None:
@@ -33,8 +35,58 @@ def backward_part(tape: CheckpointTape, part: Part | None, arrays: BackwardArray
     for gradient in arrays.into:
         if gradient is not None and arrays.overwrite:
             gradient[...] = 0
+    if tape.batch.dense and tape.checkpoints.n == 1 and tape.checkpoints.parts:
+        _backward_dense(tape, arrays._replace(overwrite=False))
+        return
     for whole in tape.checkpoints.parts:
         _backward_part(tape, whole, arrays._replace(overwrite=False))
+
+
+def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
+    """The states before every step are there: all steps of a group run forward at once, as a batch of one step.
+
+    Rows stay where they are, so that nothing is gathered or scattered.
+    """
+    T, B, I, H = tape.sizes
+    y, c = tape.y, tape.checkpoints.c
+    rows = DENSE_GROUP_BYTES // max(1, (2 * I + 8 * H) * tape.dtype.itemsize)
+    length = -(-max(rows, DENSE_GROUP_ROWS) // B)
+    for begin in reversed(range(0, T, length)):
+        end = min(begin + length, T)
+        x = np.ascontiguousarray(tape.x[begin:end])
+        starts = States(_before(tape.h0, y, begin, end), None if c is None else _before(tape.c0, c, begin, end))
+        again, reserve = _steps_at_once(tape, x, starts)
+        problem = make_problem(tape.cell, x, H, None, tape.backend)
+        dy, dx = (None if a is None else a[begin:end] for a in (arrays.dy, arrays.dx))
+        h0, c0 = (None if member is None else member[0] for member in starts)
+        _core.backward(
+            problem, tape.packed, x, h0, c0, again, reserve, dy, *arrays.final, dx, *arrays.initial, *arrays.into,
+            scratch_of(problem.scratch_backward), False,
+        )  # fmt: skip
+        arrays = arrays._replace(final=arrays.initial)
+
+
+def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Array, Array | None]:
+    """Run steps (T, B, I) whose states before each are known: y and the reserve."""
+    T, B, I = x.shape
+    H = tape.sizes[3]
+    x, y = x.reshape(1, T * B, I), memory.empty((1, T * B, H), tape.dtype)
+    problem = make_problem(tape.cell, x, H, None, tape.backend)
+    reserve = memory.empty((problem.reserve,), memory.BYTES) if problem.reserve else None
+    h0, c0 = (None if member is None else member.reshape(T * B, H) for member in starts)
+    scratch = scratch_of(problem.scratch_forward)
+    _core.forward(problem, tape.packed_forward, x, h0, c0, y, None, None, reserve, scratch)
+    return y.reshape(T, B, H), reserve
+
+
+def _before(initial: Array | None, states: Array, begin: int, end: int) -> Array:
+    """The states (T, B, H) before the steps [begin, end), contiguous."""
+    if begin > 0:
+        return np.ascontiguousarray(states[begin - 1 : end - 1])
+    found = memory.empty((end, *states.shape[1:]), states.dtype)
+    found[0] = 0 if initial is None else initial
+    found[1:] = states[: end - 1]
+    return found
 
 
 def _backward_part(tape: CheckpointTape, part: Part, arrays: BackwardArrays) -> None:
