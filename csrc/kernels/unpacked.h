@@ -4,8 +4,8 @@
  *     units (forward):      acc[r][g] += sum over k of a[r][k] * w[(g*H + u)*K + k]
  *     slots (backward):     acc[r]    += sum over gates and u of d[r][gate][u] * w[(gate*H + u)*N + n]
  *
- * The lanes are units u in the one: squares of weights are transposed in registers. They are n in the other, where
- * torch's rows are vectors already.
+ * Forward's lanes are units u: squares of weights are transposed in registers. Backward's lanes are inputs n, and torch's
+ * rows are vectors already.
  */
 #ifndef FASTRNN_UNPACKED_H
 #define FASTRNN_UNPACKED_H
@@ -13,9 +13,8 @@
 #include "tile.h"
 #include "weights.h"
 
-/* Unpacked weights that take more than this come from beyond a core's caches, a line of each of many rows, which the
- * machine does not foresee: they are fetched early. Training at T=1, B=1, H=512, two threads, with
- * gradients stored past the caches: LSTM 0.61 of the time before that without, 0.50 with it, GRU 0.61 and 0.44. */
+/* Unpacked weights of more bytes than this come from beyond a core's caches. Backward reads a part of each row, which
+ * the machine does not foresee, and fetches the next rows early (docs/decisions/0010). */
 enum { NEAR_BYTES = 2 << 20 };
 ALWAYS_INLINE bool lie_far(const int64_t rows, const int64_t columns) {
     return rows * columns * (int64_t)sizeof(real) > NEAR_BYTES;
@@ -34,8 +33,7 @@ ALWAYS_INLINE vreal bias_of_input(const struct unit_weights *const w, const int6
 
 /* What the recurrent half of the gate that stays apart starts from. */
 ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t block, const int gate) {
-    return w->packed ? vload(w->b_apart + block * VL)
-                     : bias_sum(NULL, w->b_hh, gate * w->rows.H + block * VL, lanes_of_block(block, w->rows.H));
+    return bias_sum(NULL, w->b_hh, gate * w->rows.H + block * VL, lanes_of_block(block, w->rows.H));
 }
 
 /* The rows of a gate's units, and their accumulators. */
