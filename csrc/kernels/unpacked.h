@@ -4,8 +4,8 @@
  *     units (forward):      acc[r][g] += sum over k of a[r][k] * w[(g*H + u)*K + k]
  *     slots (backward):     acc[r]    += sum over gates and u of d[r][gate][u] * w[(gate*H + u)*N + n]
  *
- * Forward's lanes are units u: squares of weights are transposed in registers. Backward's lanes are inputs n, and torch's
- * rows are vectors already.
+ * Forward's lanes are units u: squares of weights are transposed in registers. Backward's lanes are inputs n, and
+ * torch's rows are vectors already.
  */
 #ifndef FASTRNN_UNPACKED_H
 #define FASTRNN_UNPACKED_H
