@@ -1,5 +1,6 @@
 """fastrnn.torch's modules are torch's: construction, parameters, copies, pickles, errors, dropout, fall-backs."""
 
+import collections
 import contextlib
 import copy
 import io
@@ -242,6 +243,20 @@ def test_a_call_that_was_repeated_drops_when_training_comes_back():
         assert torch.equal(first, second)
         assert torch.equal(first, third)
         assert not torch.equal(module(x)[0], first)
+
+
+@everything
+def test_repeated_calls_find_their_parameters_in_an_ordered_dict_as_torch_before_2_5_has_it(kind):
+    module = make_pair(kind, 3, 4, dtype="float32")[1]
+    module._parameters = collections.OrderedDict(module._parameters)
+    x = make_input(kind, 3)
+    with torch.no_grad():
+        first, *others = (flat(module(x)) for _ in range(4))
+        for other in others:
+            assert all(map(torch.equal, other, first))
+        for parameter in module._parameters.values():
+            parameter.zero_()
+        assert not flat(module(x))[0].any()
 
 
 def test_a_call_that_was_repeated_follows_a_change_of_options():

@@ -111,14 +111,16 @@ cdef class Repeat:
 
     cdef bint _is_current(self, dict attributes) except -1:
         cdef Py_ssize_t j
-        cdef dict parameters = attributes["_parameters"]
+        parameters = attributes["_parameters"]
+        if not isinstance(parameters, dict):  # torch before 2.5 has an OrderedDict
+            return False
         for j in range(len(self.attributes)):
             value = attributes.get(self.attributes[j])
             if value is not self.values[j] and value != self.values[j]:
                 return False
         for j in range(len(self.names)):
             weight = self.weights[j]
-            if parameters.get(self.names[j]) is not weight:
+            if (<dict>parameters).get(self.names[j]) is not weight:
                 return False
             if weight is not None and not weight.is_set_to(self.aliases[j]):
                 return False
