@@ -43,22 +43,27 @@ struct team_member {
     struct team_interruption *interruption;
 };
 
+/* Nanoseconds of a clock that nobody sets. */
 static inline int64_t team_clock(void) {
-    struct timespec t;
 #if defined(_WIN32)
-    timespec_get(&t, TIME_UTC);
+    LARGE_INTEGER ticks, second;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&second);
+    return ticks.QuadPart / second.QuadPart * 1000000000 +
+           ticks.QuadPart % second.QuadPart * 1000000000 / second.QuadPart;
 #else
+    struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-#endif
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+#endif
 }
 
 static inline int team_rank(const struct team_member *const m) { return m->group * m->members + m->member; }
 static inline int team_size(const struct team_member *const m) { return m->groups * m->members; }
 
-/* The processor time that this thread has used. */
+/* The processor time that this thread has used. Windows counts it in hundredths of a second only. */
 static inline int64_t team_processor_clock(void) {
-#if defined(CLOCK_THREAD_CPUTIME_ID)
+#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(_WIN32)
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
