@@ -157,6 +157,19 @@ def test_a_stream_keeps_its_layer_for_a_refresh():
     assert same_bits(stream(x[0]), expected)
 
 
+def test_a_refreshed_stream_has_the_nonlinearity_of_its_layer(backend):
+    layer = fastrnn.RNN(3, 4, seed=0)
+    stream, x = layer.stream(), np.full((1, 3), 5, np.float32)
+    before = stream(x).copy()
+    layer.nonlinearity = "relu"
+    stream.reset()
+    assert same_bits(stream(x), before)
+    stream.refresh()
+    stream.reset()
+    assert same_bits(stream(x), layer(x[None])[0][0])
+    assert not same_bits(stream(x), before)
+
+
 def test_a_step_runs_with_old_or_with_new_weights_and_never_with_a_mixture():
     """A thread refreshes again and again while another one steps."""
     H = 64

@@ -65,8 +65,8 @@ _PARAMETERS = """
     input_size, hidden_size, num_layers, bias, bidirectional, dtype : as given
         Fixed: another value is refused with AttributeError.
     {changeable} : as given
-        Another value holds for every later call, of a frozen layer too. Tapes and streams keep what they were made
-        with.
+        Another value holds for every later call, of a frozen layer too. Tapes keep what they were made with, and
+        streams until they are refreshed.
     parameters : dict of str to ndarray
         ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0``, ``bias_hh_l0`` (G*H), …, with
         ``_reverse`` for the second direction: torch's names and layouts. Update the arrays in place, or replace
