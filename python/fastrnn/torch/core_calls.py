@@ -40,7 +40,7 @@ def _reserve_line(cell: str, dtype: Any, H: int, backend: int) -> tuple[int, int
     """Bytes that forward saves for each row (t, b), and around all of them at most."""
     one, more = (_core.Problem(cell, dtype, backend, 1, rows, 1, 0, H).reserve for rows in (1, 1 + _LINE))
     row = (more - one) // _LINE
-    return row, one - row + _LINE if row else 0
+    return row, one - row + _LINE if one else 0
 
 
 @cache
@@ -67,7 +67,7 @@ def new_reserve(cell: str, x: Array, H: int, used: int) -> NDArray[np.uint8]:
     if size >= memory.POOLED_BYTES_MIN:  # on a page of its own
         reserve = memory.empty((size,), memory.BYTES)
     else:
-        reserve = torch.empty(size, dtype=torch.uint8).numpy()
+        reserve = torch.empty(size, dtype=torch.uint8, device="cpu").numpy()
     reserve[max(used - _LINE, 0) :] = 0
     return reserve
 
@@ -76,6 +76,6 @@ def on_a_line(reserve: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The same bytes at the beginning of a line, where torch puts all memory of its own."""
     if reserve.ctypes.data % _LINE == 0:
         return reserve
-    copy: NDArray[np.uint8] = torch.empty(reserve.size, dtype=torch.uint8).numpy()
+    copy: NDArray[np.uint8] = torch.empty(reserve.size, dtype=torch.uint8, device="cpu").numpy()
     copy[:] = reserve
     return copy
