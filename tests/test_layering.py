@@ -59,7 +59,7 @@ TORCH_LAYERS = [
     {"execution", "formulation", "single_layer"},
     {"module_arguments", "core_calls"},
     {"plan"},
-    {"routes", "compiling"},
+    {"routes", "compiling", "tensors"},
 ]
 TESTING_LAYERS = [{"__init__"}, {"self_test"}, {"gradients", "reproducibility"}, {"values"}, {"reference"}]
 CONVERT_LAYERS = [

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from .._kernel import scratch_of
 from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
 from .modules import _call_as_leaf
@@ -43,11 +42,9 @@ class CellForward(_Base):
         if not is_compiling():
             memory = self._fastrnn_memory
             if memory is not None and memory.again is not None:
-                again = memory.again
-                if again.configuration == self.__dict__.get("nonlinearity"):
-                    repeated = again.call(self._parameters, input, hx, scratch_of)
-                    if repeated is not None:
-                        return repeated[1] if repeated[2] is None else repeated[1:]
+                repeated = memory.again(self.__dict__, input, hx)
+                if repeated is not None:
+                    return repeated
             if isinstance(input, torch.fx.Proxy):
                 return _call_as_leaf(self, input, hx)
         has_c = isinstance(self, torch.nn.LSTMCell)
@@ -105,12 +102,13 @@ class CellForward(_Base):
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         if needs_graph:
-            packed = memory.get(network, weights) if single_layer.needs_packed(plan, x, None) else None
-            outputs: Outputs = Recurrence.apply(plan, packed, None, x, h0, c0, *weights)
+            call = single_layer.call_of(plan, x)
+            packed = memory.get(network, weights) if call is None or call.packs else None
+            outputs: Outputs = Recurrence.apply(plan, call, packed, None, x, h0, c0, *weights)
             return outputs[1:]
         packed = memory.get(network, weights)
         names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"][: len(weights)]
-        memory.remember(plan, x, names, weights, self.__dict__.get("nonlinearity"))
+        memory.remember(plan, x, names, weights, [("nonlinearity", self.__dict__.get("nonlinearity"))])
         return infer(plan, x, h0, c0, packed, None)[1:]
 
 

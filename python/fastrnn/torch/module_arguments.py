@@ -23,6 +23,11 @@ class ModuleArguments(_Base):
     def _network(self) -> Network:
         return Network(CELLS[self.mode], self.num_layers, 2 if self.bidirectional else 1, self.hidden_size, self.bias)
 
+    def _configuration(self) -> list[tuple[str, Any]]:
+        """Attributes that a call without dropout depends on, besides the sizes."""
+        names = ["mode", "batch_first", "dropout", *(["training"] if self.dropout else [])]
+        return [(name, getattr(self, name)) for name in names]
+
     def _weights_now(self) -> list[Tensor]:
         """The weights in torch's order, after whatever replaced parameters since the last call."""
         parameters, weights = self._parameters, self._flat_weights
@@ -55,11 +60,12 @@ class ModuleArguments(_Base):
             if hx is None or is_compiling():
                 return True
             return self._states_fit(hx, (count, int(sizes[0]), self.hidden_size))
-        if input.dim() not in (2, 3) or input.size(-1) != self.input_size or input.size(0) == 0:
+        shape = input.shape
+        if len(shape) not in (2, 3) or shape[-1] != self.input_size or shape[0] == 0:
             return False
-        if input.dim() == 2:
+        if len(shape) == 2:
             return self._states_fit(hx, (count, self.hidden_size))
-        T, B = (input.size(1), input.size(0)) if self.batch_first else (input.size(0), input.size(1))
+        T, B = (shape[1], shape[0]) if self.batch_first else (shape[0], shape[1])
         return T > 0 and self._states_fit(hx, (count, B, self.hidden_size))
 
     def _check_packed(self, packed: PackedSequence, hx: Any) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.compiler import is_compiling
 from torch.nn.utils.rnn import PackedSequence
 
-from .._kernel import scratch_of
 from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
 from .compiling import admit
@@ -19,6 +18,7 @@ from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Plan, make_packed_plan, make_plan
 from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+from .tensors import array_on
 
 PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
 
@@ -71,8 +71,10 @@ class RecurrentForward(ModuleArguments):
             For these three where the kernels cannot run, and nothing else can do it.
         """
         if not is_compiling():
-            if lengths is None and resets is None and truncation is None:
-                found = self._again(input, hx)
+            memory = self._fastrnn_memory
+            if memory is not None and memory.again is not None:
+                is_plain = lengths is None and resets is None and truncation is None
+                found = memory.again(self.__dict__, input, hx) if is_plain else None
                 if found is not None:
                     return found
             if isinstance(input, torch.fx.Proxy):
@@ -103,18 +105,6 @@ class RecurrentForward(ModuleArguments):
         say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
         return as_torch(self)
 
-    def _again(self, input: Any, hx: Any) -> Any:  # noqa: A002
-        """The result, if this call is for inference and like one before; else None."""
-        memory = self._fastrnn_memory
-        again = None if memory is None else memory.again
-        if again is None or again.configuration != (self.mode, self.batch_first) or (self.training and self.dropout):
-            return None
-        found = again.call(self._parameters, input, hx, scratch_of)
-        if found is None:
-            return None
-        y, h_n, c_n = found
-        return y, (h_n if c_n is None else (h_n, c_n))
-
     # ---- what there is to do ----
 
     def _weights_and_detour(self, data: Any, hx: Any) -> tuple[list[Tensor], Detour | None]:
@@ -144,8 +134,8 @@ class RecurrentForward(ModuleArguments):
         masks = self._masks((T, B), x)
         if detour is not None and detour.way is Way.OPERATOR:
             return self._as_operator(kind, x, states, weights, masks, extras, None)
-        on_host = {name: _on_host(value) for name, value in extras.items()}
-        plan = make_plan(self._network(), kind, T, B, **on_host)
+        given = {name: _on_host(value) for name, value in extras.items() if value is not None}
+        plan = make_plan(self._network(), kind, T, B, **given)
         return self._carry_out(plan, x, states, weights, masks, detour)
 
     def _run_packed(
@@ -169,7 +159,7 @@ class RecurrentForward(ModuleArguments):
             masks = self._masks((x.shape[0], 1), x)
             y, *final = self._as_operator("packed", x, states, weights, masks, extras | {"resets": resets}, sizes)
         else:
-            plan = make_packed_plan(self._network(), sizes.numpy(), _on_host(resets), extras["truncation"])
+            plan = make_packed_plan(self._network(), array_on(sizes), _on_host(resets), extras["truncation"])
             batch = plan.batches[0]
             masks = self._masks((batch.T, batch.B) if batch.dense else (x.shape[0], 1), x)
             y, *final = self._carry_out(plan, x, states, weights, masks, detour)
@@ -191,13 +181,13 @@ class RecurrentForward(ModuleArguments):
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
-            needed = single_layer.needs_packed(plan, x, masks)
-            packed = memory.get(plan.network, weights) if needed else None
-            outputs: Outputs = Recurrence.apply(plan, packed, masks, x, *states, *weights)
+            call = single_layer.call_of(plan, x) if masks is None else None
+            packed = memory.get(plan.network, weights) if call is None or call.packs else None
+            outputs: Outputs = Recurrence.apply(plan, call, packed, masks, x, *states, *weights)
             return outputs
         packed = memory.get(plan.network, weights)
         if masks is None:
-            memory.remember(plan, x, self._flat_weights_names, weights, (self.mode, self.batch_first))
+            memory.remember(plan, x, self._flat_weights_names, weights, self._configuration())
         return infer(plan, x, *states, packed, masks)
 
     def _as_operator(
@@ -222,7 +212,7 @@ class RecurrentForward(ModuleArguments):
 
 
 def _on_host(value: Any) -> Any:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+    return array_on(value.cpu()) if isinstance(value, Tensor) else value
 
 
 def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:

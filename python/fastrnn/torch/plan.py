@@ -119,9 +119,9 @@ def make_plan(
 
     lengths (B,) and resets, laid out as the input, are anything that NumPy reads, or None.
     """
-    window = _check.truncation("truncation", truncation)
-    if lengths is None and resets is None and window is None:
+    if lengths is None and resets is None and truncation is None:
         return dense_plan(network, kind, T, B)
+    window = _check.truncation("truncation", truncation)
     if kind == "unbatched" and lengths is not None:
         raise ValueError("lengths: expected None for input without a batch axis")
     checked = _check.lengths("lengths", lengths, T, B)

@@ -7,7 +7,6 @@ message on the logger "fastrnn.torch" says so, once for each reason.
 from __future__ import annotations
 
 import enum
-import functools
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,15 +26,9 @@ _tracing_state = torch._C._get_tracing_state
 _autocast = torch.is_autocast_enabled
 
 
-# Functions of which every one is false where gradients are off and nothing else is special about the thread.
-IS_NOT_PLAIN = (
-    torch.is_grad_enabled,
-    _dispatch_modes,
-    _functorch_active,
-    _tracing_state,
-    functools.partial(_autocast, "cpu"),
-    lambda: forward_ad._current_level >= 0,
-)
+# What `_core.Repeat` asks. Where gradients are off and nothing else is special about the thread, all these functions
+# return something false, the last one for the device "cpu", and the module's `_current_level` is negative.
+IS_NOT_PLAIN = (torch.is_grad_enabled, _dispatch_modes, _functorch_active, _tracing_state), _autocast, forward_ad
 
 
 class Way(enum.Enum):
