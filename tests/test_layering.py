@@ -50,7 +50,8 @@ PYTHON_LAYERS = [
 ]
 TORCH_LAYERS = [
     {"__init__"},
-    {"swap"},
+    {"swap", "scripting"},
+    {"swapped_classes"},
     {"cell_modules"},
     {"modules"},
     {"operator"},

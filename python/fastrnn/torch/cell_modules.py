@@ -62,12 +62,9 @@ class CellForward(_Base):
         found = self._run(input, h0, c0, weights, detour)
         return found if has_c else found[0]
 
-    def __prepare_scriptable__(self) -> Any:
-        """What torch.jit.script compiles in place of this module: torch's own, with the same parameters."""
-        from .swap import as_torch
-
-        say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
-        return as_torch(self)
+    def _get_name(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"fastrnn.torch.{type(self).__name__}"
 
     def _fits(self, x: Tensor, states: tuple[Tensor, ...], has_c: bool) -> bool:
         """Whether torch would take these shapes."""

@@ -20,6 +20,10 @@ _Base: Any = torch.nn.RNNBase if TYPE_CHECKING else object
 class ModuleArguments(_Base):
     """Mixed in before torch's class, whose attributes it reads."""
 
+    def _get_name(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"fastrnn.torch.{type(self).__name__}"
+
     def _network(self) -> Network:
         return Network(CELLS[self.mode], self.num_layers, 2 if self.bidirectional else 1, self.hidden_size, self.bias)
 

@@ -98,13 +98,6 @@ class RecurrentForward(ModuleArguments):
         y, *states = found
         return y, (tuple(states) if self.mode == "LSTM" else states[0])
 
-    def __prepare_scriptable__(self) -> Any:
-        """What torch.jit.script compiles in place of this module: torch's own, with the same parameters."""
-        from .swap import as_torch
-
-        say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
-        return as_torch(self)
-
     # ---- what there is to do ----
 
     def _weights_and_detour(self, data: Any, hx: Any) -> tuple[list[Tensor], Detour | None]:
