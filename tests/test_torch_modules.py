@@ -412,6 +412,29 @@ def test_fx_sees_one_call():
     assert torch.equal(traced(x), model(x))
 
 
+def test_fx_hands_on_what_torchs_modules_do_not_take():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = fastrnn.torch.GRU(3, 4)
+
+        def forward(self, x, lengths):
+            return self.rnn(x, lengths=lengths, truncation=2)[0]
+
+    model, x, lengths = Model(), torch.randn(5, 2, 3), torch.tensor([5, 2])
+    traced = torch.fx.symbolic_trace(model)
+    assert torch.equal(traced(x, lengths), model(x, lengths))
+    assert not traced(x, lengths)[2:, 1].any()
+
+
+@kinds
+def test_more_arguments_may_be_given_by_position(kind):
+    """As tools do that fill in defaults from the signature."""
+    module, x, lengths = make_pair(kind, 3, 4)[1], torch.randn(5, 2, 3).double(), torch.tensor([5, 2])
+    assert torch.equal(module(x, None, lengths)[0], module(x, lengths=lengths)[0])
+    assert torch.equal(module(x, None, None, None, None)[0], module(x)[0])
+
+
 @kinds
 def test_default_device_and_batch_first_states(kind):
     module = make_pair(kind, 3, 4, batch_first=True)[1]

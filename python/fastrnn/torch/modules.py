@@ -17,7 +17,7 @@ from .module_arguments import ModuleArguments
 from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Plan, make_packed_plan, make_plan
-from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+from .routes import ONNX, Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once, tracing_state
 from .tensors import array_on
 
 PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
@@ -32,7 +32,6 @@ class RecurrentForward(ModuleArguments):
         self,
         input: Any,  # noqa: A002  (torch's name)
         hx: Any = None,
-        *,
         lengths: Any = None,
         resets: Any = None,
         truncation: Any = None,
@@ -78,7 +77,8 @@ class RecurrentForward(ModuleArguments):
                 if found is not None:
                     return found
             if isinstance(input, torch.fx.Proxy):
-                return _call_as_leaf(self, input, hx)
+                given = {"lengths": lengths, "resets": resets, "truncation": truncation}
+                return _call_as_leaf(self, input, hx, **{n: value for n, value in given.items() if value is not None})
         extras = {"lengths": lengths, "resets": resets, "truncation": truncation}
         weights, detour = self._weights_and_detour(input[0] if isinstance(input, PackedSequence) else input, hx)
         if detour is not None:
@@ -205,7 +205,11 @@ class RecurrentForward(ModuleArguments):
 
 
 def _on_host(value: Any) -> Any:
-    return array_on(value.cpu()) if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    if tracing_state() is not None:  # with the tracer's warning that the values become constants
+        return value.detach().cpu().clone().numpy()
+    return array_on(value.cpu())
 
 
 def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
@@ -215,6 +219,8 @@ def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
         return detour
     if detour is PROJECTIONS:
         raise NotImplementedError(f"{given[0]}: expected None with proj_size")
+    if detour is ONNX:
+        raise NotImplementedError(f"{given[0]}: expected None in torch.onnx.export")
     return Detour(Way.FORMULATION, detour.reason)
 
 
@@ -226,10 +232,10 @@ def _refused(result: Any, extras: dict[str, Any]) -> Any:
     return result
 
 
-def _call_as_leaf(module: Any, input: Any, *more: Any) -> Any:  # noqa: A002
+def _call_as_leaf(module: Any, input: Any, hx: Any, **more: Any) -> Any:  # noqa: A002
     """torch.fx sees torch's modules as one call; so shall it see ours."""
     tracer = input.tracer
-    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *more), {})
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, hx), more)
 
 
 class LSTM(RecurrentForward, torch.nn.LSTM):
