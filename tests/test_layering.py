@@ -51,7 +51,8 @@ PYTHON_LAYERS = [
 ]
 TORCH_LAYERS = [
     {"__init__"},
-    {"swap"},
+    {"swap", "scripting"},
+    {"swapped_classes"},
     {"cell_modules"},
     {"modules"},
     {"operator"},
@@ -60,7 +61,7 @@ TORCH_LAYERS = [
     {"execution", "formulation", "single_layer"},
     {"module_arguments", "core_calls"},
     {"plan"},
-    {"routes", "compiling"},
+    {"routes", "compiling", "tensors"},
 ]
 TESTING_LAYERS = [{"__init__"}, {"self_test"}, {"gradients", "reproducibility"}, {"values"}, {"reference"}]
 CONVERT_LAYERS = [

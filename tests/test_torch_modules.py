@@ -39,7 +39,7 @@ def test_modules_are_subclasses_with_the_same_parameters_initialisation_and_repr
         made.append(getattr(namespace, name)(4, 5, bias=True, dtype=torch.float64, **more))
     theirs, ours = made
     assert isinstance(ours, type(theirs))
-    assert repr(ours) == repr(theirs)
+    assert repr(ours) == f"fastrnn.torch.{theirs!r}"
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for (name_a, a), (name_b, b) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
         assert name_a == name_b
@@ -463,6 +463,29 @@ def test_fx_sees_one_call():
     traced = torch.fx.symbolic_trace(model)
     assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["rnn", "cell"]
     assert torch.equal(traced(x), model(x))
+
+
+def test_fx_hands_on_what_torchs_modules_do_not_take():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = fastrnn.torch.GRU(3, 4)
+
+        def forward(self, x, lengths):
+            return self.rnn(x, lengths=lengths, truncation=2)[0]
+
+    model, x, lengths = Model(), torch.randn(5, 2, 3), torch.tensor([5, 2])
+    traced = torch.fx.symbolic_trace(model)
+    assert torch.equal(traced(x, lengths), model(x, lengths))
+    assert not traced(x, lengths)[2:, 1].any()
+
+
+@kinds
+def test_more_arguments_may_be_given_by_position(kind):
+    """As tools do that fill in defaults from the signature."""
+    module, x, lengths = make_pair(kind, 3, 4)[1], torch.randn(5, 2, 3).double(), torch.tensor([5, 2])
+    assert torch.equal(module(x, None, lengths)[0], module(x, lengths=lengths)[0])
+    assert torch.equal(module(x, None, None, None, None)[0], module(x)[0])
 
 
 @kinds

@@ -51,6 +51,51 @@ def test_two_processes_have_the_loss_curve_of_one_with_the_joint_batch(cell, tmp
     torch.testing.assert_close(curves[1], curves[0], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
+def test_fully_sharded_modules_train_as_whole_ones():
+    """Between two uses FSDP frees the parameters that it gathered, by resizing their storages."""
+    code = """if True:
+        import copy, os, torch, fastrnn.torch
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        class Model(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rnn, self.gru = fastrnn.torch.LSTM(4, 5, 2), fastrnn.torch.GRU(5, 5)
+                self.cell = fastrnn.torch.RNNCell(5, 5)
+
+            def forward(self, x):
+                y = self.gru(self.rnn(x)[0])[0]
+                return self.cell(self.cell(y[0]), y[1])
+
+        torch.manual_seed(0)
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+        mesh = init_device_mesh("cpu", (1,))
+        whole = Model()
+        sharded = copy.deepcopy(whole)
+        for module in (*sharded.children(), sharded):
+            fully_shard(module, mesh=mesh, reshard_after_forward=True)
+        optimizers = [torch.optim.SGD(model.parameters(), 0.1) for model in (whole, sharded)]
+        for _ in range(3):
+            x, losses = torch.randn(6, 3, 4), []
+            for model, optimizer in zip((whole, sharded), optimizers):
+                with torch.no_grad():
+                    model(x)
+                loss = model(x).square().sum()
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                losses.append(loss.item())
+            print(losses[0] == losses[1])
+        torch.distributed.destroy_process_group()
+    """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+        pytest.skip("torch has it from 2.6 on")
+    result = run_python(code, GLOO_SOCKET_IFNAME="lo")
+    assert result.stdout.split() == ["True"] * 3, result.stderr
+
+
 WORKERS = """if True:
     import sys, torch, fastrnn.torch
 

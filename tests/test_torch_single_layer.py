@@ -131,10 +131,9 @@ def test_a_write_to_a_weight_before_backward_is_found_out():
 def test_a_call_takes_tensors_of_its_shapes_alone():
     module, (x, _) = case("GRU", "dense", (1, 1), torch.float32)
     problem = _core.Problem("gru", "float32", config.backend_index(), 1, 1, 1, 5, 19)
-    shapes, strides = ((1, 1, 5), (1, 1, 19), (1, 1, 19)), (5, 5, 19, 19)
-    names = (torch.Tensor, torch.nn.Parameter), torch.float32, torch.from_numpy
-    scratch = np.empty(problem.scratch_forward, np.uint8)
-    call = _core.TensorCall(problem, shapes, strides, np.dtype("f"), names, lambda *a: np.empty(*a), lambda _: scratch)
+    outlines, strides = [torch.empty(1, 1, 19)] * 2, (5, 5, 19, 19)
+    names = (torch.Tensor, torch.nn.Parameter), torch.float32, torch.empty_like, torch.from_numpy
+    call = _core.TensorCall(problem, (1, 1, 5), outlines, (0, None), strides, np.dtype("f"), names, np.empty)
     weights, reserve = list(module.parameters()), torch.empty(problem.reserve, dtype=torch.uint8)
     assert call.forward(x, None, None, weights, None, reserve) is not None
     short = [weights[0][:-1], *weights[1:]]

@@ -80,18 +80,15 @@ class Repeat:
         configuration: Mapping[str, Any],
         problems: Sequence[Problem],
         packed: Sequence[NDArray[np.uint8]],
-        parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...]],
-        views: Sequence[_Array],
-        copies: Sequence[_Array],
-        shapes: tuple[Any, Any, Any],
+        parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[_Array, ...]],
+        x_shape: Any,
+        outlines: tuple[Any, Any],
         strides: tuple[int, int, int, int],
         torch_names: tuple[Any, Any, Any],
-        thread: Sequence[Callable[[], Any]],
+        thread: tuple[tuple[Callable[[], Any], ...], Callable[[str], Any], Any],
         settings: Callable[[], Any],
     ) -> None: ...
-    def __call__(
-        self, attributes: dict[str, Any], x: Any, hx: Any, scratch_of: Callable[[int], NDArray[np.uint8]]
-    ) -> tuple[Any, Any, Any] | None: ...
+    def __call__(self, attributes: dict[str, Any], x: Any, hx: Any) -> Any: ...
 
 class Stack: ...
 
@@ -161,15 +158,18 @@ class TensorCall:
     def __init__(
         self,
         problem: Problem,
-        shapes: tuple[Any, Any, Any],
+        x_shape: tuple[int, ...],
+        outlines: tuple[Any, Any],
+        reserve: tuple[int, Any],
         strides: tuple[int, int, int, int],
         real: np.dtype[Any],
-        torch_names: tuple[Any, Any, Any],
+        torch_names: tuple[Any, Any, Any, Any],
         empty: Callable[[tuple[int, ...], Any], _Array],
-        scratch: Callable[[int], NDArray[np.uint8]],
     ) -> None: ...
     @property
     def packs(self) -> bool: ...
+    @property
+    def reserve(self) -> tuple[int, Any]: ...
     def forward(
         self, x: Any, h0: Any, c0: Any, weights: Sequence[Any], packed: NDArray[np.uint8] | None, reserve: Any
     ) -> tuple[Any, ...] | None: ...
@@ -240,6 +240,8 @@ def backward(
     overwrite: bool = False,
     weights: Sequence[_Maybe] = ...,
 ) -> None: ...
-def same_bytes(arrays: Sequence[_Array], copies: Sequence[_Array], threads: int) -> bool: ...
+def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
+def array_on(tensor: Any, dtype: np.dtype[Any]) -> _Array: ...
+def new_tensor(nothing: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, _Array]: ...
 def is_readable(array: Any, type_number: int) -> bool: ...
 def activate(backend: int, name: str, array: _Array) -> _Array: ...

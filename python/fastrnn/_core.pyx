@@ -570,6 +570,7 @@ cdef class Stepper:
 include "_stack.pxi"
 include "_frozen.pxi"
 include "_dense.pxi"
+include "_tensors.pxi"
 include "_repeat.pxi"
 include "_tensor_call.pxi"
 

@@ -31,9 +31,18 @@ if hasattr(os, "register_at_fork"):
 
 
 def leave_scratch_to_calls(scratch):
-    """Take `scratch.buffer` away when handlers run in the middle of a call, which uses it: they may make calls too."""
+    """The scratch of every thread: `scratch.buffer`, which `scratch.at_least(size)` makes larger.
+
+    It is taken away when handlers run in the middle of a call, which uses it: they may make calls too.
+    """
     global _scratch
     _scratch = scratch
+
+
+cdef cnp.ndarray _scratch_of(size_t size):
+    """The calling thread's scratch, of at least this many bytes."""
+    cdef cnp.ndarray buffer = _scratch.buffer
+    return buffer if <size_t>cnp.PyArray_NBYTES(buffer) >= size else _scratch.at_least(size)
 
 
 cdef int _let_handlers_run() except -1 nogil:

@@ -123,9 +123,9 @@ def _packing(cell: str, weights: Weights, backend: int | None = None) -> _core.P
 
 def pass_empty_through(batch: Batch, states: States, to: States) -> None:
     """Sequences of no steps hand on their states (…, B, H), and the gradients of them."""
-    if batch.lengths is None or batch.lengths.all():
+    if not batch.has_empty:
         return
-    empty = batch.lengths == 0
+    empty = batch.all_lengths == 0
     for source, target in zip(states, to, strict=True):
         if target is not None:
             target[..., empty, :] = 0 if source is None else source[..., empty, :]

@@ -2,27 +2,44 @@
 
 
 def same_bytes(arrays, copies, int threads):
-    """Whether every array equals its copy in every bit, read by at most `threads` threads. All are contiguous."""
-    cdef cnp.ndarray a, b
-    cdef size_t size
-    cdef int same
-    cdef const void *one
-    cdef const void *other
-    for array, copy in zip(arrays, copies, strict=True):
-        if not isinstance(array, cnp.ndarray) or not isinstance(copy, cnp.ndarray):
-            raise TypeError("arrays, copies: expected NumPy arrays")
-        a, b = <cnp.ndarray>array, <cnp.ndarray>copy
-        size = cnp.PyArray_NBYTES(a)
-        if size != <size_t>cnp.PyArray_NBYTES(b):
+    """Whether every array, or tensor of torch, equals its copy in every bit, read by at most `threads` threads.
+
+    All are contiguous; copies are arrays.
+    """
+    cdef cnp.ndarray copy
+    for array, other in zip(arrays, copies, strict=True):
+        if not isinstance(other, cnp.ndarray):
+            raise TypeError("copies: expected NumPy arrays")
+        copy = <cnp.ndarray>other
+        if array.nbytes != other.nbytes:
             return False
-        if not cnp.PyArray_IS_C_CONTIGUOUS(a) or not cnp.PyArray_IS_C_CONTIGUOUS(b):
-            raise ValueError("arrays, copies: expected contiguous arrays")
-        one, other = cnp.PyArray_DATA(a), cnp.PyArray_DATA(b)
-        with nogil:
-            same = fastrnn_same_bytes(one, other, size, threads)
-        if not same:
+        if not cnp.PyArray_IS_C_CONTIGUOUS(copy):
+            raise ValueError("copies: expected contiguous arrays")
+        if isinstance(array, cnp.ndarray):
+            if not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>array):
+                raise ValueError("arrays: expected contiguous arrays")
+            if not _equals(<size_t>cnp.PyArray_DATA(<cnp.ndarray>array), copy, threads):
+                return False
+        elif not _equals(_address_of(array), copy, threads):
             return False
     return True
+
+
+cdef size_t SHORT_BYTES = 32 << 10  # compared within a microsecond, for which the GIL is not given up
+
+
+cdef bint _equals(size_t address, cnp.ndarray copy, int threads):
+    """Whether memory of the copy's size equals it; false for no memory."""
+    cdef size_t size = cnp.PyArray_NBYTES(copy)
+    cdef const void *other = cnp.PyArray_DATA(copy)
+    cdef int same
+    if address == 0:
+        return size == 0
+    if size < SHORT_BYTES:
+        return fastrnn_same_bytes(<const void *>address, other, size, threads)
+    with nogil:
+        same = fastrnn_same_bytes(<const void *>address, other, size, threads)
+    return same
 
 
 cdef void *_part(void *whole, size_t offset) noexcept:
@@ -45,30 +62,34 @@ cdef class Repeat:
     of the parameters, the thread's state) and runs the kernels, or returns None: then something is different.
 
     configuration: attributes of the module, by name, which must be as they were. names: of its parameters; weights:
-    those tensors, None for an absent one; aliases: tensors on their memory; views, copies: arrays on their memory, and their contents when they were packed. states: the shape of
-    a state, y: of the output or None if it is the final h; strides (t, b): of the input, its last axis and all else
-    being contiguous. thread: functions whose results must be false; settings: a function, and its result.
+    those tensors, None for an absent one; aliases: contiguous tensors on their memory; copies: arrays of the contents of
+    the present ones when they were packed. x_shape: of the input; outlines: of the output and of a state, see
+    `_tensor_like`; no outline of the output for a cell. strides (t, b): of the input and the output, all else being
+    contiguous. thread: functions whose results must be false, one of which is given the device, and torch's module of
+    forward-mode differentiation; settings: a function, and its result.
     """
 
-    cdef tuple attributes, values, problems, packed, names, weights, aliases, views, copies, thread
-    cdef object tensor_type, dtype, from_numpy, x_shape, state_shape, y_shape, settings, setting
+    cdef tuple attributes, values, problems, packed, names, weights, aliases, copies, thread
+    cdef object tensor_type, dtype, empty_like, x_shape, state_shape, y_outline, state_outline, settings, setting, autocast, dual
     cdef cnp.dtype real
     cdef ptrdiff_t stride_t, stride_b, y_stride_t, y_stride_b
     cdef int layers, directions
     cdef bint has_c
-    cdef size_t scratch_bytes, hidden_bytes
+    cdef size_t scratch_bytes, hidden_bytes, state_bytes
 
-    def __init__(self, configuration, problems, packed, parameters, views, copies, shapes, strides, torch_names,
-                 thread, settings):
+    def __init__(
+        self, configuration, problems, packed, parameters, x_shape, outlines, strides, torch_names, thread, settings
+    ):
         cdef Problem p
         self.attributes, self.values = tuple(configuration), tuple(configuration.values())
         self.problems, self.packed = tuple(problems), tuple(packed)
-        self.names, self.weights, self.aliases = parameters
-        self.views, self.copies = tuple(views), tuple(copies)
-        self.x_shape, self.y_shape, self.state_shape = shapes
+        self.names, self.weights, self.aliases, self.copies = parameters
+        self.x_shape = x_shape
+        self.y_outline, self.state_outline = outlines
+        self.state_shape = self.state_outline.shape
         self.stride_t, self.stride_b, self.y_stride_t, self.y_stride_b = strides
-        self.tensor_type, self.dtype, self.from_numpy = torch_names
-        self.thread, self.settings = tuple(thread), settings
+        self.tensor_type, self.dtype, self.empty_like = torch_names
+        (self.thread, self.autocast, self.dual), self.settings = thread, settings
         self.setting = settings()
         self.layers = len(self.problems)
         self.directions = len(self.packed) // self.layers
@@ -79,8 +100,9 @@ cdef class Repeat:
             self.scratch_bytes = max(self.scratch_bytes, p.sizes.scratch_forward)
         p = self.problems[0]
         self._check_sizes(p.c.T, p.c.B, p.c.H)
-        self.has_c, self.real = p.has_c, self.views[0].dtype
+        self.has_c, self.real = p.has_c, self.copies[0].dtype
         self.hidden_bytes = <size_t>(p.c.T * p.c.B * p.c.H * self.directions) * self.real.itemsize
+        self.state_bytes = <size_t>(p.c.B * p.c.H * self.directions * self.layers) * self.real.itemsize
         for j, array in enumerate(self.packed):
             p = self.problems[j // self.directions]
             _memory(array, "packed", p.sizes.packed_forward, False)
@@ -96,7 +118,7 @@ cdef class Repeat:
         p = self.problems[0]
         if math.prod(self.x_shape) != T * B * p.c.I or math.prod(self.state_shape) != len(self.packed) * B * H:
             raise ValueError("shapes: expected those of the problems")
-        if self.y_shape is not None and math.prod(self.y_shape) != T * B * width:
+        if self.y_outline is not None and math.prod(self.y_outline.shape) != T * B * width:
             raise ValueError("shapes: expected those of the problems")
         return 0
 
@@ -106,11 +128,13 @@ cdef class Repeat:
             return NULL
         if tensor.shape != shape or tensor.is_neg() or not tensor.is_contiguous():
             return NULL
-        cdef size_t address = tensor.data_ptr()
+        cdef size_t address = _address_of(tensor)
         return NULL if address % <size_t>self.real.itemsize else <void *>address
 
     cdef bint _is_current(self, dict attributes) except -1:
         cdef Py_ssize_t j
+        cdef Py_ssize_t copy = 0
+        cdef int threads = self.setting[1]
         parameters = attributes["_parameters"]
         if not isinstance(parameters, dict):  # torch before 2.5 has an OrderedDict
             return False
@@ -122,21 +146,25 @@ cdef class Repeat:
             weight = self.weights[j]
             if (<dict>parameters).get(self.names[j]) is not weight:
                 return False
-            if weight is not None and not weight.is_set_to(self.aliases[j]):
+            if weight is None:
+                continue
+            if not weight.is_set_to(self.aliases[j]):
                 return False
-        return same_bytes(self.views, self.copies, self.setting[1])
+            if not _equals(_address_of(weight), <cnp.ndarray>self.copies[copy], threads):
+                return False
+            copy += 1
+        return True
 
-    def __call__(self, dict attributes, x, hx, scratch_of):
-        """(y, h_n, c_n) of a module with these attributes, or None.
-
-        None for y where it was not asked for, None for c_n where there is none.
-        """
+    def __call__(self, dict attributes, x, hx):
+        """What the module with these attributes returns for x and hx; None if something is different."""
         cdef fastrnn_const_view_t x_view
         cdef char *h0 = NULL
         cdef char *c0 = NULL
         for function in self.thread:
             if function():
                 return None
+        if self.autocast("cpu") or self.dual._current_level >= 0:
+            return None
         x_view = fastrnn_const_view_t(self._address(x, self.x_shape), self.stride_t, self.stride_b)
         if x_view.data is NULL or self.settings() != self.setting:
             return None
@@ -154,25 +182,19 @@ cdef class Repeat:
                 return None
         if not self._is_current(attributes):
             return None
-        h_n = self._empty(self.state_shape)
-        c_n = self._empty(self.state_shape) if self.has_c else None
-        y = None if self.y_shape is None else self._empty(self.y_shape)
-        cdef cnp.ndarray scratch = scratch_of(self.scratch_bytes)
-        if <size_t>cnp.PyArray_NBYTES(scratch) < self.scratch_bytes:
-            raise ValueError("scratch: too small")
-        self._run(x_view, h0, c0, _data(y), <char *>_data(h_n), <char *>_data(c_n), scratch)
-        return (
-            None if y is None else self.from_numpy(y),
-            self.from_numpy(h_n),
-            self.from_numpy(c_n) if self.has_c else None,
-        )
-
-    cdef object _empty(self, tuple shape):
-        cdef cnp.npy_intp dims[3]
-        cdef int axis
-        for axis in range(len(shape)):
-            dims[axis] = shape[axis]
-        return cnp.PyArray_EMPTY(len(shape), dims, self.real.type_num, 0)
+        cdef cnp.ndarray scratch = _scratch_of(self.scratch_bytes)
+        cdef void *y_data = NULL
+        cdef void *h_data = NULL
+        cdef void *c_data = NULL
+        y = c_n = None
+        if self.y_outline is not None:
+            y = _tensor_like(self.empty_like, self.y_outline, self.hidden_bytes, &y_data)
+        h_n = _tensor_like(self.empty_like, self.state_outline, self.state_bytes, &h_data)
+        if self.has_c:
+            c_n = _tensor_like(self.empty_like, self.state_outline, self.state_bytes, &c_data)
+        self._run(x_view, h0, c0, y_data, <char *>h_data, <char *>c_data, scratch)
+        state = (h_n, c_n) if self.has_c else h_n
+        return state if self.y_outline is None else (y, state)
 
     cdef int _run(
         self, fastrnn_const_view_t x, char *h0, char *c0, void *y, char *h_n, char *c_n, cnp.ndarray scratch

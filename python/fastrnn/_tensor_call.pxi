@@ -4,26 +4,33 @@
 cdef class TensorCall:
     """Forward and backward of one layer in one direction, ready for tensors of these shapes.
 
-    shapes: of x, y and a state, as torch has them; strides: (t, b) of x and of y, contiguous otherwise. from_numpy makes
-    a tensor of an array, empty(shape, dtype) large arrays, scratch(size) a byte array of at least that size. A tensor
-    that is not plain, contiguous and of its shape is for the general path: then a call returns None.
+    x_shape: of x, as torch has it; outlines: of y and a state, see `_tensor_like`; reserve: how many bytes the caller
+    should provide, and their outline; strides: (t, b) of x and of y, contiguous otherwise. Gradients are arrays, of
+    which from_numpy makes tensors; empty(shape, dtype) makes large ones. A tensor that is not plain, contiguous and of
+    its shape is for the general path: then a call returns None.
     """
 
     cdef Problem problem
     cdef readonly bint packs
-    cdef object dtype, from_numpy, empty, scratch
+    cdef readonly tuple reserve
+    cdef object dtype, empty_like, from_numpy, empty, y_outline, state_outline
     cdef cnp.dtype real
     cdef tuple tensor_types, x_shape, y_shape, state_shape
     cdef ptrdiff_t stride_t, stride_b, y_stride_t, y_stride_b
+    cdef size_t y_bytes, state_bytes
 
-    def __init__(self, Problem problem not None, shapes, strides, real, torch_names, empty, scratch):
+    def __init__(self, Problem problem not None, x_shape, outlines, reserve, strides, real, torch_names, empty):
         if problem.c.schedule is not NULL:
             raise ValueError("problem: expected a dense one")
         self.problem, self.real, self.packs = problem, real, fastrnn_packing_pays(&problem.c)
-        self.x_shape, self.y_shape, self.state_shape = shapes
+        self.y_outline, self.state_outline = outlines
+        self.x_shape = tuple(x_shape)
+        self.y_shape, self.state_shape = tuple(self.y_outline.shape), tuple(self.state_outline.shape)
+        self.y_bytes = self.y_outline.numel() * self.real.itemsize
+        self.state_bytes = self.state_outline.numel() * self.real.itemsize
         self.stride_t, self.stride_b, self.y_stride_t, self.y_stride_b = strides
-        self.tensor_types, self.dtype, self.from_numpy = torch_names
-        self.empty, self.scratch = empty, scratch
+        self.tensor_types, self.dtype, self.empty_like, self.from_numpy = torch_names
+        self.empty, self.reserve = empty, reserve
 
     cdef bint _find(self, object tensor, object shape, const void **address) except -1:
         """The tensor's memory, null for None; False if the core cannot read it."""
@@ -34,7 +41,7 @@ cdef class TensorCall:
             return False
         if tensor.shape != shape or tensor.is_neg() or not tensor.is_contiguous():
             return False
-        address[0] = <const void *><size_t>tensor.data_ptr()
+        address[0] = <const void *>_address_of(tensor)
         return address[0] is not NULL and <size_t>address[0] % <size_t>self.real.itemsize == 0
 
     cdef bint _find_weights(self, object tensors, fastrnn_weights_t *w) except -1:
@@ -65,7 +72,7 @@ cdef class TensorCall:
             return NULL
         if <size_t>tensor.numel() < self.problem.sizes.reserve:
             return NULL
-        return <void *><size_t>tensor.data_ptr()
+        return <void *>_address_of(tensor)
 
     def forward(self, x, h0, c0, weights, packed, reserve):
         """(y, h_n[, c_n]). packed: of `pack_forward`, where it pays; reserve: a tensor of bytes, filled here."""
@@ -83,22 +90,25 @@ cdef class TensorCall:
             return None
         if p.sizes.reserve:  # what lies beyond is saved with it, and must not differ from call to call
             memset(<char *>a.reserve + p.sizes.reserve - LINE_BYTES, 0, reserve.numel() + LINE_BYTES - p.sizes.reserve)
-        y, h_n = self._new(self.y_shape), self._new(self.state_shape)
-        c_n = self._new(self.state_shape) if p.has_c else None
+        y = _tensor_like(self.empty_like, self.y_outline, self.y_bytes, &a.y.data)
+        h_n = _tensor_like(self.empty_like, self.state_outline, self.state_bytes, &a.h_n.data)
+        a.c_n.data, c_n = NULL, None
+        if p.has_c:
+            c_n = _tensor_like(self.empty_like, self.state_outline, self.state_bytes, &a.c_n.data)
         a.x.stride_t, a.x.stride_b = self.stride_t, self.stride_b
         a.h0.stride_t = a.c0.stride_t = 0
         a.h0.stride_b = a.c0.stride_b = p.c.H
-        a.y = fastrnn_view_t(_data(y), self.y_stride_t, self.y_stride_b)
+        a.y.stride_t, a.y.stride_b = self.y_stride_t, self.y_stride_b
         a.c = fastrnn_view_t(NULL, 0, 0)
-        a.h_n, a.c_n = fastrnn_view_t(_data(h_n), 0, p.c.H), fastrnn_view_t(_data(c_n), 0, p.c.H)
-        scratch = self.scratch(p.sizes.scratch_forward)
-        a.scratch = _memory(scratch, "scratch", p.sizes.scratch_forward, True)
+        a.h_n.stride_t = a.c_n.stride_t = 0
+        a.h_n.stride_b = a.c_n.stride_b = p.c.H
+        scratch = _scratch_of(p.sizes.scratch_forward)
+        a.scratch = _data(scratch)
         with nogil:
             status = fastrnn_forward(&p.c, &a)
         if status != FASTRNN_OK:
             _raise(status)
-        outputs = self.from_numpy(y), self.from_numpy(h_n)
-        return outputs if c_n is None else (*outputs, self.from_numpy(c_n))
+        return (y, h_n, c_n) if p.has_c else (y, h_n)
 
     def backward(self, y, x, h0, c0, weights, reserve, dy, dh_n, dc_n, wanted):
         """The gradients of x, h0, c0 and the weights, None where not wanted."""
@@ -132,8 +142,8 @@ cdef class TensorCall:
         a.accumulation = FASTRNN_OVERWRITE
         packed = self.empty((p.sizes.packed_backward,), np.dtype(np.uint8)) if self.packs else None
         a.packed = _data(packed)
-        scratch = self.scratch(p.sizes.scratch_backward)
-        a.scratch = _memory(scratch, "scratch", p.sizes.scratch_backward, True)
+        scratch = _scratch_of(p.sizes.scratch_backward)
+        a.scratch = _data(scratch)
         with nogil:
             if a.packed is not NULL:
                 status = fastrnn_pack_backward(&p.c, &a.weights, <void *>a.packed)

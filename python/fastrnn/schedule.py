@@ -79,6 +79,16 @@ class Batch:
         return np.full(self.B, self.T, np.int64) if self.lengths is None else self.lengths
 
     @cached_property
+    def steps(self) -> int:
+        """Of all sequences together."""
+        return int(self.all_lengths.sum())
+
+    @cached_property
+    def has_empty(self) -> bool:
+        """Whether a sequence has no steps although the batch has some."""
+        return self.lengths is not None and not self.lengths.all()
+
+    @cached_property
     def forward_parts(self) -> list[Part]:
         """Schedules that together visit every valid row once."""
         return self.parts(self.segments)

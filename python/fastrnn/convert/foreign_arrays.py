@@ -22,9 +22,12 @@ def real_array(name: str, value: Any) -> Array:
 
 
 def _of_tensor(name: str, tensor: Any) -> Any:
-    """Without an import of torch. NumPy lacks some of its dtypes, such as bfloat16."""
+    """A copy, without an import of torch: ``numpy()`` would forbid torch to resize the tensor's storage, for good.
+
+    NumPy lacks some of torch's dtypes, such as bfloat16.
+    """
     try:
-        return tensor.detach().cpu().numpy()
+        return tensor.detach().cpu().clone().numpy()
     except TypeError:
         raise TypeError(f"{name}: expected float32 or float64, got {tensor.dtype}") from None
 

@@ -11,6 +11,9 @@ except ModuleNotFoundError as error:
 
 from .cell_modules import GRUCell, LSTMCell, RNNCell
 from .modules import GRU, LSTM, RNN
+from .scripting import admit as _admit_to_torchscript
 from .swap import Report, accelerate, restore
+
+_admit_to_torchscript()
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Report", "accelerate", "restore"]

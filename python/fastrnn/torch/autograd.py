@@ -10,34 +10,13 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .. import _check
-from .._check import Array
+from .. import _core
 from . import execution, formulation, single_layer
-from .packed_weights import Packed, arrays_of, pack
+from .packed_weights import Packed, pack
 from .plan import Plan
+from .tensors import array_of, arrays_of, arrays_or_none
 
 Outputs = tuple[Tensor, ...]  # y, h_n and, for the LSTM, c_n
-
-
-def array_of(tensor: Tensor | None) -> Array | None:
-    """A view that the core can read; a copy only where the last axis is not contiguous."""
-    if tensor is None:
-        return None
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    if tensor.is_neg():
-        tensor = tensor.resolve_neg()
-    array: Array = tensor.numpy()
-    return array if tensor.is_contiguous() and array.flags.aligned else _check.readable(array)
-
-
-def arrays_or_none(tensors: Sequence[Tensor | None]) -> list[Array | None]:
-    return [array_of(tensor) for tensor in tensors]
-
-
-def outputs_of(outcome: execution.Outcome) -> Outputs:
-    y, h_n = torch.from_numpy(outcome.y), torch.from_numpy(outcome.h_n)
-    return (y, h_n) if outcome.c_n is None else (y, h_n, torch.from_numpy(outcome.c_n))
 
 
 def infer(
@@ -49,22 +28,23 @@ def infer(
     masks: Sequence[Tensor | None] | None,
 ) -> Outputs:
     """Without a graph."""
-    arrays = None if masks is None else [None if mask is None else mask.numpy() for mask in masks]
+    arrays = None if masks is None else arrays_or_none(masks)
     first: Any = array_of(x)
-    return outputs_of(execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=False))
+    return execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=False).outputs
 
 
 class Recurrence(torch.autograd.Function):
     """y, h_n[, c_n] of a stack.
 
     All that backward reads is saved through autograd: so writes in between are found out, hooks on saved tensors work,
-    and memory is freed with the graph.
+    and memory is freed with the graph. `call` is what `single_layer.call_of` found, None with masks.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
         plan: Plan,
+        call: _core.TensorCall | None,
         packed: Packed | None,
         masks: Sequence[Tensor | None] | None,
         x: Tensor,
@@ -72,24 +52,24 @@ class Recurrence(torch.autograd.Function):
         c0: Tensor | None,
         *weights: Tensor,
     ) -> Outputs:
-        ctx.plan, ctx.count, ctx.masked = plan, len(weights), masks is not None
+        ctx.plan, ctx.call, ctx.count, ctx.masked = plan, call, len(weights), masks is not None
         ctx.set_materialize_grads(False)
-        call = single_layer.call_of(plan, x) if masks is None else None
+        inputs = [unswappable(tensor) for tensor in (x, h0, c0, *weights)]
         if call is not None:
             of_layer = packed[0] if packed is not None and call.packs else None
             if of_layer is not None or not call.packs:
-                found = single_layer.run_forward(call, plan, x, (h0, c0), weights, of_layer)
+                found = single_layer.run_forward(call, x, (h0, c0), weights, of_layer)
                 if found is not None:
                     outputs, kept = found
-                    ctx.save_for_backward(outputs[0], x, h0, c0, *weights, *kept)
+                    ctx.save_for_backward(outputs[0], *inputs, *kept)
                     return outputs
         packed = pack(plan.network, arrays_of(weights)) if packed is None else packed
         arrays = None if masks is None else arrays_or_none(masks)
         first: Any = array_of(x)
         outcome = execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=True)
-        outputs = outputs_of(outcome)
+        outputs = outcome.outputs
         kept = [torch.from_numpy(array) for array in outcome.kept]
-        ctx.save_for_backward(outputs[0], x, h0, c0, *weights, *(masks or ()), *kept)
+        ctx.save_for_backward(outputs[0], *inputs, *(masks or ()), *kept)
         return outputs
 
     @staticmethod
@@ -99,13 +79,46 @@ class Recurrence(torch.autograd.Function):
         weights, rest = rest[: ctx.count], rest[ctx.count :]
         between = plan.network.layers - 1 if ctx.masked else 0
         masks, kept = (rest[:between] if ctx.masked else None), rest[between:]
-        wanted = ctx.needs_input_grad[3:]
+        wanted = ctx.needs_input_grad[4:]
         if all(one is None for one in d):
-            return (None,) * (3 + len(wanted))
+            return (None,) * (4 + len(wanted))
         if is_beyond_kernels(d):
-            inputs = [x, h0, c0, *weights]
-            return None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
-        return None, None, None, *kernel_gradients(plan, (y, x, h0, c0), weights, masks, kept, d, wanted)
+            inputs = _in_graph(ctx.next_functions, (x, h0, c0, *weights))
+            return None, None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
+        found = kernel_gradients(plan, ctx.call, (y, x, h0, c0), weights, masks, kept, d, wanted)
+        return None, None, None, None, *found
+
+
+def unswappable(tensor: Tensor | None) -> Tensor | None:
+    """A tensor with the same memory and version, which a later ``tensor.data = …`` does not reach; for leaves alone.
+
+    torch saves views of weights, and its gradients are those of the weights that the call used.
+    """
+    return tensor.detach() if tensor is not None and tensor.is_leaf else tensor
+
+
+def _in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The saved inputs with their histories, which `unswappable` cut off. `edges` go to the inputs that are tensors."""
+    nodes, found = iter(edges), []
+    for tensor in saved:
+        leaf = None if tensor is None else getattr(next(nodes)[0], "variable", None)
+        if tensor is None or leaf is None or tensor.requires_grad:
+            found.append(tensor)
+        else:
+            found.append(leaf if leaf.is_set_to(tensor) else _AsSaved.apply(leaf, tensor))
+    return found
+
+
+class _AsSaved(torch.autograd.Function):
+    """A leaf of the graph with the numbers that it had before."""
+
+    @staticmethod
+    def forward(_ctx: Any, _leaf: Tensor, saved: Tensor) -> Tensor:  # type: ignore[override]
+        return saved.clone()
+
+    @staticmethod
+    def backward(_ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return d, None
 
 
 def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
@@ -118,6 +131,7 @@ def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
 
 def kernel_gradients(
     plan: Plan,
+    call: _core.TensorCall | None,
     sequences: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     weights: Sequence[Tensor],
     masks: Sequence[Tensor | None] | None,
@@ -125,16 +139,16 @@ def kernel_gradients(
     d: Sequence[Tensor | None],
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The gradients of x, h0, c0 and the weights, where wanted."""
-    if masks is None:
-        alone = single_layer.run_backward(plan, sequences, weights, kept, d, wanted)
+    """The gradients of x, h0, c0 and the weights, where wanted; `call` as for forward."""
+    if call is not None:
+        alone = single_layer.run_backward(call, sequences, weights, kept, d, wanted)
         if alone is not None:
             return alone
     y, x, h0, c0 = arrays_or_none(sequences)
     assert y is not None
     assert x is not None
     mask_arrays = None if masks is None else arrays_or_none(masks)
-    named = execution.read_kept(plan, x, y, mask_arrays, [tensor.numpy() for tensor in kept])
+    named = execution.read_kept(plan, x, y, mask_arrays, arrays_of(kept))
     dy, dh, dc = (*arrays_or_none(d), None)[:3]
     states = bool(wanted[1] or wanted[2])
     asked = execution.Wanted(bool(wanted[0]), states, wanted[3:])

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from .._kernel import scratch_of
 from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
 from .modules import _call_as_leaf
@@ -47,9 +46,9 @@ class CellForward(_Base):
         if not is_compiling():
             memory = self._fastrnn_memory
             if memory is not None and memory.again is not None:
-                repeated = memory.again(self.__dict__, input, hx, scratch_of)
+                repeated = memory.again(self.__dict__, input, hx)
                 if repeated is not None:
-                    return repeated[1] if repeated[2] is None else repeated[1:]
+                    return repeated
             if isinstance(input, torch.fx.Proxy):
                 return _call_as_leaf(self, input, hx)
         has_c = isinstance(self, torch.nn.LSTMCell)
@@ -70,12 +69,9 @@ class CellForward(_Base):
         found = self._run(network, input, h0, c0, weights, detour)
         return found if has_c else found[0]
 
-    def __prepare_scriptable__(self) -> Any:
-        """What torch.jit.script compiles in place of this module: torch's own, with the same parameters."""
-        from .swap import as_torch
-
-        say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
-        return as_torch(self)
+    def _get_name(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"fastrnn.torch.{type(self).__name__}"
 
     def _fits(self, network: Network, x: Tensor, states: tuple[Tensor, ...], weights: list[Tensor]) -> bool:
         """Whether torch would take these shapes."""
@@ -117,8 +113,9 @@ class CellForward(_Base):
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         if needs_graph:
-            packed = memory.get(network, weights) if single_layer.needs_packed(plan, x, None) else None
-            outputs: Outputs = Recurrence.apply(plan, packed, None, x, h0, c0, *weights)
+            call = single_layer.call_of(plan, x)
+            packed = memory.get(network, weights) if call is None or call.packs else None
+            outputs: Outputs = Recurrence.apply(plan, call, packed, None, x, h0, c0, *weights)
             return outputs[1:]
         packed = memory.get(network, weights)
         names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from .. import _core, memory
 from .._check import Array
@@ -30,14 +31,13 @@ from ..tape import CellTape
 from ..truncation import stages_of
 from .core_calls import has_reserve, new_reserve, on_a_line, whole_problem
 from .plan import Network, Plan
+from .tensors import new_tensor
 
 
 class Outcome(NamedTuple):
-    """y and the final states in the user's shape, and what backward needs."""
+    """y, h_n and, for the LSTM, c_n in the user's shape, and what backward needs."""
 
-    y: Array
-    h_n: Array
-    c_n: Array | None
+    outputs: tuple[Tensor, ...]
     kept: list[Array]
 
 
@@ -62,10 +62,10 @@ def run_forward(
     """`x` and the states in the user's layout; `masks` inside, one for each layer but the last."""
     network, batches = plan.network, plan.batches
     D, H = network.directions, network.hidden_size
-    y = (memory.zeros if plan.has_padding else memory.empty)(plan.sequence_shape(D * H), x.dtype)
-    h_n = memory.empty(plan.states_shape(), x.dtype)
-    c_n = memory.empty(h_n.shape, h_n.dtype) if network.has_c else None
-    initial, final = _states_inside(plan, h0, c0), _states_inside(plan, h_n, c_n)
+    made = [new_tensor(plan.sequence_shape(D * H), x.dtype, zero=plan.has_padding)]
+    made += [new_tensor(plan.states_shape(), x.dtype) for _ in range(2 if network.has_c else 1)]
+    y, h_n, *c_n = (array for _, array in made)
+    initial, final = _states_inside(plan, h0, c0), _states_inside(plan, h_n, c_n[0] if c_n else None)
     x, reserves, between = plan.inside(x), [], []
     for layer in range(network.layers):
         is_last = layer == network.layers - 1
@@ -80,7 +80,7 @@ def run_forward(
             mask = None if masks is None else masks[layer]
             x = top if mask is None else top * mask
             between += [top] if mask is None else [top, x]
-    return Outcome(y, h_n, c_n, [*reserves, *between])
+    return Outcome(tuple([tensor for tensor, _ in made]), [*reserves, *between])
 
 
 def _run_cell(

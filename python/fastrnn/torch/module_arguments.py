@@ -19,6 +19,10 @@ _Base: Any = torch.nn.RNNBase if TYPE_CHECKING else object
 class ModuleArguments(_Base):
     """Mixed in before torch's class, whose attributes it reads."""
 
+    def _get_name(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"fastrnn.torch.{type(self).__name__}"
+
     def _network(self) -> Network:
         """What the module is at this moment: torch's attributes are plain ones, which may change between calls."""
         directions = 2 if self.bidirectional else 1
@@ -58,11 +62,12 @@ class ModuleArguments(_Base):
             if hx is None or is_compiling():
                 return True
             return self._states_fit(hx, (count, int(sizes[0]), self.hidden_size))
-        if input.dim() not in (2, 3) or input.size(-1) != self.input_size or input.size(0) == 0:
+        shape = input.shape
+        if len(shape) not in (2, 3) or shape[-1] != self.input_size or shape[0] == 0:
             return False
-        if input.dim() == 2:
+        if len(shape) == 2:
             return self._states_fit(hx, (count, self.hidden_size))
-        T, B = (input.size(1), input.size(0)) if self.batch_first else (input.size(0), input.size(1))
+        T, B = (shape[1], shape[0]) if self.batch_first else (shape[0], shape[1])
         return T > 0 and self._states_fit(hx, (count, B, self.hidden_size))
 
     def _check_packed(self, packed: PackedSequence, hx: Any) -> None:

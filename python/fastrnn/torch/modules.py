@@ -11,7 +11,6 @@ from torch.compiler import is_compiling
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import _check
-from .._kernel import scratch_of
 from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
 from .compiling import admit
@@ -19,7 +18,8 @@ from .module_arguments import ModuleArguments
 from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Network, Plan, make_packed_plan, make_plan
-from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+from .routes import ONNX, Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once, tracing_state
+from .tensors import array_on
 
 # Every attribute that a call without dropout depends on.
 CONFIGURATION = (
@@ -37,7 +37,6 @@ class RecurrentForward(ModuleArguments):
         self,
         input: Any,  # noqa: A002  (torch's name)
         hx: Any = None,
-        *,
         lengths: Any = None,
         resets: Any = None,
         truncation: Any = None,
@@ -76,12 +75,15 @@ class RecurrentForward(ModuleArguments):
             For these three where the kernels cannot run, and nothing else can do it.
         """
         if not is_compiling():
-            if lengths is None and resets is None and truncation is None:
-                found = self._again(input, hx)
+            memory = self._fastrnn_memory
+            if memory is not None and memory.again is not None and not (self.training and self.dropout):
+                is_plain = lengths is None and resets is None and truncation is None
+                found = memory.again(self.__dict__, input, hx) if is_plain else None
                 if found is not None:
                     return found
             if isinstance(input, torch.fx.Proxy):
-                return _call_as_leaf(self, input, hx)
+                given = {"lengths": lengths, "resets": resets, "truncation": truncation}
+                return _call_as_leaf(self, input, hx, **{n: value for n, value in given.items() if value is not None})
         extras = {"lengths": lengths, "resets": resets, "truncation": truncation}
         weights, detour = self._weights_and_detour(input[0] if isinstance(input, PackedSequence) else input, hx)
         if detour is not None:
@@ -101,25 +103,6 @@ class RecurrentForward(ModuleArguments):
             found = self._run_padded(network, kind, input, self._pair(hx), weights, extras, detour)
         y, *states = found
         return y, (tuple(states) if self.mode == "LSTM" else states[0])
-
-    def __prepare_scriptable__(self) -> Any:
-        """What torch.jit.script compiles in place of this module: torch's own, with the same parameters."""
-        from .swap import as_torch
-
-        say_once(self, Detour(Way.TORCH, "torch.jit.script compiles torch's operations alone"))
-        return as_torch(self)
-
-    def _again(self, input: Any, hx: Any) -> Any:  # noqa: A002
-        """The result, if this call is for inference and like one before; else None."""
-        memory = self._fastrnn_memory
-        again = None if memory is None else memory.again
-        if again is None or (self.training and self.dropout):
-            return None
-        found = again(self.__dict__, input, hx, scratch_of)
-        if found is None:
-            return None
-        y, h_n, c_n = found
-        return y, (h_n if c_n is None else (h_n, c_n))
 
     # ---- what there is to do ----
 
@@ -151,7 +134,7 @@ class RecurrentForward(ModuleArguments):
         masks = self._masks((T, B), x)
         if detour is not None and detour.way is Way.OPERATOR:
             return self._as_operator(network, kind, x, states, weights, masks, extras, None)
-        on_host = {name: _on_host(name, value) for name, value in extras.items()}
+        on_host = {name: _on_host(name, value) for name, value in extras.items() if value is not None}
         plan = make_plan(network, kind, T, B, **on_host)
         return self._carry_out(plan, x, states, weights, masks, detour)
 
@@ -184,7 +167,7 @@ class RecurrentForward(ModuleArguments):
                 network, "packed", x, states, weights, masks, extras | {"resets": resets}, sizes
             )
         else:
-            plan = make_packed_plan(network, sizes.numpy(), _on_host("resets", resets), extras["truncation"])
+            plan = make_packed_plan(network, array_on(sizes), _on_host("resets", resets), extras["truncation"])
             batch = plan.batches[0]
             masks = self._masks((batch.T, batch.B) if batch.dense else (x.shape[0], 1), x)
             y, *final = self._carry_out(plan, x, states, weights, masks, detour)
@@ -206,12 +189,12 @@ class RecurrentForward(ModuleArguments):
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
-            needed = single_layer.needs_packed(plan, x, masks)
-            packed = memory.get(plan.network, weights) if needed else None
-            outputs: Outputs = Recurrence.apply(plan, packed, masks, x, *states, *weights)
+            call = single_layer.call_of(plan, x) if masks is None else None
+            packed = memory.get(plan.network, weights) if call is None or call.packs else None
+            outputs: Outputs = Recurrence.apply(plan, call, packed, masks, x, *states, *weights)
             return outputs
         packed = memory.get(plan.network, weights)
-        if masks is None:
+        if masks is None and plan.batches[0].dense and not plan.is_packed:
             parameters = dict(zip(self._flat_weights_names, weights, strict=True))
             memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
         return infer(plan, x, *states, packed, masks)
@@ -242,8 +225,10 @@ def _on_host(name: str, value: Any) -> Any:
     """What NumPy reads."""
     if not isinstance(value, Tensor):
         return value
+    if tracing_state() is not None:  # with the tracer's warning that the values become constants
+        return value.detach().cpu().clone().numpy()
     if not torch._C._are_functorch_transforms_active():
-        return value.detach().cpu().numpy()
+        return array_on(value.cpu())
     try:
         return value.tolist()
     except RuntimeError:
@@ -261,6 +246,8 @@ def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
         return detour
     if detour is PROJECTIONS:
         raise NotImplementedError(f"{given[0]}: expected None with proj_size")
+    if detour is ONNX:
+        raise NotImplementedError(f"{given[0]}: expected None in torch.onnx.export")
     return Detour(Way.FORMULATION, detour.reason)
 
 
@@ -272,10 +259,10 @@ def _refused(result: Any, extras: dict[str, Any]) -> Any:
     return result
 
 
-def _call_as_leaf(module: Any, input: Any, *more: Any) -> Any:  # noqa: A002
+def _call_as_leaf(module: Any, input: Any, hx: Any, **more: Any) -> Any:  # noqa: A002
     """torch.fx sees torch's modules as one call; so shall it see ours."""
     tracer = input.tracer
-    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, *more), {})
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, hx), more)
 
 
 class LSTM(RecurrentForward, torch.nn.LSTM):

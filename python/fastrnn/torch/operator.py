@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import execution, formulation
-from .autograd import array_of, arrays_or_none, is_beyond_kernels, kernel_gradients
+from . import execution, formulation, single_layer
+from .autograd import is_beyond_kernels, kernel_gradients, unswappable
 from .core_calls import has_reserve, reserve_bytes
-from .packed_weights import arrays_of, pack
+from .packed_weights import pack
 from .plan import Network, Plan, make_packed_plan, make_plan, weight_shapes
+from .tensors import array_of, array_on, arrays_of, arrays_or_none
 
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
 _STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
@@ -43,7 +44,7 @@ def _plan(
     kind: str,
     window: tuple[int, int],
 ) -> Plan:
-    lengths, batch_sizes, resets = (None if one is None else one.numpy() for one in order)
+    lengths, batch_sizes, resets = (None if one is None else array_on(one) for one in order)
     truncation = window if window[0] else None
     if kind == "packed":
         assert batch_sizes is not None
@@ -94,8 +95,7 @@ def recurrence(
         None if masks is None else arrays_or_none(masks.unbind()),
         training=training,
     )
-    arrays = [found.y, found.h_n, *(() if found.c_n is None else (found.c_n,)), *found.kept]
-    return [torch.from_numpy(array) for array in arrays]
+    return [*found.outputs, *[torch.from_numpy(array) for array in found.kept]]
 
 
 @recurrence.register_fake
@@ -179,7 +179,8 @@ def recurrence_backward(
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     applied = None if masks is None else masks.unbind()
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
-    found = kernel_gradients(plan, (y, x, h0, c0), weights, applied, kept, d, wanted)
+    call = single_layer.call_of(plan, x) if applied is None else None
+    found = kernel_gradients(plan, call, (y, x, h0, c0), weights, applied, kept, d, wanted)
     return [gradient for gradient in found if gradient is not None]
 
 
@@ -220,6 +221,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> N
         )
     ctx.stack, ctx.states, ctx.count = stack, states, len(weights)
     ctx.outputs = len(output)
+    x, h0, c0, *weights = (unswappable(tensor) for tensor in (x, h0, c0, *weights))
     ctx.save_for_backward(x, h0, c0, masks, lengths, batch_sizes, resets, *weights, output[0], *output[states:])
 
 

@@ -23,16 +23,16 @@ from ..config import backend_index, get_num_threads
 from .core_calls import dense_problem, settings
 from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN
+from .tensors import arrays_of, outline
 
 Packed = list[NDArray[np.uint8]]
 
 
 class Kept(NamedTuple):
-    """What was packed. `views` are arrays on the parameters' memory, which they keep alive; `copies` their contents."""
+    """What was packed: the marks of the tensors, and copies of their contents."""
 
     marks: tuple[Any, ...]
     backend: int
-    views: tuple[Array, ...] | None
     copies: tuple[Array, ...]
     packed: Packed
 
@@ -46,12 +46,6 @@ def _versions(tensors: Sequence[Tensor]) -> tuple[int, ...]:
     return tuple([0 if t.is_inference() else t._version for t in tensors])
 
 
-def arrays_of(tensors: Sequence[Tensor]) -> list[Array]:
-    """Contiguous arrays, views wherever possible."""
-    arrays = [t.detach().numpy() for t in tensors]
-    return [array if array.flags.carray else np.array(array, order="C") for array in arrays]
-
-
 def pack(network: Network, arrays: Sequence[Array]) -> Packed:
     each = network.tensors_each
     if len(arrays) != each * network.layers * network.directions:
@@ -60,7 +54,7 @@ def pack(network: Network, arrays: Sequence[Array]) -> Packed:
 
 
 class PackedWeights:
-    """The memory of one module. Copies and pickles of it are empty."""
+    """The memory of one module; `again` is a call that can be repeated. Copies and pickles of it are empty."""
 
     __slots__ = ("_kept", "_seen", "again")
 
@@ -74,51 +68,52 @@ class PackedWeights:
 
     def get(self, network: Network, tensors: Sequence[Tensor]) -> Packed:
         """Packed weights of the tensors as they are now."""
-        kept = self._kept
-        if kept is not None and kept.views is not None:
+        kept, marks = self._kept, _marks(tensors)
+        if kept is not None:
             if (
-                kept.marks == _marks(tensors)
+                kept.marks == marks
                 and kept.backend == backend_index()
-                and _core.same_bytes(kept.views, kept.copies, get_num_threads())
+                and _core.same_bytes(tensors, kept.copies, get_num_threads())
             ):
                 return kept.packed
             self._kept = self.again = None
-        marks, versions = _marks(tensors), _versions(tensors)
-        seen, self._seen = self._seen, (marks, versions)
+        seen, self._seen = self._seen, (marks, _versions(tensors))
         arrays = arrays_of(tensors)
-        if seen != self._seen or not all(array.base is not None for array in arrays):
+        if seen != self._seen or not all(is_contiguous for _, is_contiguous, _ in marks):
             return pack(network, arrays)
         copies = tuple([array.copy() for array in arrays])
         packed = pack(network, copies)
-        self._kept = Kept(marks, backend_index(), tuple(arrays), copies, packed)
+        self._kept = Kept(marks, backend_index(), copies, packed)
         return packed
 
     def remember(
         self, plan: Plan, x: Tensor, parameters: Mapping[str, Tensor | None], configuration: Mapping[str, Any]
     ) -> None:
-        """Make a dense call for inference ready for the next one like it, of a module with these attributes."""
+        """Make a dense call for inference ready for the next one like it, of a module with these attributes.
+
+        The plan is dense, and not of a PackedSequence.
+        """
         kept, batch = self._kept, plan.batches[0]
-        if kept is None or not batch.dense or plan.is_packed or not x.is_contiguous() or x.numel() == 0:
+        if kept is None or not x.is_contiguous() or x.numel() == 0:
             return
         network, T, B = plan.network, batch.T, batch.B
         I, width = x.shape[-1], network.directions * network.hidden_size
-        is_cell = plan.kind in ("step", "unbatched_step")
         batch_first = plan.kind == "batch_first"
         strides = (I, T * I, width, T * width) if batch_first else (B * I, I, B * width, width)
         inputs = [I] + [width] * (network.layers - 1)
         dtype = kept.copies[0].dtype
+        y = None if plan.kind in ("step", "unbatched_step") else outline(plan.sequence_shape(width), x.dtype)
         problems = [dense_problem(network.cell, dtype, settings(), (T, B, n, network.hidden_size)) for n in inputs]
         tensors = tuple(parameters.values())
         self.again = _core.Repeat(
             configuration,
             problems,
             kept.packed,
-            (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors])),
-            kept.views or (),
-            kept.copies,
-            (x.shape, None if is_cell else plan.sequence_shape(width), plan.states_shape()),
+            (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors]), kept.copies),
+            x.shape,
+            (y, outline(plan.states_shape(), x.dtype)),
             strides,
-            (torch.Tensor, x.dtype, torch.from_numpy),
+            (torch.Tensor, x.dtype, torch.empty_like),
             IS_NOT_PLAIN,
             settings,
         )

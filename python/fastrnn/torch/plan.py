@@ -92,7 +92,7 @@ class Plan(NamedTuple):
         """The user's shape of a sequence of n numbers a step."""
         T, B = self.batches[0].T, self.batches[0].B
         if self.kind == "packed":
-            return int(self.batches[0].all_lengths.sum()), n
+            return self.batches[0].steps, n
         return _shape(self.kind, T, B, n)
 
     def states_shape(self) -> tuple[int, ...]:
@@ -129,9 +129,9 @@ def make_plan(
 
     lengths (B,) and resets, laid out as the input, are anything that NumPy reads, or None.
     """
-    window = _check.truncation("truncation", truncation)
-    if lengths is None and resets is None and window is None:
+    if lengths is None and resets is None and truncation is None:
         return dense_plan(network, kind, T, B)
+    window = _check.truncation("truncation", truncation)
     if kind == "unbatched" and lengths is not None:
         raise ValueError("lengths: expected None for input without a batch axis")
     checked = _check.lengths("lengths", lengths, T, B)

@@ -7,7 +7,6 @@ message on the logger "fastrnn.torch" says so, once for each reason.
 from __future__ import annotations
 
 import enum
-import functools
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -23,19 +22,13 @@ REALS = (torch.float32, torch.float64)
 
 _functorch_active = torch._C._are_functorch_transforms_active
 _dispatch_modes = torch._C._len_torch_dispatch_stack
-_tracing_state = torch._C._get_tracing_state
+tracing_state = torch._C._get_tracing_state
 _autocast = torch.is_autocast_enabled
 
 
-# Functions of which every one is false where gradients are off and nothing else is special about the thread.
-IS_NOT_PLAIN = (
-    torch.is_grad_enabled,
-    _dispatch_modes,
-    _functorch_active,
-    _tracing_state,
-    functools.partial(_autocast, "cpu"),
-    lambda: forward_ad._current_level >= 0,
-)
+# What `_core.Repeat` asks. Where gradients are off and nothing else is special about the thread, all these functions
+# return something false, the last one for the device "cpu", and the module's `_current_level` is negative.
+IS_NOT_PLAIN = (torch.is_grad_enabled, _dispatch_modes, _functorch_active, tracing_state), _autocast, forward_ad
 
 
 class Way(enum.Enum):
@@ -53,6 +46,9 @@ class Detour(NamedTuple):
     reason: str
 
 
+ONNX = Detour(Way.TORCH, "torch.onnx.export knows torch's operations alone")
+
+
 def detour_of_mode() -> Detour | None:
     """What the state of the thread asks for."""
     if not (
@@ -60,10 +56,10 @@ def detour_of_mode() -> Detour | None:
         or forward_ad._current_level >= 0
         or _functorch_active()
         or _autocast("cpu")
-        or _tracing_state() is not None
+        or tracing_state() is not None
     ):
         return None
-    if _tracing_state() is not None:
+    if tracing_state() is not None:
         return Detour(Way.TORCH, "torch.jit.trace records torch's operations alone")
     if _autocast("cpu"):
         return Detour(Way.TORCH, "autocast is on")
@@ -93,6 +89,8 @@ def detour_of_tensors(x: Any, tensors: Sequence[Any]) -> Detour | None:
 
 def detour_when_compiling(tensors: Sequence[Any]) -> Detour:
     """The same while torch.compile or torch.export traces the call."""
+    if torch.onnx.is_in_onnx_export():
+        return ONNX
     if torch.is_autocast_enabled("cpu"):
         return Detour(Way.TORCH, "autocast is on")
     dtype = tensors[0].dtype

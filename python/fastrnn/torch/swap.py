@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
 from torch.nn import Module
 from torch.nn.utils import parametrize
 
-from .cell_modules import CellForward, GRUCell, LSTMCell, RNNCell
-from .modules import GRU, LSTM, RNN, RecurrentForward
+from .cell_modules import CellForward
+from .modules import RecurrentForward
+from .swapped_classes import OURS, class_of_ours, class_of_torch
 
-OURS: dict[type, type] = {
-    torch.nn.LSTM: LSTM,
-    torch.nn.GRU: GRU,
-    torch.nn.RNN: RNN,
-    torch.nn.LSTMCell: LSTMCell,
-    torch.nn.GRUCell: GRUCell,
-    torch.nn.RNNCell: RNNCell,
-}
+EXACT_TYPES = (
+    "tools that look for modules of exactly torch's classes, such as torch.ao.quantization.quantize_dynamic, pass"
+    " fastrnn's by; use them before accelerate, or after restore"
+)
+_NAMES = frozenset(base.__name__ for base in OURS)
+_OPERATIONS = [f"aten::{name}{end}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu") for end in ("", "_cell")]
 
 
 @dataclass(frozen=True)
@@ -40,15 +38,19 @@ class Report:
         Name of each module whose class was changed -> its new class. The model itself has the name "".
     left : dict of str to str
         Name of each recurrent module that was left as it is -> why.
+    note : str
+        What else to know of a model with swapped modules.
     """
 
     model: Module
     swapped: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
     def __str__(self) -> str:
         lines = [f"{name or '(the model)'}: {to}" for name, to in self.swapped.items()]
         lines += [f"{name or '(the model)'}: left as it is, since {why}" for name, why in self.left.items()]
+        lines += [f"note: {self.note}"] if self.note and self.swapped else []
         return "\n".join(lines) or "no recurrent modules"
 
 
@@ -56,7 +58,8 @@ def accelerate(model: Module, inplace: bool = True) -> Report:
     """Run the recurrent modules of a model on fastrnn's kernels.
 
     Every ``torch.nn`` LSTM, GRU, RNN and their cells, at any depth, changes its class; its parameters stay the same
-    objects. Subclasses come along, unless they have a forward of their own.
+    objects. Subclasses come along, unless they have a forward of their own: each gets a subclass, of which neither
+    ``__init_subclass__`` nor a metaclass hears. If anything is raised, no module has been changed.
 
     Parameters
     ----------
@@ -76,17 +79,20 @@ def accelerate(model: Module, inplace: bool = True) -> Report:
     TypeError
         If `model` is not a module.
     """
-    report = Report(_model(model, inplace))
+    report = Report(_model(model, inplace), note=EXACT_TYPES)
+    classes: list[tuple[Module, type]] = []
     for name, module in report.model.named_modules():
-        if not isinstance(module, torch.nn.RNNBase | torch.nn.RNNCellBase):
-            continue
-        reason = _reason_to_leave(module)
-        if reason is not None:
-            report.left[name] = reason
-            continue
         kind: type = type(module)
-        module.__class__ = _ours(kind, parametrize.is_parametrized(module))
-        report.swapped[name] = f"fastrnn.torch.{type(module).__name__}"
+        reason = _reason_to_leave(module)
+        if reason is None:
+            try:
+                classes.append((module, class_of_ours(kind, parametrize.is_parametrized(module))))
+                report.swapped[name] = f"fastrnn.torch.{kind.__name__}"
+            except TypeError as error:
+                reason = str(error)
+        if reason:
+            report.left[name] = reason
+    _assign(classes)
     return report
 
 
@@ -113,23 +119,17 @@ def restore(model: Module, inplace: bool = True) -> Report:
         If `model` is not a module, or has a class derived from fastrnn's, which has no counterpart in torch.
     """
     report = Report(_model(model, inplace))
+    classes: list[tuple[Module, type]] = []
     for name, module in report.model.named_modules():
+        kind: type = type(module)
         if isinstance(module, RecurrentForward | CellForward):
-            _make_torch(module)
-            report.swapped[name] = f"{type(module).__module__}.{type(module).__name__}"
+            kind = class_of_torch(kind, parametrize.is_parametrized(module))
+            classes.append((module, kind))
+            report.swapped[name] = f"{kind.__module__}.{kind.__name__}"
         elif isinstance(module, torch.nn.RNNBase | torch.nn.RNNCellBase):
             report.left[name] = "it is not fastrnn's"
+    _assign(classes)
     return report
-
-
-def as_torch(module: Module) -> Module:
-    """A module of torch's class that shares parameters and all else with this one."""
-    other: Module = object.__new__(type(module))
-    other.__dict__ = {
-        name: value.copy() if isinstance(value, dict | list) else value for name, value in module.__dict__.items()
-    }
-    _make_torch(other)
-    return other
 
 
 def _model(model: Any, inplace: Any) -> Module:
@@ -140,11 +140,30 @@ def _model(model: Any, inplace: Any) -> Module:
     return model if inplace else copy.deepcopy(model)
 
 
+def _assign(classes: list[tuple[Module, type]]) -> None:
+    """All of them or none, past the modules' own ``__setattr__``."""
+    before = [(module, type(module)) for module, _ in classes]
+    try:
+        for module, kind in classes:
+            object.__setattr__(module, "__class__", kind)
+            module.__dict__.pop("_fastrnn_memory", None)
+    except BaseException:
+        for module, kind in before:
+            object.__setattr__(module, "__class__", kind)
+        raise
+
+
 def _reason_to_leave(module: Module) -> str | None:
+    """Empty for what is not recurrent."""
     kind = type(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        return "TorchScript compiled it, and holds torch's operations alone" if _is_compiled(module) else ""
+    if not isinstance(module, torch.nn.RNNBase | torch.nn.RNNCellBase):
+        is_quantized = kind.__module__.startswith("torch.ao.nn.quantiz") and kind.__name__ in _NAMES
+        return "it is quantized" if is_quantized else ""
     if isinstance(module, RecurrentForward | CellForward):
         return "it is fastrnn's already"
-    base = _torch_class(kind)
+    base = next((base for base in OURS if issubclass(kind, base)), None)
     if base is None:
         return "it is none of LSTM, GRU, RNN and their cells"
     if "forward" in module.__dict__:
@@ -156,51 +175,10 @@ def _reason_to_leave(module: Module) -> str | None:
     return None
 
 
-def _torch_class(kind: type) -> type | None:
-    return next((base for base in OURS if issubclass(kind, base)), None)
-
-
-@cache
-def _ours(kind: type, is_parametrized: bool) -> type:
-    if kind in OURS:
-        return OURS[kind]
-    if is_parametrized:
-        return _on_another_base(kind, _ours(kind.__bases__[0], False))
-    mixin = RecurrentForward if issubclass(kind, torch.nn.RNNBase) else CellForward
-    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-    return type(kind.__name__, (mixin, kind), {**names, "__reduce_ex__": _reduce, "_fastrnn_original": kind})
-
-
-def _on_another_base(kind: type, base: type) -> type:
-    """Torch's parametrizations make a class for one module, whose first base is the one to go back to."""
-    members = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
-    return type(kind.__name__, (base,), members)
-
-
-def _torchs(kind: type, is_parametrized: bool) -> type:
-    for base, ours in OURS.items():
-        if kind is ours:
-            return base
-    if is_parametrized:
-        return _on_another_base(kind, _torchs(kind.__bases__[0], False))
-    original: type | None = vars(kind).get("_fastrnn_original")
-    if original is None:
-        raise TypeError(f"model: expected subclasses made by accelerate, got {kind.__qualname__}, which is fastrnn's")
-    return original
-
-
-def _make_torch(module: Module) -> None:
-    kind = _torchs(type(module), parametrize.is_parametrized(module))
-    module.__dict__.pop("_fastrnn_memory", None)
-    module.__class__ = kind
-
-
-def _reduce(self: Any, protocol: Any) -> Any:
-    """Pickles name the user's class, since the one made here has no name to import."""
-    reduced: Any = object.__reduce_ex__(self, max(int(protocol), 2))
-    make, (kind, *arguments), *rest = reduced
-    return _rebuild, (make, kind._fastrnn_original, *arguments), *rest
-
-
-def _rebuild(make: Any, original: type, *arguments: Any) -> Any:
-    return make(_ours(original, False), *arguments)
+def _is_compiled(module: torch.jit.ScriptModule) -> bool:
+    """Whether it was a recurrent module, or has the code of one after freezing, rather than in a submodule."""
+    if getattr(module, "original_name", None) in _NAMES:
+        return True
+    compiled = getattr(module, "_actual_script_module", module)._c
+    graphs = [compiled._get_method(name).graph for name in compiled._method_names()]
+    return any(graph.findAllNodes(name) for graph in graphs for name in _OPERATIONS)

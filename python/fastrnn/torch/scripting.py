@@ -1,0 +1,46 @@
+"""Lets TorchScript see torch's modules in place of ours.
+
+Its compiler reads the source of ``forward`` and the attributes of an object, and knows torch's operations alone. So it
+is given an object of torch's class with the same parameters, wherever it meets a module of ours: inside a model, a
+``ScriptModule``, or alone. The model itself stays what it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .cell_modules import CellForward
+from .modules import RecurrentForward
+from .routes import Detour, Way, say_once
+from .swapped_classes import as_torch
+
+_TORCHSCRIPT = Detour(Way.TORCH, "TorchScript holds torch's operations alone")
+
+
+def admit() -> None:
+    """Let the compiler take our modules. It is deprecated, and a later torch may be without it."""
+    compiler = getattr(torch.jit, "_recursive", None)
+    for name in ("get_module_concrete_type", "create_script_module_impl"):
+        function = getattr(compiler, name, None)
+        if function is not None:
+            setattr(compiler, name, _given_torchs(function))
+
+
+def _given_torchs(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(nn_module: Any, *arguments: Any, **more: Any) -> Any:
+        return function(_scriptable(nn_module), *arguments, **more)
+
+    return call
+
+
+def _scriptable(module: Any) -> Any:
+    """The module itself, unless its forward is ours."""
+    if getattr(type(module), "forward", None) not in (RecurrentForward.forward, CellForward.forward):
+        return module
+    say_once(module, _TORCHSCRIPT)
+    return as_torch(module)

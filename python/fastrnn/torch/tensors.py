@@ -1,0 +1,74 @@
+"""The memory of tensors: arrays on it that the core reads and writes, and new tensors in memory of torch's own.
+
+Nothing here calls ``Tensor.numpy()`` or ``torch.from_numpy`` on what users see: both make a storage that torch cannot
+resize, which FSDP and ``resize_`` need. In exchange an array is of use during one call alone. What is kept from call to
+call is tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import _check, _core
+from .._check import Array
+
+NUMPY_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.int64: np.dtype(np.int64),
+    torch.uint8: np.dtype(np.uint8),
+    torch.bool: np.dtype(np.bool_),
+}
+
+
+def array_on(tensor: Tensor) -> Array:
+    """An array on the memory of a dense tensor on the CPU; of a copy, for dtypes that are not among the core's."""
+    dtype = NUMPY_DTYPES.get(tensor.dtype)
+    if dtype is None:
+        copy: Array = tensor.detach().clone().numpy()
+        return copy
+    return _core.array_on(tensor.resolve_neg() if tensor.is_neg() else tensor, dtype)
+
+
+def array_of(tensor: Tensor | None) -> Array | None:
+    """The same in a form that the core reads: a copy where the last axis is not contiguous."""
+    if tensor is None:
+        return None
+    array = array_on(tensor)
+    return array if array.flags.carray else _check.readable(array)
+
+
+def arrays_or_none(tensors: Sequence[Tensor | None]) -> list[Array | None]:
+    return [array_of(tensor) for tensor in tensors]
+
+
+def arrays_of(tensors: Sequence[Tensor]) -> list[Array]:
+    """Contiguous arrays, copies only where needed."""
+    arrays = [array_on(tensor) for tensor in tensors]
+    return [array if array.flags.carray else np.array(array, order="C") for array in arrays]
+
+
+def outline(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A contiguous tensor on the CPU without memory, to make tensors of torch's own like it, in the cheapest way.
+
+    Tensors that are like it are on the CPU, whatever the default device.
+    """
+    tensor = torch.empty(shape, dtype=dtype, device="cpu")
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+_NOTHING = {NUMPY_DTYPES[dtype]: outline((0,), dtype) for dtype in (torch.float32, torch.float64)}
+
+
+def new_tensor(shape: tuple[int, ...], dtype: np.dtype[Any], *, zero: bool = False) -> tuple[Tensor, Array]:
+    """A contiguous tensor, and an array on its memory."""
+    tensor, array = _core.new_tensor(_NOTHING[dtype], shape, dtype)
+    if zero:
+        array.fill(0)
+    return tensor, array
