@@ -87,6 +87,15 @@ def test_in_a_terminal_the_last_cases_their_mean_and_what_runs_are_shown():
     assert "12/12" in printed
 
 
+@pytest.fixture
+def _interruptible():
+    """A process that was started in the background ignores interrupts, and so would those that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_interrupt_keeps_and_shows_what_has_been_measured(tmp_path):
     path = tmp_path / "results.json"
     command = [sys.executable, str(RUN), "--suite", "full", "--rivals", "numpy", "--rounds", "1", "--seconds", "0.01"]

@@ -51,14 +51,19 @@ def test_modules_are_subclasses_with_the_same_parameters_initialisation_and_repr
         ours.flatten_parameters()
 
 
+REFUSED_LATELY = [((0, 3), {}), ((3, 4), {"bias": 1}), ((3, 4), {"batch_first": 0})]  # torch 2.4 accepts them
+
+
 @kinds
 def test_constructors_refuse_what_torchs_refuse(kind):
     name = kind.split()[0]
     for arguments, more in [
-        ((0, 3), {}), ((3, 0), {}), ((3, 4, 0), {}), ((3.0, 4), {}), ((3, "4"), {}), ((3, 4), {"dropout": 1.5}),
-        ((3, 4), {"dropout": True}), ((3, 4), {"bias": 1}), ((3, 4), {"batch_first": 0}), ((3, 4), {"proj_size": 9}),
-        ((3, 4), {"nonlinearity": "sin"}), ((3, 4), {"unknown": 1}),
+        ((3, 0), {}), ((3, 4, 0), {}), ((3.0, 4), {}), ((3, "4"), {}), ((3, 4), {"dropout": 1.5}),
+        ((3, 4), {"dropout": True}), ((3, 4), {"proj_size": 9}), ((3, 4), {"nonlinearity": "sin"}),
+        ((3, 4), {"unknown": 1}), *REFUSED_LATELY,
     ]:  # fmt: skip
+        if torch.__version__.startswith("2.4.") and (arguments, more) in REFUSED_LATELY:
+            continue
         with pytest.raises(Exception) as expected:
             getattr(torch.nn, name)(*arguments, **more)
         with pytest.raises(expected.type) as found:
