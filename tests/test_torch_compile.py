@@ -27,12 +27,12 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 class Model(torch.nn.Module):
     """A recurrent module between others."""
 
-    def __init__(self, module):
+    def __init__(self, module, before=torch.tanh):
         super().__init__()
-        self.inner = module
+        self.inner, self.before = module, before
 
     def forward(self, x, hx=None):
-        found = self.inner(torch.tanh(x), hx)
+        found = self.inner(self.before(x), hx)
         return tuple(2 * t for t in flat(found))
 
 
@@ -179,6 +179,38 @@ def test_sizes_in_compiled_graphs_do_not_depend_on_the_instruction_sets_of_the_m
     assert len(found[0].splitlines()) == 6
 
 
+@pytest.mark.parametrize("size", [(5, 2, 4), (3, 1, 1), (1, 3, 9), (7, 1, 17)])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_byte_of_what_forward_saves_depends_on_what_memory_held(backend, monkeypatch, kind, size, dtype):
+    T, B, H = size
+    module = make_pair(kind, 3, H, dtype=dtype)[1]
+    x, network = torch.randn(T, B, 3, dtype=module.weight_ih_l0.dtype), module._network()
+    arguments = (
+        x,
+        None,
+        None,
+        list(module.parameters()),
+        None,
+        None,
+        None,
+        None,
+        network.cell,
+        1,
+        1,
+        H,
+        "dense",
+        0,
+        0,
+        True,
+    )
+    found, empty = [], torch.empty
+    for held in (0x55, 0xAA):
+        monkeypatch.setattr(torch, "empty", lambda *sizes, held=held, **more: empty(*sizes, **more).fill_(held))
+        found.append(torch.ops.fastrnn.recurrence.default(*arguments))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
 def test_what_forward_saves_fits_the_size_in_a_compiled_graph(backend, cell, dtype):
@@ -205,7 +237,7 @@ def test_export_keeps_one_operator_with_dynamic_sizes(kind, strict, tmp_path):
 
 def test_a_package_of_aotinductor_runs_the_operator(tmp_path):
     module = make_pair("LSTM", 3, 4, dtype="float32", num_layers=2)[1].eval()
-    model, x = Model(module), torch.randn(5, 2, 3)
+    model, x = Model(module, torch.neg), torch.randn(5, 2, 3)  # compiled code has a tanh of its own, with other bits
     path = torch._inductor.aoti_compile_and_package(
         torch.export.export(model, (x,)), package_path=str(tmp_path / "model.pt2")
     )

@@ -67,7 +67,8 @@ def new_reserve(cell: str, x: Array, H: int, used: int) -> NDArray[np.uint8]:
         reserve = memory.empty((size,), memory.BYTES)
     else:
         reserve = torch.empty(size, dtype=torch.uint8, device="cpu").numpy()
-    reserve[max(used - _LINE, 0) :] = 0
+    # What forward leaves alone: the rest of the last line, a line for alignment, and what other backends would use.
+    reserve[max(used - 2 * _LINE, 0) :] = 0
     return reserve
 
 
