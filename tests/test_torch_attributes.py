@@ -133,11 +133,14 @@ def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
         patch.setattr(_core, "Repeat", lambda *arguments: made.append(arguments) or original(*arguments))
         for _ in range(3):
             module(x)
-    ((configuration, problems, packed, parameters, views, copies, shapes, *rest),) = made
+    ((configuration, problems, packed, parameters, x_shape, outlines, *rest),) = made
     for others, weights in ((problems, packed * 2), (problems * 2, packed * 2), (problems, packed * 3)):
         with pytest.raises(ValueError, match="expected"):
-            original(configuration, others, weights, parameters, views, copies, shapes, *rest)
-    for j in range(3):
-        wrong = [(*shape[:-1], 5) if k == j else shape for k, shape in enumerate(shapes)]
-        with pytest.raises(ValueError, match="shapes: expected those of the problems"):
-            original(configuration, problems, packed, parameters, views, copies, wrong, *rest)
+            original(configuration, others, weights, parameters, x_shape, outlines, *rest)
+    for wrong, likes in (
+        ((*x_shape[:-1], 5), outlines),
+        (x_shape, (torch.empty(2, 2, 5), outlines[1])),
+        (x_shape, (outlines[0], torch.empty(1, 2, 5))),
+    ):
+        with pytest.raises(ValueError, match="expected those of the problems"):
+            original(configuration, problems, packed, parameters, wrong, likes, *rest)

@@ -1,5 +1,7 @@
 """Gradients are those of the tensors that the call used, whatever is assigned to ``.data`` before backward."""
 
+import contextlib
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -76,13 +78,15 @@ def test_gradients_after_a_swap_of_the_weights_are_torchs(kind, case):
 
 
 @every_case
-def test_second_derivatives_after_a_swap_of_the_weights_are_torchs(kind, case):
+@pytest.mark.parametrize("way", [contextlib.nullcontext, Mode])
+def test_second_derivatives_after_a_swap_of_the_weights_are_torchs(kind, case, way):
     *modules, x = make(kind, case)
     found = []
     for module in modules:
         module.eval()
         leaves = [x, *module.parameters()]
-        loss = loss_of(call(module, x, case))
+        with way():
+            loss = loss_of(call(module, x, case))
         swap(module.parameters())
         first = torch.autograd.grad(loss, leaves, create_graph=True)
         found.append([*first, *torch.autograd.grad(loss_of(first), leaves)])

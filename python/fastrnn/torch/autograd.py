@@ -83,7 +83,7 @@ class Recurrence(torch.autograd.Function):
         if all(one is None for one in d):
             return (None,) * (4 + len(wanted))
         if is_beyond_kernels(d):
-            inputs = _in_graph(ctx.next_functions, (x, h0, c0, *weights))
+            inputs = in_graph(ctx.next_functions, (x, h0, c0, *weights))
             return None, None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
         found = kernel_gradients(plan, ctx.call, (y, x, h0, c0), weights, masks, kept, d, wanted)
         return None, None, None, None, *found
@@ -97,7 +97,7 @@ def unswappable(tensor: Tensor | None) -> Tensor | None:
     return tensor.detach() if tensor is not None and tensor.is_leaf else tensor
 
 
-def _in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -> list[Tensor | None]:
+def in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -> list[Tensor | None]:
     """The saved inputs with their histories, which `unswappable` cut off. `edges` go to the inputs that are tensors."""
     nodes, found = iter(edges), []
     for tensor in saved:
@@ -112,13 +112,23 @@ def _in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) 
 class _AsSaved(torch.autograd.Function):
     """A leaf of the graph with the numbers that it had before."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(_ctx: Any, _leaf: Tensor, saved: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(_leaf: Tensor, saved: Tensor) -> Tensor:  # type: ignore[override]
         return saved.clone()
+
+    @staticmethod
+    def setup_context(*_: Any) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(_ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return d, None
+
+    @staticmethod
+    def jvp(_ctx: Any, d_leaf: Tensor, _: Any) -> Tensor:  # type: ignore[override]
+        return d_leaf.clone()
 
 
 def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:

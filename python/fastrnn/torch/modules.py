@@ -134,8 +134,8 @@ class RecurrentForward(ModuleArguments):
         masks = self._masks((T, B), x)
         if detour is not None and detour.way is Way.OPERATOR:
             return self._as_operator(network, kind, x, states, weights, masks, extras, None)
-        on_host = {name: _on_host(name, value) for name, value in extras.items() if value is not None}
-        plan = make_plan(network, kind, T, B, **on_host)
+        given = {name: _on_host(name, value) for name, value in extras.items() if value is not None}
+        plan = make_plan(network, kind, T, B, **given)
         return self._carry_out(plan, x, states, weights, masks, detour)
 
     def _run_packed(
@@ -225,14 +225,14 @@ def _on_host(name: str, value: Any) -> Any:
     """What NumPy reads."""
     if not isinstance(value, Tensor):
         return value
+    if torch._C._are_functorch_transforms_active():
+        try:
+            return value.tolist()
+        except RuntimeError:
+            raise NotImplementedError(f"{name}: expected the same for all calls of a torch.func.vmap") from None
     if tracing_state() is not None:  # with the tracer's warning that the values become constants
         return value.detach().cpu().clone().numpy()
-    if not torch._C._are_functorch_transforms_active():
-        return array_on(value.cpu())
-    try:
-        return value.tolist()
-    except RuntimeError:
-        raise NotImplementedError(f"{name}: expected the same for all calls of a torch.func.vmap") from None
+    return array_on(value.cpu())
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import execution, formulation, single_layer
-from .autograd import is_beyond_kernels, kernel_gradients, unswappable
+from .autograd import in_graph, is_beyond_kernels, kernel_gradients, unswappable
 from .core_calls import has_reserve, reserve_bytes
 from .packed_weights import pack
 from .plan import Network, Plan, make_packed_plan, make_plan, weight_shapes
@@ -238,7 +238,7 @@ def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
         cell, layers, directions, hidden_size, kind = stack
         plan = _plan(x, order, _network(cell, layers, directions, hidden_size, weights), kind, (k1, k2))
         applied = None if masks is None else masks.unbind()
-        gradients = formulation.gradients(plan, [x, h0, c0, *weights], applied, d, wanted)
+        gradients = formulation.gradients(plan, in_graph(ctx.next_functions, (x, h0, c0, *weights)), applied, d, wanted)
     else:
         dy, dh_n, dc_n = (*d, None)[:3]
         found = iter(
