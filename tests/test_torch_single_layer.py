@@ -128,6 +128,22 @@ def test_a_write_to_a_weight_before_backward_is_found_out():
         y.sum().backward()
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_byte_of_what_forward_saves_depends_on_what_memory_held(monkeypatch, backend, name, size, dtype):
+    module, inputs = case(name, "dense", size, dtype)
+    found, empty_like = [], torch.empty_like
+    module(inputs[0])  # what is kept for later calls shall not keep the function below
+    for byte in (0, 255):
+        monkeypatch.setattr(torch, "empty_like", lambda outline, byte=byte: empty_like(outline).fill_(byte))
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.clone(), lambda tensor: tensor):
+            y, _ = module(inputs[0])
+            found.append(y.grad_fn.saved_tensors[-1])
+    assert found[0].dtype == torch.uint8
+    assert torch.equal(*found)
+
+
 def test_a_call_takes_tensors_of_its_shapes_alone():
     module, (x, _) = case("GRU", "dense", (1, 1), torch.float32)
     problem = _core.Problem("gru", "float32", config.backend_index(), 1, 1, 1, 5, 19)

@@ -70,7 +70,8 @@ cdef class Repeat:
     """
 
     cdef tuple attributes, values, problems, packed, names, weights, aliases, copies, thread
-    cdef object tensor_type, dtype, empty_like, x_shape, state_shape, y_outline, state_outline, settings, setting, autocast, dual
+    cdef object tensor_type, dtype, empty_like, x_shape, state_shape, y_outline, state_outline, settings, setting
+    cdef object autocast, dual
     cdef cnp.dtype real
     cdef ptrdiff_t stride_t, stride_b, y_stride_t, y_stride_b
     cdef int layers, directions
