@@ -272,20 +272,22 @@ ALWAYS_INLINE vreal vload_partial(const real *const p, const int n) {
 ALWAYS_INLINE void vstore_partial(real *const p, const vreal v, const int n) {
     const __m256d wide = (__m256d)v;
     __m128d left = _mm256_castpd256_pd128(wide);
-    double *to = (double *)(void *)p;
-    const int n32 = n * (int)(sizeof(real) / sizeof(float));
-    if (n32 & 4) {
-        _mm_storeu_pd(to, left);
+    char *to = (char *)p;
+    const int floats = n * (int)(sizeof(real) / sizeof(float));
+    if (floats & 4) {
+        memcpy(to, &left, 4 * sizeof(float));
         left = _mm256_extractf128_pd(wide, 1);
-        to += 2;
+        to += 4 * sizeof(float);
     }
-    if (n32 & 2) {
-        _mm_storel_pd(to, left);
+    if (floats & 2) {
+        const double two = _mm_cvtsd_f64(left);
+        memcpy(to, &two, sizeof two);
         left = _mm_unpackhi_pd(left, left);
-        to += 1;
+        to += sizeof two;
     }
-    if (n32 & 1) {
-        _mm_store_ss((float *)(void *)to, (__m128)left);
+    if (floats & 1) {
+        const float one = _mm_cvtss_f32((__m128)left);
+        memcpy(to, &one, sizeof one);
     }
 }
 #else
