@@ -80,7 +80,7 @@ class CellForward(_Base):
         if x.dim() not in (1, 2) or x.size(-1) != self.input_size:
             return False
         shape = (*x.shape[:-1], self.hidden_size)
-        return len(states) in (0, 1 + network.has_c) and all(state.shape == shape for state in states)
+        return len(states) in (0, 1 + (network.cell == "lstm")) and all(state.shape == shape for state in states)
 
     def _network(self, has_bias: bool) -> Network:
         if isinstance(self, torch.nn.RNNCell):
@@ -105,7 +105,7 @@ class CellForward(_Base):
             step = x.unsqueeze(0), *(None if s is None else s.unsqueeze(0) for s in (h0, c0))
             stack = network.cell, 1, 1, self.hidden_size, "dense" if batched else "unbatched", 0, 0
             found = recurrence(*step, weights, None, None, None, None, *stack, needs_graph)
-            return tuple(member.squeeze(0) for member in found[1 : 3 if network.has_c else 2])
+            return tuple(member.squeeze(0) for member in found[1 : 3 if network.cell == "lstm" else 2])
         plan = dense_plan(network, "step" if x.dim() == 2 else "unbatched_step", 1, x.shape[0] if x.dim() == 2 else 1)
         if detour is not None:
             return formulation.run(plan, x, h0, c0, weights, None)[1:]

@@ -218,7 +218,7 @@ class RecurrentForward(ModuleArguments):
         ordered = order[0], batch_sizes, order[1]
         stacked = None if masks is None else torch.stack(masks)
         found = recurrence(x, *states, weights, stacked, *ordered, *stack, training)
-        return tuple(found[: 3 if network.has_c else 2])
+        return tuple(found[: 3 if network.cell == "lstm" else 2])  # torch 2.5 cannot compile has_c
 
 
 def _on_host(name: str, value: Any) -> Any:
