@@ -2,11 +2,11 @@
 
 What is compared takes turns, so that all see the same state of a shared machine; medians of processor time are shown.
 
-    unpacked   the rate at which forward reads unpacked weights, over that of packed ones
+    unpacked   the rate at which forward reads unpacked weights, over the rate for packed weights
     training   forward and backward with all gradients, unpacked, over what the machine needs at least: reading the
                weights twice and writing the gradients once at the bandwidth of the level that holds both, or the
                arithmetic at 75 % of the FMA peak
-    packing    the rate of packing for forward and for backward, over that of a copy
+    packing    the rate of packing for forward and for backward, over the rate of a copy
 
     python benchmarks/single_steps.py [--rounds N] [--cell lstm gru rnn_tanh]
 """

@@ -138,7 +138,7 @@ struct weight_gradient {
     bool streams; /* whole vectors, aligned, that are stored past the caches */
 };
 
-/* R rows and Q blocks of dw, of which the last has `lanes` lanes: through a buffer of whole vectors. */
+/* R rows and Q blocks of dw, through a buffer of whole vectors. The last block has `lanes` lanes. */
 static void partial_weight_gradient_tile(const struct weight_gradient *const p, const int R, const int Q,
                                          const real *const d, const real *const x, real *const dw, const int lanes) {
     const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = Q * VL, .to_row = Q * VL, .apart = NO_PANEL};

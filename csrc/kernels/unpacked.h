@@ -22,7 +22,7 @@ ALWAYS_INLINE bool lie_far(const int64_t rows, const int64_t columns) {
 
 /* ---- units ---- */
 
-enum { UNPACKED_ROWS = 8 }; /* of a, for which a square is transposed once */
+enum { UNPACKED_ROWS = 8 }; /* rows of a that share one transposed square */
 
 /* What a pre-activation starts from before the input product. */
 ALWAYS_INLINE vreal bias_of_input(const struct unit_weights *const w, const int64_t block, const int gate,
@@ -87,7 +87,7 @@ static __attribute__((noinline)) int64_t multiply_lines(const struct unpacked_pa
     return end;
 }
 
-/* The same on one row, whose accumulators stay in registers. */
+/* The same on one row: its accumulators stay in registers. */
 ALWAYS_INLINE int64_t multiply_lines_of_one_row(const struct unpacked_panel *const panel, const int panels,
                                                 const int64_t K, const real *const a) {
     const int64_t end = K / LINE_REALS * LINE_REALS;

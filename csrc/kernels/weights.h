@@ -31,7 +31,7 @@ struct gradient_slots {
     ptrdiff_t block, slot;
 };
 
-/* Accumulators of a tile go to memory as they are, or through a buffer in the first-level cache to a function that
+/* Accumulators of a tile go to memory unchanged, or through a buffer in the first-level cache to a function that
  * finishes them: acc[(r*Q + q)*G + g] of R rows from `row` on and Q blocks from `block` on
  * (docs/decisions/0001). */
 enum { TILE_VECTORS_MAX = 24 };
