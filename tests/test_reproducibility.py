@@ -5,6 +5,7 @@ import itertools
 
 import fastrnn
 import numpy as np
+import pytest
 from core_call import CoreCall, assert_same_bits, same_bits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,9 +36,7 @@ def test_result_does_not_depend_on_the_number_of_threads_and_what_they_share(bac
         assert_same_bits(outputs(p, threads=threads, team=team), one)
 
 
-@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds)
-def test_result_does_not_depend_on_batch_neighbours(backend, cell, size, dtype, seed):
-    p = make(cell, *size, dtype, seed)
+def assert_same_without_neighbours(p):
     whole = outputs(p)
     for b in {0, p.B // 2, p.B - 1}:
         rows = {k: np.ascontiguousarray(p.arrays[k][:, b : b + 1]) for k in ("x", "dy")}
@@ -46,6 +45,26 @@ def test_result_does_not_depend_on_batch_neighbours(backend, cell, size, dtype, 
         for name in (n for n in OF_SEQUENCES if n in whole):
             of_b = whole[name][:, b : b + 1] if name in ("y", "dx") else whole[name][b : b + 1]
             assert same_bits(alone[name], of_b), name
+
+
+@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds)
+def test_result_does_not_depend_on_batch_neighbours(backend, cell, size, dtype, seed):
+    assert_same_without_neighbours(make(cell, *size, dtype, seed))
+
+
+# Inputs and units enough to be multiplied in chunks, with vectors of any length; two strips of rows, too.
+@pytest.mark.parametrize(
+    ("cell", "size"),
+    [
+        ("lstm", (2, 14, 3100, 20)),
+        ("gru", (2, 100, 4200, 20)),
+        ("rnn_tanh", (2, 30, 6200, 40)),
+        ("lstm", (2, 14, 5, 1540)),
+        ("gru", (2, 20, 5, 2052)),
+    ],
+)
+def test_result_does_not_depend_on_the_chunks_of_long_products(backend, cell, size):
+    assert_same_without_neighbours(make(cell, *size, np.float32, seed=3))
 
 
 @given(p=problems(steps=st.sampled_from([2, 3, 7, 40])), data=st.data())

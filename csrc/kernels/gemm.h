@@ -29,31 +29,144 @@ static inline int blocks_of_rows(const int G, const int64_t left) {
 
 static inline int rows_of_tile(const int panels) { return panels == 3 ? (int)TILE_ROWS_OF_THREE : (int)TILE_ROWS; }
 
+/* ---- strips ---- */
+
+/* Rows whose tiles pass over the weights together. While one chunk of a block's K is in the second-level cache, each
+ * tile fetches a part of the chunk that follows, in the same block or the next, a line with every k: weights come once
+ * from where they lie, at the pace of the products, and no tile waits for them. Between chunks the sums wait in a
+ * buffer and go on where they were, so that chunks never show in the result (docs/decisions/0017). Few tiles would have
+ * to fetch more than a line: each fetches its own panels, a little ahead. */
+enum {
+    CHUNK_BYTES = 128 << 10,
+    STRIP_ROWS = 96, /* whose sums the buffer holds */
+    STRIP_VECTORS = STRIP_ROWS * 4,
+    PASSES_OF_FOUR = 4 / TILE_PANELS, /* of a tile of several rows over a block of four gates */
+};
+
+struct strip {
+    struct team_range rows;
+    struct tile_cut cut;
+    int parts;     /* that fetch a chunk together; 0: each its own */
+    int64_t chunk; /* so many k */
+};
+
+/* The rows after those of `strip`: strip `number`, over K of `panels` panels, in so many passes. */
+static struct strip strip_after(const struct strip *const strip, const struct tile_cut *const strips,
+                                const int64_t number, const int rows_max, const int64_t K, const int panels,
+                                const int passes) {
+    const int64_t begin = strip->rows.end, end = begin + tile_cut_height(strips, number);
+    const struct tile_cut cut = tile_cut_rows(end - begin, rows_max);
+    const int parts = (int)cut.tiles * passes, chunk = CHUNK_BYTES / (panels * VECTOR_BYTES) / VL * VL;
+    const bool together = parts > 2 || parts * LINE_BYTES >= panels * VECTOR_BYTES;
+    return (struct strip){
+        .rows = {begin, end},
+        .cut = cut,
+        .parts = together ? parts : 0,
+        .chunk = together && K > chunk + chunk / 2 ? chunk : K,
+    };
+}
+
+/* What the tiles of a chunk fetch: Q streams at `next`, w_block reals apart. */
+struct fetches {
+    const real *next;
+    ptrdiff_t w_block, row, stream, part; /* the last three in bytes */
+    int parts, Q;
+};
+
+static inline struct fetches fetches_of(struct tile *const t, const int parts, const int64_t K, const int Q,
+                                        const int G, const real *const next) {
+    const ptrdiff_t row = (ptrdiff_t)G * VECTOR_BYTES, stream = K * row;
+    const struct fetches own = {.row = row, .Q = Q};
+    t->fetch_step = parts ? row * Q / parts : row;
+    return parts ? (struct fetches){next, t->w_block, row, stream, stream * Q / parts, parts, Q} : own;
+}
+
+/* Where part `number` of them begins; w: the panels that it multiplies. */
+static inline const char *fetch_from(const struct fetches *const f, const int64_t number, const real *const w) {
+    if (!f->parts) {
+        return (const char *)w + TILE_PREFETCH_K * f->row;
+    }
+    const ptrdiff_t at = number * f->part, q = f->Q == 1 || f->stream == 0 ? 0 : at / f->stream;
+    return (const char *)(f->next + q * f->w_block) + (at - q * f->stream);
+}
+
 /* ---- forward ---- */
 
 /* The panels of Q blocks on R rows: TILE_PANELS at a time, or all if they are few, or of one row. */
-static inline void run_unit_tile(const struct tile *const t, const int G, const int R, const int Q, const real *const a,
-                                 const real *const w, const real *const start, const real *const apart,
-                                 real *const to) {
-    tile_function *const run = tiles_of_units[G][R][Q];
+static inline void run_unit_tile(struct tile *const t, const struct fetches *const f, const int64_t number, const int G,
+                                 const int R, const real *const a, const real *const w, const real *const start,
+                                 const real *const apart, real *const to) {
+    tile_function *const run = tiles_of_units[G][R][f->Q];
     if (R > 1 && G == 4) {
-        for (int panel = 0; panel < 4; panel += TILE_PANELS) {
+        for (int pass = 0; pass < PASSES_OF_FOUR; pass++) {
+            const int panel = pass * TILE_PANELS;
+            t->fetch = fetch_from(f, number * PASSES_OF_FOUR + pass, w + panel * VL);
             run(t, a, w + panel * VL, start + panel * VL, apart, to + panel * VL);
         }
     } else {
+        t->fetch = fetch_from(f, number, w);
         run(t, a, w, start, apart, to);
     }
 }
 
-static inline void unit_tile(const struct unit_product *const p, const struct tile *const t, const int R, const int Q,
-                             const int64_t row, const int64_t block) {
-    const int64_t panel = block * p->G * VL;
-    vreal acc[TILE_VECTORS_MAX];
-    run_unit_tile(t, p->G, R, Q, p->a + row * p->a_row, p->w->packed + block * p->w->block,
-                  p->start + row * p->start_row + panel, p->w->b_apart + block * VL,
-                  p->to ? p->to + row * p->to_row + panel : (real *)acc);
-    if (!p->to) {
-        p->finish(p->job, R, Q, acc, row, block);
+/* Q blocks; `next` comes after them. */
+static inline void unit_strip(const struct unit_product *const p, const struct strip *const strip, const int64_t block,
+                              const int Q, const real *const next) {
+    const int panels = Q * p->G;
+    const int64_t K = p->w->rows.K, panel = block * p->G * VL;
+    struct tile t = {.a_row = p->a_row, .w_block = p->w->block};
+    vreal sums[STRIP_VECTORS];
+    const real *w = p->w->packed + block * p->w->block;
+    int64_t k = 0;
+    do {
+        const bool first = k == 0, last = K - k <= strip->chunk;
+        t.K = last ? K - k : strip->chunk;
+        t.start_row = first ? p->start_row : panels * VL;
+        t.apart = first ? p->apart : NO_PANEL;
+        t.to_row = last && p->to ? p->to_row : panels * VL;
+        const real *const after = last ? next : w + t.K * p->G * VL;
+        const struct fetches f = fetches_of(&t, strip->parts, t.K, Q, p->G, after);
+        int64_t row = strip->rows.begin;
+        for (int64_t tile = 0; tile < strip->cut.tiles; tile++) {
+            const int R = tile_cut_height(&strip->cut, tile);
+            vreal *const acc = strip->chunk == K ? sums : sums + (row - strip->rows.begin) * panels;
+            run_unit_tile(&t, &f, tile, p->G, R, p->a + row * p->a_row + k, w,
+                          first ? p->start + row * p->start_row + panel : (const real *)acc, p->w->b_apart + block * VL,
+                          last && p->to ? p->to + row * p->to_row + panel : (real *)acc);
+            if (last && !p->to) {
+                p->finish(p->job, R, Q, acc, row, block);
+            }
+            row += R;
+        }
+        w += t.K * p->G * VL;
+        k += strip->chunk;
+    } while (k < K);
+}
+
+/* Rows of a single tile: weights are read once, as fast as the machine fetches by itself. */
+static void unit_tile_alone(const struct unit_product *const p, const struct team_range rows,
+                            const struct team_range blocks) {
+    const int R = (int)(rows.end - rows.begin);
+    struct tile t = {
+        .K = p->w->rows.K,
+        .a_row = p->a_row,
+        .w_block = p->w->block,
+        .start_row = p->start_row,
+        .apart = p->apart,
+    };
+    const real *const a = p->a + rows.begin * p->a_row, *const start = p->start + rows.begin * p->start_row;
+    for (int64_t block = blocks.begin; block < blocks.end;) {
+        const int64_t left = blocks.end - block, panel = block * p->G * VL;
+        const int Q = R == 1 ? blocks_of_one_row(p->G, left) : blocks_of_rows(p->G, left);
+        const struct fetches own = fetches_of(&t, 0, t.K, Q, p->G, NULL);
+        vreal acc[TILE_VECTORS_MAX];
+        t.to_row = p->to ? p->to_row : Q * p->G * VL;
+        run_unit_tile(&t, &own, 0, p->G, R, a, p->w->packed + block * p->w->block, start + panel,
+                      p->w->b_apart + block * VL, p->to ? p->to + rows.begin * p->to_row + panel : (real *)acc);
+        if (!p->to) {
+            p->finish(p->job, R, Q, acc, rows.begin, block);
+        }
+        block += Q;
     }
 }
 
@@ -63,38 +176,91 @@ static void unit_product(const struct unit_product *const p, const struct team_r
         unpacked_unit_product(p, rows, blocks);
         return;
     }
-    const int64_t n = rows.end - rows.begin;
-    struct tile t = {
-        .K = p->w->rows.K,
-        .a_row = p->a_row,
-        .w_block = p->w->block,
-        .start_row = p->start_row,
-        .apart = p->apart,
-    };
-    const struct tile_cut cut = tile_cut_rows(n, rows_of_tile(p->G));
-    for (int64_t block = blocks.begin; block < blocks.end;) {
-        const int64_t left = blocks.end - block;
-        const int Q = n == 1 ? blocks_of_one_row(p->G, left) : blocks_of_rows(p->G, left);
-        int64_t row = rows.begin;
-        t.to_row = p->to ? p->to_row : Q * p->G * VL;
-        for (int64_t tile = 0; tile < cut.tiles; tile++) {
-            const int R = tile_cut_height(&cut, tile);
-            unit_tile(p, &t, R, Q, row, block);
-            row += R;
+    if (rows.end - rows.begin <= rows_of_tile(p->G)) {
+        if (rows.end > rows.begin) {
+            unit_tile_alone(p, rows, blocks);
         }
-        block += Q;
+        return;
+    }
+    const struct tile_cut strips = tile_cut_rows(rows.end - rows.begin, STRIP_ROWS);
+    struct strip strip = {.rows = {rows.begin, rows.begin}};
+    const int panels = p->G > 1 ? p->G : (int)TILE_PANELS, passes = p->G == 4 ? (int)PASSES_OF_FOUR : 1;
+    for (int64_t j = 0; j < strips.tiles; j++) {
+        strip = strip_after(&strip, &strips, j, rows_of_tile(p->G), p->w->rows.K, panels, passes);
+        for (int64_t block = blocks.begin; block < blocks.end;) {
+            const int64_t left = blocks.end - block;
+            const int Q = blocks_of_rows(p->G, left);
+            const int64_t next = left > Q ? block + Q : blocks.begin;
+            unit_strip(p, &strip, block, Q, p->w->packed + next * p->w->block);
+            block += Q;
+        }
     }
 }
 
 /* ---- backward ---- */
 
-static void slot_product(const struct slot_product *const p, const struct team_range rows,
-                         const struct team_range blocks) {
-    if (!p->w->packed) {
-        unpacked_slot_product(p, rows, blocks);
-        return;
-    }
-    const int64_t n = rows.end - rows.begin;
+/* Q blocks; k goes over the parts, one for each slot, and the units of each. */
+static void slot_strip(const struct slot_product *const p, const struct strip *const strip, const int64_t block,
+                       const int Q, const real *const next) {
+    const int64_t H = p->d.H, whole = H * p->d.gates;
+    const bool at_once = strip->chunk == whole || !p->multiplies;
+    struct tile t = {
+        .w_block = p->w->block,
+        .apart = NO_PANEL,
+        .to_row = Q * VL,
+        .a_part = p->d.slot,
+        .a_block = p->d.block,
+    };
+    vreal sums[STRIP_VECTORS];
+    const real *w = p->w->packed + block * p->w->block;
+    const real *d = p->d.data + p->d_row * VL;
+    int part = 0;
+    int64_t unit = 0;
+    bool first = true, last;
+    do {
+        const real *const a = d + unit / VL * p->d.block;
+        if (at_once) {
+            t.K = H;
+            t.parts = p->multiplies ? p->d.gates : 0;
+            part = p->d.gates;
+        } else {
+            t.K = H - unit < strip->chunk ? H - unit : strip->chunk;
+            t.parts = 1;
+            unit += t.K;
+            if (unit == H) {
+                unit = 0;
+                part++;
+                d += p->d.slot;
+            }
+        }
+        last = part == p->d.gates;
+        const real *const after = last ? next : w + t.parts * t.K * VL;
+        const struct fetches f = fetches_of(&t, strip->parts, t.parts * t.K, Q, 1, after);
+        int64_t row = strip->rows.begin;
+        for (int64_t tile = 0; tile < strip->cut.tiles; tile++) {
+            const int R = tile_cut_height(&strip->cut, tile);
+            vreal *const acc = at_once ? sums : sums + (row - strip->rows.begin) * Q;
+            const real *start = (const real *)acc;
+            t.start_row = Q * VL;
+            if (first) {
+                start = p->start ? p->start + row * p->start_row + block * VL : NULL;
+                t.start_row = p->start_row;
+            }
+            t.fetch = fetch_from(&f, tile, w);
+            tiles_of_slots[R][Q](&t, a + row * VL, w, start, NULL, (real *)acc);
+            if (last) {
+                p->finish(p->job, R, Q, acc, row, block);
+            }
+            row += R;
+        }
+        w += t.parts * t.K * VL;
+        first = false;
+    } while (!last);
+}
+
+static void slot_tile_alone(const struct slot_product *const p, const struct team_range rows,
+                            const struct team_range blocks) {
+    const int R = (int)(rows.end - rows.begin);
     struct tile t = {
         .K = p->d.H,
         .w_block = p->w->block,
@@ -104,22 +270,45 @@ static void slot_product(const struct slot_product *const p, const struct team_r
         .a_part = p->d.slot,
         .a_block = p->d.block,
     };
-    const struct tile_cut cut = tile_cut_rows(n, rows_of_tile(1));
+    const real *const d = p->d.data + (p->d_row + rows.begin) * VL;
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block;
-        const int Q = n == 1 ? blocks_of_one_row(1, left) : blocks_of_rows(1, left);
+        const int Q = R == 1 ? blocks_of_one_row(1, left) : blocks_of_rows(1, left);
+        const struct fetches own = fetches_of(&t, 0, t.K, Q, 1, NULL);
         const real *const w = p->w->packed + block * p->w->block;
-        int64_t row = rows.begin;
+        vreal acc[TILE_VECTORS_MAX];
         t.to_row = Q * VL;
-        for (int64_t tile = 0; tile < cut.tiles; tile++) {
-            const int R = tile_cut_height(&cut, tile);
-            vreal acc[TILE_VECTORS_MAX];
-            const real *const start = p->start ? p->start + row * p->start_row + block * VL : NULL;
-            tiles_of_slots[R][Q](&t, p->d.data + (p->d_row + row) * VL, w, start, NULL, (real *)acc);
-            p->finish(p->job, R, Q, acc, row, block);
-            row += R;
-        }
+        t.fetch = fetch_from(&own, 0, w);
+        tiles_of_slots[R][Q](&t, d, w, p->start ? p->start + rows.begin * p->start_row + block * VL : NULL, NULL,
+                             (real *)acc);
+        p->finish(p->job, R, Q, acc, rows.begin, block);
         block += Q;
+    }
+}
+
+static void slot_product(const struct slot_product *const p, const struct team_range rows,
+                         const struct team_range blocks) {
+    if (!p->w->packed) {
+        unpacked_slot_product(p, rows, blocks);
+        return;
+    }
+    if (rows.end - rows.begin <= rows_of_tile(1)) {
+        if (rows.end > rows.begin) {
+            slot_tile_alone(p, rows, blocks);
+        }
+        return;
+    }
+    const struct tile_cut strips = tile_cut_rows(rows.end - rows.begin, STRIP_ROWS);
+    struct strip strip = {.rows = {rows.begin, rows.begin}};
+    for (int64_t j = 0; j < strips.tiles; j++) {
+        strip = strip_after(&strip, &strips, j, rows_of_tile(1), p->d.H * p->d.gates, TILE_PANELS, 1);
+        for (int64_t block = blocks.begin; block < blocks.end;) {
+            const int64_t left = blocks.end - block;
+            const int Q = blocks_of_rows(1, left);
+            const int64_t next = left > Q ? block + Q : blocks.begin;
+            slot_strip(p, &strip, block, Q, p->w->packed + next * p->w->block);
+            block += Q;
+        }
     }
 }
 

@@ -25,7 +25,7 @@ struct unit_rows {
 
 /* A line of the cache holds this many reals: the rows of several units are read a line at a time, since lines of rows
  * that lie a power of two apart push each other out of the first-level cache. */
-enum { LINE_REALS = 64 / sizeof(real) };
+enum { LINE_BYTES = 64, LINE_REALS = LINE_BYTES / sizeof(real) };
 
 /* A piece of each of PIECE rows, in every piece of the vectors: rows become columns within each piece. */
 ALWAYS_INLINE void transpose_pieces(const vreal *const row, vreal *const column) {

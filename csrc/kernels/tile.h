@@ -30,8 +30,8 @@ enum {
     NO_PANEL = -1,
     /* One row needs its panels as independent chains: latency 4 x 2 units. */
     TILE_PANELS_MAX = 9,
-    /* How far ahead the panels of several rows are fetched: past L2's latency at 12 cycles a k. One row is read as fast
-     * as the machine fetches by itself, and asking for more takes its place: LSTM forward at T=100, B=1, H=512
+    /* How far ahead a lone tile of several rows fetches its panels: past L2's latency at 12 cycles a k. One row is read
+     * as fast as the machine fetches by itself, and asking for more takes its place: LSTM forward at T=100, B=1, H=512
      * takes 3.7 ms without, 4.1 with it. */
     TILE_PREFETCH_K = 16,
 };
@@ -57,6 +57,8 @@ struct tile {
     int apart;                   /* the panel of a block that starts from another row, or NO_PANEL */
     int parts;                   /* TILE_OF_SLOTS: so many times K … */
     ptrdiff_t a_part, a_block;   /* … and each part in blocks of VL */
+    const char *fetch;           /* several rows, but not TILE_OF_COLUMNS: weights that are wanted next … */
+    ptrdiff_t fetch_step;        /* … and so many bytes later with each k */
 };
 
 /* One k: all panels in registers, a broadcast at a time; a second one may have no register of its own. */
@@ -68,9 +70,6 @@ ALWAYS_INLINE void tile_multiply(vreal (*const acc)[TILE_PANELS_MAX], const stru
     UNROLL
     for (int p = 0; p < panels; p++) {
         const real *const at = w + p / shape.P * w_block + p % shape.P * VL;
-        if (shape.R > 1) {
-            __builtin_prefetch(at + TILE_PREFETCH_K * shape.G * VL);
-        }
         panel[p] = vload(at);
         panel[p] = shape.R > 1 ? vkeep(panel[p]) : panel[p];
     }
@@ -124,6 +123,8 @@ ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_s
     }
     const ptrdiff_t a_row = operand == TILE_OF_ROWS ? t->a_row : operand == TILE_OF_SLOTS ? VL : 1;
     const ptrdiff_t w_block = t->w_block;
+    const char *fetch = t->fetch;
+    const bool fetches = shape.R > 1 && operand != TILE_OF_COLUMNS;
     if (operand == TILE_OF_SLOTS) {
         for (int part = 0; part < t->parts; part++) {
             const real *block = a + part * t->a_part;
@@ -133,6 +134,10 @@ ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_s
                 tile_prefetch_rows(shape, block);
 #pragma GCC unroll 1
                 for (int k = left < VL ? (int)left : VL; k > 0; k--) {
+                    if (fetches) {
+                        __builtin_prefetch(fetch, 0, 2);
+                        fetch += t->fetch_step;
+                    }
                     tile_multiply(acc, shape, at, a_row, w, w_block);
                     at++;
                     w += VL;
@@ -143,6 +148,10 @@ ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_s
         const real *at = a;
 #pragma GCC unroll 1
         for (int64_t k = t->K; k > 0; k--) {
+            if (fetches) {
+                __builtin_prefetch(fetch, 0, 2);
+                fetch += t->fetch_step;
+            }
             tile_multiply(acc, shape, at, a_row, w, w_block);
             at += operand == TILE_OF_COLUMNS ? VL : 1;
             w += shape.G * VL;
