@@ -42,34 +42,38 @@ ALWAYS_INLINE void transpose_pieces(const vreal *const row, vreal *const column)
 #endif
 }
 
-/* column[k] = the reals k of VL rows, which lie `step` reals apart. A vector is loaded from halves of two rows, VL / 2
- * rows apart, so that less is left to exchange between the pieces of a vector. */
-ALWAYS_INLINE void transpose_square(const real *const rows, const ptrdiff_t step, vreal *const column) {
-    enum { HALF = VECTOR_BYTES == 16 ? (int)VL : VL / 2 };
+/* column[j] = the reals k + j of VL rows, which lie `step` reals apart: half of a square. A vector is loaded from
+ * halves of two rows, VL / 2 rows apart, so that less is left to exchange between the pieces of a vector. */
+enum { SQUARE_HALF = VECTOR_BYTES == 16 ? (int)VL : VL / 2 };
+ALWAYS_INLINE void transpose_half(const real *const rows, const ptrdiff_t step, const int k, vreal *const column) {
+    vreal row[SQUARE_HALF], turned[SQUARE_HALF];
     UNROLL
-    for (int k = 0; k < VL; k += HALF) {
-        vreal row[HALF], turned[HALF];
-        UNROLL
-        for (int j = 0; j < HALF; j++) {
+    for (int j = 0; j < SQUARE_HALF; j++) {
 #if VECTOR_BYTES == 16
-            row[j] = vload(rows + j * step);
+        row[j] = vload(rows + j * step + k);
 #else
-            row[j] = vload_halves(rows + j * step + k, HALF * step);
+        row[j] = vload_halves(rows + j * step + k, SQUARE_HALF * step);
 #endif
-        }
-        UNROLL
-        for (int j = 0; j < HALF; j += PIECE) {
-            transpose_pieces(row + j, turned + j);
-        }
-        UNROLL
-        for (int j = 0; j < HALF; j++) {
+    }
+    UNROLL
+    for (int j = 0; j < SQUARE_HALF; j += PIECE) {
+        transpose_pieces(row + j, turned + j);
+    }
+    UNROLL
+    for (int j = 0; j < SQUARE_HALF; j++) {
 #if VECTOR_BYTES == 64
-            column[k + j] =
-                j < PIECE ? vpieces_even(turned[j], turned[j + PIECE]) : vpieces_odd(turned[j - PIECE], turned[j]);
+        column[j] = j < PIECE ? vpieces_even(turned[j], turned[j + PIECE]) : vpieces_odd(turned[j - PIECE], turned[j]);
 #else
-            column[k + j] = turned[j];
+        column[j] = turned[j];
 #endif
-        }
+    }
+}
+
+/* column[k] = the reals k of VL rows. */
+ALWAYS_INLINE void transpose_square(const real *const rows, const ptrdiff_t step, vreal *const column) {
+    UNROLL
+    for (int k = 0; k < VL; k += SQUARE_HALF) {
+        transpose_half(rows, step, k, column + k);
     }
 }
 

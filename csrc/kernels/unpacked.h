@@ -69,78 +69,91 @@ static void multiply_rest(const struct unpacked_panel *const panel, const int64_
     }
 }
 
-/* Whole lines of all panels, from k = 0 on, while there are such. Returns the k after the last. A function of its own,
- * so that squares stay in registers. */
-static __attribute__((noinline)) int64_t multiply_lines(const struct unpacked_panel *const panel, const int panels,
-                                                        const int64_t K, const real *const a, const ptrdiff_t a_row,
-                                                        const int R, const ptrdiff_t acc_row) {
-    const int64_t end = K / LINE_REALS * LINE_REALS;
-    for (int64_t line = 0; line < end; line += LINE_REALS) {
-        for (int j = 0; j < panels; j++) {
-            for (int64_t k = line; k < line + LINE_REALS; k += VL) {
-                vreal square[VL];
-                transpose_square(panel[j].w + k, K, square);
-                multiply_square(square, VL, a + k, a_row, R, panel[j].acc, acc_row);
-            }
-        }
-    }
-    return end;
-}
-
-/* The same on one row: its accumulators stay in registers. */
-ALWAYS_INLINE int64_t multiply_lines_of_one_row(const struct unpacked_panel *const panel, const int panels,
-                                                const int64_t K, const real *const a) {
-    const int64_t end = K / LINE_REALS * LINE_REALS;
-    vreal acc[4];
+/* Whole lines of all panels, from k = 0 on: accumulators stay in registers, beside a square, or half of one. */
+enum { LINES_PANELS = 3 };
+ALWAYS_INLINE void multiply_lines_in_registers(const int R, const int panels, const struct unpacked_panel *const panel,
+                                               const int64_t K, const real *const a, const ptrdiff_t a_row,
+                                               const ptrdiff_t acc_row) {
+    const int columns = R == 1 ? (int)VL : (int)SQUARE_HALF;
+    vreal acc[UNPACKED_ROWS][LINES_PANELS];
+    const real *rows[LINES_PANELS];
     UNROLL
     for (int j = 0; j < panels; j++) {
-        acc[j] = *panel[j].acc;
+        rows[j] = panel[j].w;
+        UNROLL
+        for (int r = 0; r < R; r++) {
+            acc[r][j] = panel[j].acc[r * acc_row];
+        }
     }
-    for (int64_t line = 0; line < end; line += LINE_REALS) {
+    for (int64_t line = 0; line + LINE_REALS <= K; line += LINE_REALS) {
         UNROLL
         for (int j = 0; j < panels; j++) {
-            const real *const rows = panel[j].w + line;
             UNROLL
-            for (int k = 0; k < LINE_REALS; k += VL) {
-                vreal square[VL];
-                transpose_square(rows + k, K, square);
+            for (int k = 0; k < LINE_REALS; k += columns) {
+                vreal column[VL];
+                if (columns == VL) {
+                    transpose_square(rows[j] + k, K, column);
+                } else {
+                    transpose_half(rows[j] + k / VL * VL, K, k % VL, column);
+                }
                 UNROLL
-                for (int column = 0; column < VL; column++) {
-                    acc[j] = vfma(vsplat(a[line + k + column]), square[column], acc[j]);
+                for (int c = 0; c < columns; c++) {
+                    UNROLL
+                    for (int r = 0; r < R; r++) {
+                        acc[r][j] = vfma(vsplat(a[r * a_row + line + k + c]), column[c], acc[r][j]);
+                    }
                 }
             }
+            acc[R - 1][j] = vbefore_loads(acc[R - 1][j]);
+            rows[j] += LINE_REALS;
         }
     }
     UNROLL
-    for (int j = 0; j < panels; j++) {
-        *panel[j].acc = acc[j];
+    for (int r = 0; r < R; r++) {
+        UNROLL
+        for (int j = 0; j < panels; j++) {
+            panel[j].acc[r * acc_row] = acc[r][j];
+        }
     }
-    return end;
 }
 
-/* All gates of a block, two or three at a time. */
-static void multiply_unpacked(const struct unit_product *const p, const int64_t block, const int64_t row, const int R,
-                              vreal *const acc) {
+typedef void lines_function(const struct unpacked_panel *, int64_t K, const real *a, ptrdiff_t a_row,
+                            ptrdiff_t acc_row);
+#define LINES(R, panels) \
+    static __attribute__((noinline)) void lines_##R##x##panels(const struct unpacked_panel *const panel, \
+                                                               const int64_t K, const real *const a, \
+                                                               const ptrdiff_t a_row, const ptrdiff_t acc_row) { \
+        multiply_lines_in_registers(R, panels, panel, K, a, a_row, acc_row); \
+    }
+#define ALL_LINES(of) \
+    of(1, 1) of(1, 2) of(1, 3) of(2, 1) of(2, 2) of(2, 3) of(3, 1) of(3, 2) of(3, 3) of(4, 1) of(4, 2) of(5, 1) \
+        of(6, 1) of(7, 1) of(8, 1)
+ALL_LINES(LINES)
+#define LINES_ENTRY(R, panels) [R][panels] = lines_##R##x##panels,
+static lines_function *const lines_of[UNPACKED_ROWS + 1][LINES_PANELS + 1] = {ALL_LINES(LINES_ENTRY)};
+
+/* All gates of Q blocks, two or three panels at a time: squares of one are made while the chains of another run. */
+static void multiply_unpacked(const struct unit_product *const p, const int64_t block, const int Q, const int64_t row,
+                              const int R, vreal *const acc) {
     const struct unit_rows *const w = &p->w->rows;
-    const int lanes = lanes_of_block(block, w->H);
+    const int lanes = lanes_of_block(block, w->H), all = Q * p->G;
     const real *const a = p->a + row * p->a_row;
-    const int most = p->G == 3 && R == 1 ? 3 : 2; /* squares of one gate are made while the chains of another run */
-    for (int gate = 0; gate < p->G; gate += most) {
-        const int panels = p->G - gate < most ? p->G - gate : most;
-        struct unpacked_panel panel[3];
+    const int most = R > 4 ? 1 : p->G == 3 && R < 4 ? 3 : 2;
+    for (int begin = 0; begin < all; begin += most) {
+        const int panels = all - begin < most ? all - begin : most;
+        struct unpacked_panel panel[LINES_PANELS];
         for (int j = 0; j < panels; j++) {
-            const int64_t first = ((gate + j) * w->H + block * VL) * w->K;
-            panel[j] = (struct unpacked_panel){w->w + first, lanes, acc + gate + j};
+            const int q = (begin + j) / p->G, gate = (begin + j) % p->G;
+            const int64_t first = (gate * w->H + (block + q) * VL) * w->K;
+            panel[j] = (struct unpacked_panel){w->w + first, lanes, acc + begin + j};
         }
         int64_t k = 0;
         if (lanes == VL) {
-            k = R > 1         ? multiply_lines(panel, panels, w->K, a, p->a_row, R, p->G)
-                : panels == 3 ? multiply_lines_of_one_row(panel, 3, w->K, a)
-                : panels == 2 ? multiply_lines_of_one_row(panel, 2, w->K, a)
-                              : multiply_lines_of_one_row(panel, 1, w->K, a);
+            lines_of[R][panels](panel, w->K, a, p->a_row, all);
+            k = w->K / LINE_REALS * LINE_REALS;
         }
         for (int j = 0; j < panels; j++) {
-            multiply_rest(&panel[j], w->K, k, a, p->a_row, R, p->G);
+            multiply_rest(&panel[j], w->K, k, a, p->a_row, R, all);
         }
         for (int j = 0; w->copy && j < panels; j++) {
             memcpy(w->copy + (panel[j].w - w->w), panel[j].w, (size_t)(lanes * w->K) * sizeof(real));
@@ -148,29 +161,39 @@ static void multiply_unpacked(const struct unit_product *const p, const int64_t 
     }
 }
 
+/* What the accumulators of a row and a block start from. */
+ALWAYS_INLINE vreal unpacked_start(const struct unit_product *const p, const int64_t row, const int64_t block,
+                                   const int gate) {
+    if (gate == p->apart) {
+        return bias_apart(p->w, block, gate);
+    }
+    return p->start ? vload(p->start + row * p->start_row + (block * p->G + gate) * VL)
+                    : bias_of_input(p->w, block, gate, p->start_apart);
+}
+
 static void unpacked_unit_product(const struct unit_product *const p, const struct team_range rows,
                                   const struct team_range blocks) {
+    const int64_t whole_end = blocks.end * VL <= p->w->rows.H ? blocks.end : blocks.end - 1;
     for (int64_t row = rows.begin; row < rows.end; row += UNPACKED_ROWS) {
         const int R = rows.end - row < UNPACKED_ROWS ? (int)(rows.end - row) : (int)UNPACKED_ROWS;
-        for (int64_t block = blocks.begin; block < blocks.end; block++) {
+        for (int64_t block = blocks.begin; block < blocks.end;) {
+            const int Q = p->G == 1 && block + 2 <= whole_end ? 2 : 1, panels = Q * p->G;
             vreal acc[UNPACKED_ROWS * GATES_MAX];
             for (int r = 0; r < R; r++) {
-                for (int g = 0; g < p->G; g++) {
-                    acc[r * p->G + g] = g == p->apart ? bias_apart(p->w, block, g)
-                                        : p->start
-                                            ? vload(p->start + (row + r) * p->start_row + (block * p->G + g) * VL)
-                                            : bias_of_input(p->w, block, g, p->start_apart);
+                for (int j = 0; j < panels; j++) {
+                    acc[r * panels + j] = unpacked_start(p, row + r, block + j / p->G, j % p->G);
                 }
             }
-            multiply_unpacked(p, block, row, R, acc);
+            multiply_unpacked(p, block, Q, row, R, acc);
             if (p->to) {
                 for (int r = 0; r < R; r++) {
-                    memcpy(p->to + (row + r) * p->to_row + block * p->G * VL, acc + r * p->G,
-                           (size_t)p->G * sizeof(vreal));
+                    memcpy(p->to + (row + r) * p->to_row + block * p->G * VL, acc + r * panels,
+                           (size_t)panels * sizeof(vreal));
                 }
             } else {
-                p->finish(p->job, R, 1, acc, row, block);
+                p->finish(p->job, R, Q, acc, row, block);
             }
+            block += Q;
         }
     }
 }
