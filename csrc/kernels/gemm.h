@@ -367,9 +367,10 @@ static void weight_gradient_tiles(const struct weight_gradient *const p, const s
 }
 
 /* R rows of dw at a time from K rows of x, so few that dw is written as fast as it can be stored. */
+enum { THIN_ROWS = VECTOR_REGISTERS == 32 ? 4 : 6, THIN_VECTORS = VECTOR_REGISTERS == 32 ? 16 : 12 };
 ALWAYS_INLINE void thin_weight_gradient_rows(const struct weight_gradient *const p, const int K, const int R,
                                              const int row, const struct team_range blocks) {
-    vreal d[TILE_ROWS_MAX * 2];
+    vreal d[THIN_VECTORS];
     UNROLL
     for (int j = 0; j < R * K; j++) {
         d[j] = vsplat(p->d[j / R * VL + row + j % R]);
@@ -405,7 +406,7 @@ ALWAYS_INLINE void thin_weight_gradient_rows(const struct weight_gradient *const
 
 ALWAYS_INLINE void thin_weight_gradient(const struct weight_gradient *const p, const int K,
                                         const struct team_range blocks) {
-    const int R = K <= 2 ? 4 : 2;
+    const int R = K <= 2 || VECTOR_REGISTERS == 32 ? 4 : 2;
     int row = 0;
     for (; row + R <= p->units; row += R) {
         UNMERGED thin_weight_gradient_rows(p, K, R, row, blocks);
@@ -425,8 +426,10 @@ static void weight_gradient_of_block(const struct weight_gradient *const p, cons
         THIN(2)
         THIN(3)
         THIN(4)
+#if VECTOR_REGISTERS < 32
         THIN(5)
         THIN(6)
+#endif
 #undef THIN
     default:
         weight_gradient_tiles(p, blocks);

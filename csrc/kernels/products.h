@@ -119,7 +119,7 @@ static int64_t strip_panels(const int64_t rows) {
 static bool gradients_stream(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                              const int64_t n, const real *const dw) {
     const bool whole = n % VL == 0 && (uintptr_t)dw % VECTOR_BYTES == 0;
-    const bool is_short = !pass->w_hh.packed && chunk->accumulation == FASTRNN_OVERWRITE;
+    const bool is_short = !pass->w_hh.packed && chunk->accumulation == FASTRNN_OVERWRITE && chunk->rows <= THIN_ROWS;
     return is_short && whole && lie_far(pass->cell->gates * pass->problem->H, n);
 }
 

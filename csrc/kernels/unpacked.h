@@ -258,43 +258,49 @@ ALWAYS_INLINE void unpacked_slot_tile(const struct slot_product *const p, const 
     p->finish(p->job, R, Q, finished, row, block);
 }
 
+/* Four whole blocks of a tile of rows. */
+static inline void unpacked_slot_tile_of_four(const struct slot_product *const p, const int R, const int64_t row,
+                                              const int64_t block) {
+    switch (R) {
+    case 1:
+        UNMERGED unpacked_slot_tile(p, 1, 4, row, block);
+        break;
+    case 2:
+        UNMERGED unpacked_slot_tile(p, 2, 4, row, block);
+        break;
+    case 3:
+        UNMERGED unpacked_slot_tile(p, 3, 4, row, block);
+        break;
+    default:
+        if (VECTOR_REGISTERS == 32) {
+            UNMERGED unpacked_slot_tile(p, 4, 4, row, block);
+        }
+        break;
+    }
+}
+
+/* All tiles of rows pass over four blocks, which come from afar once. */
 static void unpacked_slot_product(const struct slot_product *const p, const struct team_range rows,
                                   const struct team_range blocks) {
     const int64_t whole_end = blocks.end * VL <= p->w->N ? blocks.end : blocks.end - 1; /* whole vectors */
-    const struct tile_cut cut = tile_cut_rows(rows.end - rows.begin, VECTOR_REGISTERS == 32 ? 4 : 3);
-    int64_t row = rows.begin;
-    for (int64_t tile = 0; tile < cut.tiles; tile++) {
-        const int R = tile_cut_height(&cut, tile);
-        int64_t block = blocks.begin;
-        if (R == 1) {
-            for (; block + 8 <= whole_end; block += 8) {
-                unpacked_slot_tile(p, 1, 8, row, block);
-            }
+    const int64_t n = rows.end - rows.begin;
+    const struct tile_cut cut = tile_cut_rows(n, VECTOR_REGISTERS == 32 ? 4 : 3);
+    int64_t block = blocks.begin;
+    for (; n == 1 && block + 8 <= whole_end; block += 8) {
+        unpacked_slot_tile(p, 1, 8, rows.begin, block);
+    }
+    for (; block + 4 <= whole_end; block += 4) {
+        int64_t row = rows.begin;
+        for (int64_t tile = 0; tile < cut.tiles; tile++) {
+            const int R = tile_cut_height(&cut, tile);
+            unpacked_slot_tile_of_four(p, R, row, block);
+            row += R;
         }
-        for (; block + 4 <= whole_end; block += 4) {
-            switch (R) {
-            case 1:
-                UNMERGED unpacked_slot_tile(p, 1, 4, row, block);
-                break;
-            case 2:
-                UNMERGED unpacked_slot_tile(p, 2, 4, row, block);
-                break;
-            case 3:
-                UNMERGED unpacked_slot_tile(p, 3, 4, row, block);
-                break;
-            default:
-                if (VECTOR_REGISTERS == 32) {
-                    UNMERGED unpacked_slot_tile(p, 4, 4, row, block);
-                }
-                break;
-            }
+    }
+    for (; block < blocks.end; block++) {
+        for (int64_t row = rows.begin; row < rows.end; row++) {
+            UNMERGED unpacked_slot_tile(p, 1, 1, row, block);
         }
-        for (; block < blocks.end; block++) {
-            for (int r = 0; r < R; r++) {
-                UNMERGED unpacked_slot_tile(p, 1, 1, row + r, block);
-            }
-        }
-        row += R;
     }
 }
 
