@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import hiding
+
 PROGRAMS = Path(__file__).with_name("rivals")
 ENVIRONMENTS = Path(__file__).with_name(".environments")  # not part of the repository
 
@@ -53,19 +55,26 @@ ENTRIES = [
 ]
 
 
+def folder_of(environment: str) -> Path:
+    """Where an environment is; one that hides instruction sets is another."""
+    return ENVIRONMENTS / (f"{environment}-without-avx512" if hiding.hides_avx512() else environment)
+
+
 def python_of(environment: str) -> Path | None:
     """The interpreter of an environment; None if it has not been made."""
     if environment == HERE:
         return Path(sys.executable)
-    folder = ENVIRONMENTS / environment
+    folder = folder_of(environment)
     found = [folder / "bin" / "python", folder / "Scripts" / "python.exe"]
     return next((path for path in found if path.exists()), None)
 
 
 def install(environment: str) -> None:
-    """Make an environment, with its packages."""
-    folder = ENVIRONMENTS / environment
+    """Make an environment, with its packages, from which this run's instruction sets are hidden."""
+    folder = folder_of(environment)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = python_of(environment)
     assert python is not None
     subprocess.run([str(python), "-m", "pip", "install", "-q", *REQUIREMENTS[environment]], check=True)
+    if hiding.hides_avx512():
+        hiding.hide(folder)

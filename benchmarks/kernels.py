@@ -2,7 +2,8 @@
 
 Kernels and limits take turns, so that both see the same state of a shared machine; medians are compared. A
 recurrence is timed alone, as a layer without inputs (I = 0); a large product is the difference that inputs or
-parameter gradients make to such a call.
+parameter gradients make to such a call. The step's own time is what remains of a recurrence with few units, which is
+nearly all step; a recurrence is compared with its product at 88 % of the peak and this step.
 
     python benchmarks/kernels.py [--rounds N] [--check]
 """
@@ -77,18 +78,39 @@ class Case:
     limit: str
     floor: float
     minus: Callable[[], None] | None = None
+    vectors: int = 0  # of units, over all rows and steps, whose step is part of it
+    step: str = ""  # the case whose step this is
+
+
+SMALL = 4  # vectors of units of the cases that are nearly all step
+PACE = 0.88  # of the peak: a product in the time that a recurrence is compared with
 
 
 def cases(backend: int) -> list[Case]:
     found = []
+    length = _core.backends()[backend].vector_length["float32"]
+    small, rows = Layer("lstm", 50, 32, 0, SMALL * length, backend), 50 * 32
+    small.forward()
+    work = 2e-9 * 4 * (SMALL * length) ** 2 * rows
+    for step, run in (("forward", small.forward), ("backward", small.backward_recurrence)):
+        found.append(Case(f"step, {step}", run, work, "fma", 0.0, vectors=SMALL * rows))
     for H in (256, 512):
         alone, whole = Layer("lstm", 20, 32, 0, H, backend), Layer("lstm", 20, 32, H, H, backend)
         whole.forward()
         product = 2e-9 * 4 * H * H * 20 * 32
-        shape = f"LSTM T=20 B=32 H={H}"
+        shape, vectors = f"LSTM T=20 B=32 H={H}", 20 * 32 * (H // length)
         found += [
-            Case(f"{shape}: recurrence, forward", alone.forward, product, "fma", 0.65),
-            Case(f"{shape}: recurrence, backward", alone.backward_recurrence, product, "fma", 0.60),
+            Case(f"{shape}: recurrence, forward", alone.forward, product, "fma", 0.65, None, vectors, "step, forward"),
+            Case(
+                f"{shape}: recurrence, backward",
+                alone.backward_recurrence,
+                product,
+                "fma",
+                0.60,
+                None,
+                vectors,
+                "step, backward",
+            ),
             Case(f"{shape}: input projection", whole.forward, product, "fma", 0.70, alone.forward),
             Case(f"{shape}: dx, dw_ih, dw_hh, db", whole.backward, 3 * product, "fma", 0.70, whole.backward_recurrence),
         ]
@@ -121,6 +143,14 @@ def measure(machine: Machine, measured: list[Case], rounds: int) -> tuple[dict[s
     return {name: statistics.median(values) for name, values in limits.items()}, rates
 
 
+def beside_step(case: Case, rate: float, peak: float, steps: dict[str, float]) -> str:
+    """The time of a recurrence over that of its product and its steps."""
+    if not case.step:
+        return ""
+    expected = case.work / (PACE * peak) + case.vectors * steps[case.step]
+    return f"; {case.work / rate / expected:.2f} times product and step"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=60, help="turns of each case (default 60)")
@@ -132,14 +162,18 @@ def main() -> int:
     limits, rates = measure(Machine(name), measured, arguments.rounds)
     units = {"fma": "GFLOP/s", "L2": "GB/s"}
     print(f"backend {name}; one core: {limits['fma']:.0f} GFLOP/s, L2 {limits['L2']:.0f} GB/s (medians)")
-    missed = 0
+    missed, steps = 0, {}
     for case, rate in zip(measured, rates, strict=True):
+        if case.vectors and not case.step:
+            steps[case.name] = (case.work / rate - case.work / limits["fma"]) / case.vectors
+            print(f"{case.name:44} {1e9 * steps[case.name]:6.1f} ns for a vector of units")
+            continue
         fraction = rate / limits[case.limit]
         verdict = "" if fraction >= case.floor else "  BELOW THE FLOOR"
         missed += fraction < case.floor
         print(
             f"{case.name:44} {rate:6.1f} {units[case.limit]:7} {fraction:6.1%} of {case.limit:3}"
-            f"  (floor {case.floor:.0%}){verdict}"
+            f"  (floor {case.floor:.0%}){verdict}{beside_step(case, rate, limits['fma'], steps)}"
         )
     return 1 if arguments.check and missed else 0
 

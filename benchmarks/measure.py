@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import hiding
 import numpy as np
 from budget import Budget
 from cases import Case
@@ -36,7 +37,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | limits | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=os.environ | hiding.limits() | limits | {"TF_CPP_MIN_LOG_LEVEL": "3"},
         )
 
     def __enter__(self) -> Process:

@@ -61,7 +61,11 @@ def page_of(results: Results, sections: Sequence[tuple[str, str, str, list[str]]
 
 def _where(results: Results) -> str:
     backend = f", {results.backend} kernels" if results.backend else ""
-    return f"Processor: {results.machine}{backend}. Measured {results.details.get('date', 'on a day not noted')}."
+    hidden = ", ".join(name.upper().replace("AVX512", "AVX-512") for name in results.details.get("hidden") or [])
+    hidden = f" ({hidden} hidden from all libraries)" if hidden else ""
+    return (
+        f"Processor: {results.machine}{backend}{hidden}. Measured {results.details.get('date', 'on a day not noted')}."
+    )
 
 
 def _summary(measurements: Sequence[Measurement]) -> str:

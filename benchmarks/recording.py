@@ -90,6 +90,7 @@ class Recording:
             "system": platform.platform(),
             "python": platform.python_version(),
             "backend": config["backend"],
+            "hidden": config["hidden"],
             "build": config["build"],
             "date": time.strftime("%F"),
             "suite": suite,
