@@ -18,7 +18,7 @@
 #include <sched.h>
 #endif
 
-enum { TEAM_SPINS = 2000, TEAM_ROWS = 6, TEAM_THREADS_MAX = 256, CACHE_LINE_BYTES = 64 };
+enum { TEAM_SPINS = 2000, TEAM_ROWS = 6, TEAM_ROWS_FAR = 24, TEAM_THREADS_MAX = 256, CACHE_LINE_BYTES = 64 };
 
 /* Counts arrivals and generations; members wait for the generation to change. */
 struct team_barrier {
@@ -189,10 +189,11 @@ static inline bool step_wait(const struct team_member *const m, struct team_look
 }
 
 /* How many sequences keep a thread busy by rows alone, where fewer would read all recurrent weights for little work:
- * the members of a group read a part each, but meet at a barrier in every step (measured by benchmarks/splits.py). */
+ * the members of a group read a part each, but meet at a barrier in every step (measured by benchmarks/splits.py).
+ * Weights that a core's own caches do not hold had better be read once for all. */
 static inline int64_t team_rows(const struct fastrnn_problem *const p, const int gates) {
     const double weights = (double)gates * (double)p->H * (double)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
-    return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : TEAM_ROWS;
+    return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : weights <= 2 << 20 ? TEAM_ROWS : TEAM_ROWS_FAR;
 }
 
 /* The multiply-adds of a forward call. */
