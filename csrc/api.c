@@ -4,7 +4,7 @@
 #include "call.h"
 #include "check.h"
 
-/* ---- names ---- */
+/* ---- statuses ---- */
 
 const char *fastrnn_status_message(const enum fastrnn_status status) {
     switch (status) {
@@ -31,19 +31,6 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     return "unknown status";
 }
 
-static const struct {
-    const char *name;
-    int gates, states;
-} cells[] = {
-#define FASTRNN_CELL(name, gates, states) [FASTRNN_CELL_##name] = {#name, gates, states},
-#include "cells.def"
-#undef FASTRNN_CELL
-};
-
-const char *fastrnn_cell_name(const enum fastrnn_cell cell) { return is_cell(cell) ? cells[cell].name : NULL; }
-int fastrnn_cell_gates(const enum fastrnn_cell cell) { return is_cell(cell) ? cells[cell].gates : 0; }
-int fastrnn_cell_states(const enum fastrnn_cell cell) { return is_cell(cell) ? cells[cell].states : 0; }
-
 /* ---- calls ---- */
 
 enum fastrnn_status fastrnn_query(const struct fastrnn_problem *const problem, struct fastrnn_sizes *const sizes) {
@@ -56,7 +43,7 @@ enum fastrnn_status fastrnn_query(const struct fastrnn_problem *const problem, s
 enum { UNPACKED_ROWS_MAX = 8 };
 
 int fastrnn_packing_pays(const struct fastrnn_problem *const problem) {
-    return problem->schedule || problem->T != 1 || problem->B > UNPACKED_ROWS_MAX;
+    return !problem || problem->schedule || problem->T != 1 || problem->B > UNPACKED_ROWS_MAX;
 }
 
 enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *const problem,
@@ -101,7 +88,7 @@ enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *const problem,
 
 /* Gradients that are to be overwritten, of no rows. */
 static void clear_gradients(const struct fastrnn_problem *const p, const struct fastrnn_weight_gradients *const d) {
-    const size_t rows = (size_t)cells[p->cell].gates * (size_t)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
+    const size_t rows = (size_t)fastrnn_cell_gates(p->cell) * (size_t)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
     const struct {
         void *data;
         size_t bytes;

@@ -4,10 +4,9 @@
 
 #include <string.h>
 
+#include "cells.h"
 #include "dispatch.h"
 #include "schedule.h"
-
-static int is_cell(const enum fastrnn_cell cell) { return (int)cell >= 0 && cell < FASTRNN_CELL_COUNT; }
 
 static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p) {
     const struct fastrnn_schedule *const s = p->schedule;
@@ -96,7 +95,7 @@ static enum fastrnn_status check_problem(const struct fastrnn_problem *const p, 
     if (!p) {
         return FASTRNN_NULL_POINTER;
     }
-    if (!is_cell(p->cell)) {
+    if (!cell_exists(p->cell)) {
         return FASTRNN_BAD_CELL;
     }
     if (p->dtype != FASTRNN_F32 && p->dtype != FASTRNN_F64) {

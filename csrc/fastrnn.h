@@ -150,8 +150,7 @@ struct fastrnn_backward_args {
     void *scratch;
 };
 
-/* Whether a call of this size had better be given packed weights, or read them as they are (packed null): then forward
- * packs them piece by piece in each step, and backward not at all. The bits are the same. */
+/* Nonzero if packing first is faster; if zero, leave `packed` null. Results are bitwise identical. Nonzero for null. */
 int fastrnn_packing_pays(const struct fastrnn_problem *problem);
 
 enum fastrnn_status fastrnn_query(const struct fastrnn_problem *problem, struct fastrnn_sizes *sizes);

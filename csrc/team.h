@@ -196,7 +196,7 @@ static inline int64_t team_rows(const struct fastrnn_problem *const p, const int
     return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : weights <= 2 << 20 ? TEAM_ROWS : TEAM_ROWS_FAR;
 }
 
-/* The multiply-adds of a forward call. */
+/* The multiply-adds of so many rows: of a forward call, or of a step. */
 static inline double team_work(const struct fastrnn_problem *const p, const int gates, const int64_t rows) {
     return (double)gates * (double)p->H * (double)(p->I + p->H) * (double)rows;
 }

@@ -1,7 +1,8 @@
-"""Problems to draw: sizes around every edge of the kernels, weights and inputs of a sensible scale."""
+"""Problems and layers to draw: sizes around every edge of the kernels, weights and inputs of a sensible scale."""
 
 from dataclasses import dataclass
 
+import fastrnn
 import numpy as np
 from fastrnn.testing.reference import GATES
 from hypothesis import strategies as st
@@ -76,3 +77,73 @@ def make(cell, T, B, I, H, dtype, seed):
 @st.composite
 def problems(draw, cells=cells, steps=steps, batches=batches, input_sizes=input_sizes, widths=widths, dtypes=dtypes):
     return make(draw(cells), draw(steps), draw(batches), draw(input_sizes), draw(widths), draw(dtypes), draw(seeds))
+
+
+# ---- layers ----
+
+KINDS = {
+    "lstm": fastrnn.LSTM,
+    "gru": fastrnn.GRU,
+    "rnn_tanh": fastrnn.RNN,
+    "rnn_relu": lambda *sizes, **options: fastrnn.RNN(*sizes, nonlinearity="relu", **options),
+}
+
+
+@st.composite
+def stacks(draw, **fixed):
+    """A layer and matching x, dy and state gradients: (cell, layer, arrays by name)."""
+    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
+    options = {
+        "num_layers": draw(st.sampled_from([1, 2, 3])), "bidirectional": draw(st.booleans()),
+        "bias": draw(st.booleans()), "batch_first": draw(st.booleans()),
+    } | fixed  # fmt: skip
+    I, H = draw(input_sizes), draw(widths)
+    layer = KINDS[cell](I, H, dtype=dtype, seed=seed, **options)
+    T, B, D = draw(st.sampled_from([1, 2, 5])), draw(batches), 1 + layer.bidirectional
+    rng = np.random.default_rng(seed)
+    state, sequence = (layer.num_layers * D, B, H), (B, T) if layer.batch_first else (T, B)
+    shapes = {"x": (*sequence, I), "dy": (*sequence, D * H)} | dict.fromkeys(("h0", "c0", "dh", "dc"), state)
+    return cell, layer, {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def pair(cell, h, c):
+    return (h, c) if cell == "lstm" else h
+
+
+def members(cell, state):
+    return state if cell == "lstm" else (state,)
+
+
+@st.composite
+def ragged_stacks(draw, **fixed):
+    """A layer, its arrays by name (time first), lengths and resets; padding is NaN."""
+    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
+    options = {"num_layers": draw(st.sampled_from([1, 2])), "bidirectional": draw(st.booleans())} | fixed
+    layer = KINDS[cell](draw(input_sizes), draw(widths), dtype=dtype, seed=seed, **options)
+    T, B, D, H = draw(st.sampled_from([0, 1, 2, 5, 11])), draw(batches), 1 + layer.bidirectional, layer.hidden_size
+    rng = np.random.default_rng(seed)
+    state = (layer.num_layers * D, B, H)
+    shapes = {"x": (T, B, layer.input_size), "dy": (T, B, D * H)} | dict.fromkeys(("h0", "c0", "dh", "dc"), state)
+    arrays = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    lengths = rng.integers(0, T + 1, B) if draw(st.booleans()) else None
+    resets = rng.random((T, B)) < draw(st.sampled_from([0.1, 0.5])) if draw(st.booleans()) else None
+    if resets is not None and draw(st.booleans()):
+        resets[1:] = False  # where states are zeroed and nothing is cut
+    for b, n in enumerate(lengths if lengths is not None else []):
+        arrays["x"][n:, b] = arrays["dy"][n:, b] = np.nan
+    return cell, layer, arrays, lengths, resets
+
+
+@st.composite
+def stacks_and_inputs(draw):
+    """A layer and matching x: (cell, layer, x)."""
+    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
+    options = {"num_layers": draw(st.sampled_from([1, 2, 3])), "bias": draw(st.booleans())}
+    layer = KINDS[cell](draw(input_sizes), draw(widths), dtype=dtype, seed=seed, **options)
+    x = np.random.default_rng(seed).standard_normal((draw(st.sampled_from([1, 2, 5])), draw(batches), layer.input_size))
+    return cell, layer, x.astype(dtype)
+
+
+def a_stream(**options):
+    layer = fastrnn.LSTM(3, 4, num_layers=2, seed=0)
+    return layer, layer.stream(**options), np.ones((5, options.get("batch_size", 1), 3), np.float32)

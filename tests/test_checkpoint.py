@@ -9,8 +9,7 @@ from core_call import assert_same_bits, same_bits
 from fastrnn import _core, checkpoint, config, recompute
 from hypothesis import given
 from hypothesis import strategies as st
-from test_layers import members, pair
-from test_sequences import ragged_stacks
+from strategies import members, pair, ragged_stacks
 
 
 def train(cell, layer, a, truncation=None, **options):

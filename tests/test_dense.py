@@ -12,8 +12,7 @@ from core_call import CoreCall, assert_same_bits, same_bits
 from fastrnn import _core, config
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import batches, problems, seeds
-from test_layers import members, pair, stacks
+from strategies import batches, members, pair, problems, seeds, stacks
 
 
 @given(p=problems(), threads=st.sampled_from([1, 2, 5]))

@@ -11,41 +11,9 @@ from core_call import same_bits
 from fastrnn.testing import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import batches, dtypes, input_sizes, seeds, widths
+from strategies import KINDS, members, pair, stacks
 
 STEP = 1e-30
-KINDS = {
-    "lstm": fastrnn.LSTM,
-    "gru": fastrnn.GRU,
-    "rnn_tanh": fastrnn.RNN,
-    "rnn_relu": lambda *sizes, **options: fastrnn.RNN(*sizes, nonlinearity="relu", **options),
-}
-cells = st.sampled_from(sorted(KINDS))
-
-
-@st.composite
-def stacks(draw, **fixed):
-    """A layer and matching x, dy and state gradients: (cell, layer, arrays by name)."""
-    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
-    options = {
-        "num_layers": draw(st.sampled_from([1, 2, 3])), "bidirectional": draw(st.booleans()),
-        "bias": draw(st.booleans()), "batch_first": draw(st.booleans()),
-    } | fixed  # fmt: skip
-    I, H = draw(input_sizes), draw(widths)
-    layer = KINDS[cell](I, H, dtype=dtype, seed=seed, **options)
-    T, B, D = draw(st.sampled_from([1, 2, 5])), draw(batches), 1 + layer.bidirectional
-    rng = np.random.default_rng(seed)
-    state, sequence = (layer.num_layers * D, B, H), (B, T) if layer.batch_first else (T, B)
-    shapes = {"x": (*sequence, I), "dy": (*sequence, D * H)} | dict.fromkeys(("h0", "c0", "dh", "dc"), state)
-    return cell, layer, {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
-
-
-def pair(cell, h, c):
-    return (h, c) if cell == "lstm" else h
-
-
-def members(cell, state):
-    return state if cell == "lstm" else (state,)
 
 
 def expect(cell, layer, arrays, parameters):

@@ -12,8 +12,7 @@ from core_call import same_bits
 from fastrnn import config
 from hypothesis import given
 from hypothesis import strategies as st
-from test_layers import members
-from test_stream import a_stream, stacks
+from strategies import a_stream, members, stacks_and_inputs
 
 
 def change(layer, factor=0.5):
@@ -26,7 +25,7 @@ def same_state(cell, one, other):
     return all(same_bits(a, b) for a, b in zip(members(cell, one), members(cell, other), strict=True))
 
 
-@given(drawn=stacks(), freeze=st.booleans(), replace=st.booleans())
+@given(drawn=stacks_and_inputs(), freeze=st.booleans(), replace=st.booleans())
 def test_a_refreshed_stream_has_the_bits_of_a_new_one_with_its_state(backend, drawn, freeze, replace):
     cell, layer, x = drawn
     stream = layer.stream(x.shape[1])

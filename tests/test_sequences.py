@@ -14,28 +14,7 @@ from fastrnn.schedule import Batch, Pieces
 from fastrnn.truncation import Stage, Stages, stages_of
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import batches, dtypes, input_sizes, seeds, widths
-from test_layers import KINDS, cells, members, pair
-
-
-@st.composite
-def ragged_stacks(draw, **fixed):
-    """A layer, its arrays by name (time first), lengths and resets; padding is NaN."""
-    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
-    options = {"num_layers": draw(st.sampled_from([1, 2])), "bidirectional": draw(st.booleans())} | fixed
-    layer = KINDS[cell](draw(input_sizes), draw(widths), dtype=dtype, seed=seed, **options)
-    T, B, D, H = draw(st.sampled_from([0, 1, 2, 5, 11])), draw(batches), 1 + layer.bidirectional, layer.hidden_size
-    rng = np.random.default_rng(seed)
-    state = (layer.num_layers * D, B, H)
-    shapes = {"x": (T, B, layer.input_size), "dy": (T, B, D * H)} | dict.fromkeys(("h0", "c0", "dh", "dc"), state)
-    arrays = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
-    lengths = rng.integers(0, T + 1, B) if draw(st.booleans()) else None
-    resets = rng.random((T, B)) < draw(st.sampled_from([0.1, 0.5])) if draw(st.booleans()) else None
-    if resets is not None and draw(st.booleans()):
-        resets[1:] = False  # where states are zeroed and nothing is cut
-    for b, n in enumerate(lengths if lengths is not None else []):
-        arrays["x"][n:, b] = arrays["dy"][n:, b] = np.nan
-    return cell, layer, arrays, lengths, resets
+from strategies import KINDS, members, pair, ragged_stacks, seeds
 
 
 def train(cell, layer, a, truncation=None, **order):

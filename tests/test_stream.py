@@ -15,25 +15,21 @@ from core_call import same_bits
 from fastrnn import config
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import batches, dtypes, input_sizes, seeds, widths
-from test_layers import KINDS, cells, members
+from strategies import (
+    KINDS,
+    a_stream,
+    batches,
+    cells,
+    dtypes,
+    input_sizes,
+    members,
+    seeds,
+    stacks_and_inputs,
+    widths,
+)
 
 
-@st.composite
-def stacks(draw):
-    cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
-    options = {"num_layers": draw(st.sampled_from([1, 2, 3])), "bias": draw(st.booleans())}
-    layer = KINDS[cell](draw(input_sizes), draw(widths), dtype=dtype, seed=seed, **options)
-    x = np.random.default_rng(seed).standard_normal((draw(st.sampled_from([1, 2, 5])), draw(batches), layer.input_size))
-    return cell, layer, x.astype(dtype)
-
-
-def a_stream(**options):
-    layer = fastrnn.LSTM(3, 4, num_layers=2, seed=0)
-    return layer, layer.stream(**options), np.ones((5, options.get("batch_size", 1), 3), np.float32)
-
-
-@given(drawn=stacks(), threads=st.sampled_from([1, 2]))
+@given(drawn=stacks_and_inputs(), threads=st.sampled_from([1, 2]))
 def test_steps_have_the_bits_of_one_call(backend, drawn, threads):
     cell, layer, x = drawn
     y, state = layer(x)
@@ -46,7 +42,7 @@ def test_steps_have_the_bits_of_one_call(backend, drawn, threads):
         assert same_bits(found, expected)
 
 
-@given(drawn=stacks(), data=st.data())
+@given(drawn=stacks_and_inputs(), data=st.data())
 def test_reset_zeroes_the_chosen_rows_alone(backend, drawn, data):
     cell, layer, x = drawn
     B = x.shape[1]
@@ -74,7 +70,7 @@ def test_rows_to_reset_count_from_the_end_and_are_of_any_integer_type(rows):
         assert not member[:, 2].any()
 
 
-@given(drawn=stacks())
+@given(drawn=stacks_and_inputs())
 def test_state_can_be_taken_and_set(backend, drawn):
     cell, layer, x = drawn
     stream = layer.stream(x.shape[1])
@@ -157,7 +153,7 @@ def test_streams_run_side_by_side_and_one_stream_takes_turns(backend):
     assert same_bits(shared.state, layer(np.tile(x[:1], (200, 1, 1)))[1])
 
 
-@given(drawn=stacks())
+@given(drawn=stacks_and_inputs())
 def test_freezing_changes_no_bit_of_inference_and_training(backend, drawn):
     _, layer, x = drawn
     y, _, tape = layer.forward(x)

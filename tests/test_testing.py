@@ -9,8 +9,7 @@ from fastrnn import _core, config
 from fastrnn.testing import assert_gradients, assert_reproducible, assert_values
 from hypothesis import given
 from hypothesis import strategies as st
-from test_layers import KINDS, pair, stacks
-from test_sequences import ragged_stacks
+from strategies import KINDS, pair, ragged_stacks, stacks
 
 T, B, I, H = 5, 3, 4, 6
 

@@ -57,11 +57,6 @@ static inline int64_t active_in_group(const struct fastrnn_problem *const proble
     return n < 0 ? 0 : n < owned ? n : owned;
 }
 
-/* Multiply-adds of a step of some sequences. */
-static inline double step_work(const struct fastrnn_problem *const problem, const int gates, const int64_t sequences) {
-    return (double)gates * (double)problem->H * (double)(problem->I + problem->H) * (double)sequences;
-}
-
 /* A row of a user's tensor into panels [block][chunk row][VL]; `to` points at its first vector. A null source is zero.
  */
 static void gather_panel_row(const real *const source, const int64_t n, const int64_t chunk_rows, real *const to) {

@@ -201,7 +201,7 @@ static struct backward_pass begin_backward(const struct cell *const cell, const 
 static void run_backward(const struct layout_shape *const shape, const struct fastrnn_problem *const problem,
                          const struct fastrnn_backward_args *const args, const struct team_member *const me) {
     const struct backward_pass pass = begin_backward(cell_of(problem->cell), shape, problem, args, me);
-    const double work = step_work(problem, shape->gates, pass.sequences.end - pass.sequences.begin);
+    const double work = team_work(problem, shape->gates, pass.sequences.end - pass.sequences.begin);
     struct team_looks looks = team_looks(problem->interrupted, work);
     int64_t offset = shape->rows;
     for (int64_t end = shape->steps; end > 0;) {

@@ -176,7 +176,7 @@ static void run_forward(const struct layout_shape *const shape, const struct fas
     const struct forward_pass pass = begin_forward(shape, problem, args, me);
     const int64_t owned = pass.sequences.end - pass.sequences.begin;
     struct forward_step step = begin_step(&pass);
-    struct team_looks looks = team_looks(problem->interrupted, step_work(problem, shape->gates, owned));
+    struct team_looks looks = team_looks(problem->interrupted, team_work(problem, shape->gates, owned));
     int64_t offset = 0, parity = 0;
     if (shape->steps == 0) {
         finish_sequences(&pass, pass.h[0], 0, owned);

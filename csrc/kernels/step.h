@@ -8,7 +8,7 @@
 #ifndef FASTRNN_STEP_H
 #define FASTRNN_STEP_H
 
-#include "cells.h"
+#include "cell_steps.h"
 #include "gemm.h"
 #include "rows.h"
 

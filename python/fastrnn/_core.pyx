@@ -166,6 +166,20 @@ cdef fastrnn_view_t _view(object array, str name, int type_number, tuple shape, 
     return view
 
 
+cdef fastrnn_forward_args_t no_forward_args() noexcept nogil:
+    """All pointers null, all numbers zero: a new field of the struct is never left uninitialised."""
+    cdef fastrnn_forward_args_t args
+    memset(&args, 0, sizeof(args))
+    return args
+
+
+cdef fastrnn_backward_args_t no_backward_args() noexcept nogil:
+    """The same."""
+    cdef fastrnn_backward_args_t args
+    memset(&args, 0, sizeof(args))
+    return args
+
+
 cdef fastrnn_const_view_t _const_view(object array, str name, int type_number, tuple shape):
     cdef fastrnn_view_t view = _view(array, name, type_number, shape, False)
     return fastrnn_const_view_t(view.data, view.stride_t, view.stride_b)
@@ -340,7 +354,7 @@ def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, s
     weights: (w_ih, w_hh, b_ih, b_hh), read where packed is None.
     """
     cdef Problem p = problem
-    cdef fastrnn_forward_args_t a
+    cdef fastrnn_forward_args_t a = no_forward_args()
     cdef int status, t = p.type_number
     if not p.has_c and (c0 is not None or c_n is not None or c is not None):
         raise ValueError("c0, c_n, c: this cell has no c")
@@ -370,7 +384,7 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
     Gradients of weights are added to, or overwritten. weights: as for forward.
     """
     cdef Problem p = problem
-    cdef fastrnn_backward_args_t a
+    cdef fastrnn_backward_args_t a = no_backward_args()
     cdef int status, t = p.type_number
     if not p.has_c and (c0 is not None or dc_n is not None or dc0 is not None):
         raise ValueError("c0, dc_n, dc0: this cell has no c")

@@ -151,7 +151,7 @@ cdef class DenseStack(Stack):
 
     cdef cnp.ndarray _forward_layer(self, DenseTape tape, int layer, cnp.ndarray x, list parameters, h_n, c_n):
         cdef fastrnn_problem_t problem = tape.problem
-        cdef fastrnn_forward_args_t args
+        cdef fastrnn_forward_args_t args = no_forward_args()
         cdef fastrnn_sizes_t sizes
         cdef int status
         cdef size_t beside
@@ -216,7 +216,7 @@ cdef class DenseStack(Stack):
 
     cdef cnp.ndarray _backward_layer(self, DenseTape tape, int layer, object dy, tuple d_final, dh0, dc0, list into):
         cdef fastrnn_problem_t problem = tape.problem
-        cdef fastrnn_backward_args_t args
+        cdef fastrnn_backward_args_t args = no_backward_args()
         cdef fastrnn_sizes_t sizes
         cdef int status, first = layer * self.each
         problem.I = self._width(layer)

@@ -38,7 +38,7 @@ cdef class FrozenStack(Stack):
     cdef cnp.ndarray _run(self, cnp.ndarray x, int rank, int64_t T, int64_t B, h0, c0, h_n, c_n, int threads,
                           int team):
         cdef fastrnn_problem_t problem = self.problem
-        cdef fastrnn_forward_args_t args
+        cdef fastrnn_forward_args_t args = no_forward_args()
         cdef fastrnn_sizes_t sizes
         cdef fastrnn_view_t source, target
         cdef cnp.ndarray y = x, scratch

@@ -202,7 +202,7 @@ cdef class Repeat:
     ) except -1:
         """Up the stack. Outputs between layers, and of a cell, are (T, B, D*H) in memory of their own."""
         cdef Problem p = self.problems[0]
-        cdef fastrnn_forward_args_t a
+        cdef fastrnn_forward_args_t a = no_forward_args()
         cdef fastrnn_view_t top
         cdef size_t size = self.real.itemsize, state_bytes = <size_t>(p.c.B * p.c.H) * size
         cdef int layer, direction, j, status = FASTRNN_OK

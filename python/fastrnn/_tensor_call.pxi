@@ -77,7 +77,7 @@ cdef class TensorCall:
     def forward(self, x, h0, c0, weights, packed, reserve):
         """(y, h_n[, c_n]). packed: of `pack_forward`, where it pays; reserve: a tensor of bytes, filled here."""
         cdef Problem p = self.problem
-        cdef fastrnn_forward_args_t a
+        cdef fastrnn_forward_args_t a = no_forward_args()
         cdef int status
         cdef size_t used
         a.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
@@ -115,7 +115,7 @@ cdef class TensorCall:
     def backward(self, y, x, h0, c0, weights, reserve, dy, dh_n, dc_n, wanted):
         """The gradients of x, h0, c0 and the weights, None where not wanted."""
         cdef Problem p = self.problem
-        cdef fastrnn_backward_args_t a
+        cdef fastrnn_backward_args_t a = no_backward_args()
         cdef int status = FASTRNN_OK
         cdef bint states = wanted[1] or wanted[2]
         a.reserve = self._reserve(reserve)

@@ -1,6 +1,6 @@
-/* All cells of the registry. */
-#ifndef FASTRNN_CELLS_H
-#define FASTRNN_CELLS_H
+/* The steps of all cells of the registry. */
+#ifndef FASTRNN_CELL_STEPS_H
+#define FASTRNN_CELL_STEPS_H
 
 #include "cells/gru.h"
 #include "cells/lstm.h"
