@@ -226,6 +226,8 @@ def _on_host(name: str, value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     if torch._C._are_functorch_transforms_active():
+        while torch._C._functorch.is_gradtrackingtensor(value):  # which torch 2.5 does not read
+            value = torch._C._functorch.get_unwrapped(value)
         try:
             return value.tolist()
         except RuntimeError:
