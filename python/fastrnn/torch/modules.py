@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
@@ -226,15 +228,17 @@ def _on_host(name: str, value: Any) -> Any:
     if not isinstance(value, Tensor):
         return value
     if torch._C._are_functorch_transforms_active():
-        while torch._C._functorch.is_gradtrackingtensor(value):  # which torch 2.5 does not read
-            value = torch._C._functorch.get_unwrapped(value)
-        try:
-            return value.tolist()
-        except RuntimeError:
-            raise NotImplementedError(f"{name}: expected the same for all calls of a torch.func.vmap") from None
+        for read in (Tensor.tolist, _one_by_one):  # torch 2.5 has no tolist here
+            with suppress(RuntimeError):
+                return read(value)
+        raise NotImplementedError(f"{name}: expected the same for all calls of a torch.func.vmap")
     if tracing_state() is not None:  # with the tracer's warning that the values become constants
         return value.detach().cpu().clone().numpy()
     return array_on(value.cpu())
+
+
+def _one_by_one(value: Tensor) -> Any:
+    return np.array([number.item() for number in value.reshape(-1)]).reshape(value.shape)
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:
