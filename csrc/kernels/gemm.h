@@ -66,25 +66,27 @@ static struct strip strip_after(const struct strip *const strip, const struct ti
     };
 }
 
-/* What the tiles of a chunk fetch: Q streams at `next`, w_block reals apart. */
+/* What the tiles of a chunk fetch together: Q streams at `next`, w_block reals apart. */
 struct fetches {
     const real *next;
-    ptrdiff_t w_block, row, stream, part; /* the last three in bytes */
+    ptrdiff_t w_block, stream, part; /* the last two in bytes */
     int parts, Q;
 };
 
 static inline struct fetches fetches_of(struct tile *const t, const int parts, const int64_t K, const int Q,
                                         const int G, const real *const next) {
+    if (parts == 0) {
+        return (struct fetches){.Q = Q};
+    }
     const ptrdiff_t row = (ptrdiff_t)G * VECTOR_BYTES, stream = K * row;
-    const struct fetches own = {.row = row, .Q = Q};
-    t->fetch_step = parts ? row * Q / parts : row;
-    return parts ? (struct fetches){next, t->w_block, row, stream, stream * Q / parts, parts, Q} : own;
+    t->fetch_step = row * Q / parts;
+    return (struct fetches){next, t->w_block, stream, stream * Q / parts, parts, Q};
 }
 
-/* Where part `number` of them begins; w: the panels that it multiplies. */
-static inline const char *fetch_from(const struct fetches *const f, const int64_t number, const real *const w) {
-    if (!f->parts) {
-        return (const char *)w + TILE_PREFETCH_K * f->row;
+/* Where part `number` of them begins; null: there are none. */
+static inline const char *fetch_from(const struct fetches *const f, const int64_t number) {
+    if (f->parts == 0) {
+        return NULL;
     }
     const ptrdiff_t at = number * f->part, q = f->Q == 1 || f->stream == 0 ? 0 : at / f->stream;
     return (const char *)(f->next + q * f->w_block) + (at - q * f->stream);
@@ -100,11 +102,11 @@ static inline void run_unit_tile(struct tile *const t, const struct fetches *con
     if (R > 1 && G == 4) {
         for (int pass = 0; pass < PASSES_OF_FOUR; pass++) {
             const int panel = pass * TILE_PANELS;
-            t->fetch = fetch_from(f, number * PASSES_OF_FOUR + pass, w + panel * VL);
+            t->fetch = fetch_from(f, number * PASSES_OF_FOUR + pass);
             run(t, a, w + panel * VL, start + panel * VL, apart, to + panel * VL);
         }
     } else {
-        t->fetch = fetch_from(f, number, w);
+        t->fetch = fetch_from(f, number);
         run(t, a, w, start, apart, to);
     }
 }
@@ -158,7 +160,7 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block, panel = block * p->G * VL;
         const int Q = R == 1 ? blocks_of_one_row(p->G, left) : blocks_of_rows(p->G, left);
-        const struct fetches own = fetches_of(&t, 0, t.K, Q, p->G, NULL);
+        const struct fetches own = {.Q = Q};
         vreal acc[TILE_VECTORS_MAX];
         t.to_row = p->to ? p->to_row : Q * p->G * VL;
         run_unit_tile(&t, &own, 0, p->G, R, a, p->w->packed + block * p->w->block, start + panel,
@@ -246,7 +248,7 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
                 start = p->start ? p->start + row * p->start_row + block * VL : NULL;
                 t.start_row = p->start_row;
             }
-            t.fetch = fetch_from(&f, tile, w);
+            t.fetch = fetch_from(&f, tile);
             tiles_of_slots[R][Q](&t, a + row * VL, w, start, NULL, (real *)acc);
             if (last) {
                 p->finish(p->job, R, Q, acc, row, block);
@@ -274,11 +276,9 @@ static void slot_tile_alone(const struct slot_product *const p, const struct tea
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block;
         const int Q = R == 1 ? blocks_of_one_row(1, left) : blocks_of_rows(1, left);
-        const struct fetches own = fetches_of(&t, 0, t.K, Q, 1, NULL);
         const real *const w = p->w->packed + block * p->w->block;
         vreal acc[TILE_VECTORS_MAX];
         t.to_row = Q * VL;
-        t.fetch = fetch_from(&own, 0, w);
         tiles_of_slots[R][Q](&t, d, w, p->start ? p->start + rows.begin * p->start_row + block * VL : NULL, NULL,
                              (real *)acc);
         p->finish(p->job, R, Q, acc, rows.begin, block);

@@ -57,8 +57,8 @@ struct tile {
     int apart;                   /* the panel of a block that starts from another row, or NO_PANEL */
     int parts;                   /* TILE_OF_SLOTS: so many times K … */
     ptrdiff_t a_part, a_block;   /* … and each part in blocks of VL */
-    const char *fetch;           /* several rows, but not TILE_OF_COLUMNS: weights that are wanted next … */
-    ptrdiff_t fetch_step;        /* … and so many bytes later with each k */
+    const char *fetch;           /* what the tiles of a strip fetch together: this tile's part … */
+    ptrdiff_t fetch_step;        /* … of so many bytes with each k; null: several rows fetch their own panels */
 };
 
 /* One k: all panels in registers, a broadcast at a time; a second one may have no register of its own. */
@@ -112,19 +112,31 @@ ALWAYS_INLINE void tile_prefetch_rows(const struct tile_shape shape, const real 
     }
 }
 
-ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_shape shape, const struct tile *const t,
-                            const real *const a, const real *w, const real *const start, const real *const apart,
-                            real *const to) {
-    vreal acc[TILE_ROWS_MAX][TILE_PANELS_MAX];
-    if (start) {
-        tile_start(acc, shape, t, start, apart);
-    } else {
-        tile_start(acc, shape, t, NULL, NULL);
+/* What a tile fetches with each k. */
+enum tile_fetching {
+    FETCH_NOTHING,
+    FETCH_OWN,   /* its panels, TILE_PREFETCH_K later */
+    FETCH_SHARED /* a line of what the tiles of a strip fetch together */
+};
+
+ALWAYS_INLINE void tile_fetch(const enum tile_fetching fetching, const struct tile_shape shape,
+                              const struct tile *const t, const real *const w, const char **const shared) {
+    if (fetching == FETCH_SHARED) {
+        __builtin_prefetch(*shared, 0, 2); /* not into the first-level cache, where they would not stay */
+        *shared += t->fetch_step;
     }
+    UNROLL
+    for (int p = 0; fetching == FETCH_OWN && p < shape.Q * shape.P; p++) {
+        __builtin_prefetch(w + p / shape.P * t->w_block + p % shape.P * VL + TILE_PREFETCH_K * shape.G * VL);
+    }
+}
+
+ALWAYS_INLINE void tile_loop(vreal (*const acc)[TILE_PANELS_MAX], const enum tile_operand operand,
+                             const struct tile_shape shape, const struct tile *const t, const real *const a,
+                             const real *w, const enum tile_fetching fetching) {
     const ptrdiff_t a_row = operand == TILE_OF_ROWS ? t->a_row : operand == TILE_OF_SLOTS ? VL : 1;
     const ptrdiff_t w_block = t->w_block;
-    const char *fetch = t->fetch;
-    const bool fetches = shape.R > 1 && operand != TILE_OF_COLUMNS;
+    const char *shared = t->fetch;
     if (operand == TILE_OF_SLOTS) {
         for (int part = 0; part < t->parts; part++) {
             const real *block = a + part * t->a_part;
@@ -134,10 +146,7 @@ ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_s
                 tile_prefetch_rows(shape, block);
 #pragma GCC unroll 1
                 for (int k = left < VL ? (int)left : VL; k > 0; k--) {
-                    if (fetches) {
-                        __builtin_prefetch(fetch, 0, 2);
-                        fetch += t->fetch_step;
-                    }
+                    tile_fetch(fetching, shape, t, w, &shared);
                     tile_multiply(acc, shape, at, a_row, w, w_block);
                     at++;
                     w += VL;
@@ -148,14 +157,29 @@ ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_s
         const real *at = a;
 #pragma GCC unroll 1
         for (int64_t k = t->K; k > 0; k--) {
-            if (fetches) {
-                __builtin_prefetch(fetch, 0, 2);
-                fetch += t->fetch_step;
-            }
+            tile_fetch(fetching, shape, t, w, &shared);
             tile_multiply(acc, shape, at, a_row, w, w_block);
             at += operand == TILE_OF_COLUMNS ? VL : 1;
             w += shape.G * VL;
         }
+    }
+}
+
+ALWAYS_INLINE void tile_run(const enum tile_operand operand, const struct tile_shape shape, const struct tile *const t,
+                            const real *const a, const real *const w, const real *const start, const real *const apart,
+                            real *const to) {
+    vreal acc[TILE_ROWS_MAX][TILE_PANELS_MAX];
+    if (start) {
+        tile_start(acc, shape, t, start, apart);
+    } else {
+        tile_start(acc, shape, t, NULL, NULL);
+    }
+    if (shape.R == 1 || operand == TILE_OF_COLUMNS) {
+        tile_loop(acc, operand, shape, t, a, w, FETCH_NOTHING);
+    } else if (t->fetch) {
+        tile_loop(acc, operand, shape, t, a, w, FETCH_SHARED);
+    } else {
+        tile_loop(acc, operand, shape, t, a, w, FETCH_OWN);
     }
     UNROLL
     for (int r = 0; r < shape.R; r++) {
