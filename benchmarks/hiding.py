@@ -1,8 +1,8 @@
 """Instruction sets that a run hides from all contestants: `FASTRNN_HIDE=avx512 python benchmarks/run.py …`.
 
-What fastrnn does not use then must not help its rivals either. Some obey a variable of the environment. The others ask
-the processor which registers the system keeps (xgetbv): they live in environments of their own, whose libraries are
-changed to be told that there are none of 512 bits.
+Then the rivals must not use them either. Some libraries obey an environment variable. The others ask the processor
+which registers the system keeps (xgetbv). These rivals have separate environments, where the libraries are patched:
+they are told that the system keeps no registers of 512 bits.
 """
 
 from __future__ import annotations

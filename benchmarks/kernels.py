@@ -78,8 +78,8 @@ class Case:
     limit: str
     floor: float
     minus: Callable[[], None] | None = None
-    vectors: int = 0  # of units, over all rows and steps, whose step is part of it
-    step: str = ""  # the case whose step this is
+    vectors: int = 0  # vectors of units, over all rows and steps
+    step: str = ""  # the case that measures the time of one step of a vector
 
 
 SMALL = 4  # vectors of units of the cases that are nearly all step
@@ -144,7 +144,7 @@ def measure(machine: Machine, measured: list[Case], rounds: int) -> tuple[dict[s
 
 
 def beside_step(case: Case, rate: float, peak: float, steps: dict[str, float]) -> str:
-    """The time of a recurrence over that of its product and its steps."""
+    """The time of a recurrence, divided by the expected time of its product and its steps."""
     if not case.step:
         return ""
     expected = case.work / (PACE * peak) + case.vectors * steps[case.step]

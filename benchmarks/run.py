@@ -5,8 +5,8 @@
     python benchmarks/run.py --suite full --threads 2 1 --json results.json
     python benchmarks/run.py --suite full --compare results.json
     python benchmarks/report.py results.json --out report
-    FASTRNN_HIDE=avx512 python benchmarks/run.py …  as on a processor without AVX-512, for the rivals too, whose
-                                                    environments are others then (--install)
+    FASTRNN_HIDE=avx512 python benchmarks/run.py …  as on a processor without AVX-512, for the rivals too: they need
+                                                    separate environments (--install)
 
 Contestants live in processes of their own and take turns. A ratio is the fastest rival's median time over ours: above 1
 we are faster. Results are written after each case; Ctrl-C keeps and shows what has been measured. With --compare the

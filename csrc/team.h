@@ -190,7 +190,7 @@ static inline bool step_wait(const struct team_member *const m, struct team_look
 
 /* How many sequences keep a thread busy by rows alone, where fewer would read all recurrent weights for little work:
  * the members of a group read a part each, but meet at a barrier in every step (measured by benchmarks/splits.py).
- * Weights that a core's own caches do not hold had better be read once for all. */
+ * Weights that do not fit the caches of one core are best read once for all threads. */
 static inline int64_t team_rows(const struct fastrnn_problem *const p, const int gates) {
     const double weights = (double)gates * (double)p->H * (double)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
     return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : weights <= 2 << 20 ? TEAM_ROWS : TEAM_ROWS_FAR;

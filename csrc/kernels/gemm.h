@@ -1,14 +1,14 @@
 /* The products: every one is a loop of tiles over rows and blocks, which says where its operands lie, what the
- * accumulators start from and where they go.
+ * accumulators start from and where they go. weight_gradients.h has the products that are summed over rows.
  *
  *     unit_product     gates[row] = start[row] + a[row] w'         forward: inputs of a chunk, or the state of a step
  *     slot_product     start[row] + slots[row] w                   backward: dx and dh; k over gates and units
- *     weight_gradient  dw[u] += sum over rows slots[row][u] x[row] k over rows, in the order backward visits them
  */
 #ifndef FASTRNN_GEMM_H
 #define FASTRNN_GEMM_H
 
 #include "../team.h"
+#include "strips.h"
 #include "unpacked.h"
 
 /* Blocks side by side in a tile of one row: independent chains enough, and what is left. */
@@ -25,71 +25,6 @@ static inline int blocks_of_one_row(const int G, const int64_t left) {
 /* The same in a tile of several rows, where single panels may stand side by side. */
 static inline int blocks_of_rows(const int G, const int64_t left) {
     return G > 1 ? 1 : left >= TILE_PANELS ? (int)TILE_PANELS : left >= 2 ? 2 : 1;
-}
-
-static inline int rows_of_tile(const int panels) { return panels == 3 ? (int)TILE_ROWS_OF_THREE : (int)TILE_ROWS; }
-
-/* ---- strips ---- */
-
-/* Rows whose tiles pass over the weights together. While one chunk of a block's K is in the second-level cache, each
- * tile fetches a part of the chunk that follows, in the same block or the next, a line with every k: weights come once
- * from where they lie, at the pace of the products, and no tile waits for them. Between chunks the sums wait in a
- * buffer and go on where they were, so that chunks never show in the result (docs/decisions/0017). Few tiles would have
- * to fetch more than a line: each fetches its own panels, a little ahead. */
-enum {
-    CHUNK_BYTES = 128 << 10,
-    STRIP_ROWS = 96, /* whose sums the buffer holds */
-    STRIP_VECTORS = STRIP_ROWS * 4,
-    PASSES_OF_FOUR = 4 / TILE_PANELS, /* of a tile of several rows over a block of four gates */
-};
-
-struct strip {
-    struct team_range rows;
-    struct tile_cut cut;
-    int parts;     /* that fetch a chunk together; 0: each its own */
-    int64_t chunk; /* so many k */
-};
-
-/* The rows after those of `strip`: strip `number`, over K of `panels` panels, in so many passes. */
-static struct strip strip_after(const struct strip *const strip, const struct tile_cut *const strips,
-                                const int64_t number, const int rows_max, const int64_t K, const int panels,
-                                const int passes) {
-    const int64_t begin = strip->rows.end, end = begin + tile_cut_height(strips, number);
-    const struct tile_cut cut = tile_cut_rows(end - begin, rows_max);
-    const int parts = (int)cut.tiles * passes, chunk = CHUNK_BYTES / (panels * VECTOR_BYTES) / VL * VL;
-    const bool together = parts > 2 || parts * LINE_BYTES >= panels * VECTOR_BYTES;
-    return (struct strip){
-        .rows = {begin, end},
-        .cut = cut,
-        .parts = together ? parts : 0,
-        .chunk = together && K > chunk + chunk / 2 ? chunk : K,
-    };
-}
-
-/* What the tiles of a chunk fetch together: Q streams at `next`, w_block reals apart. */
-struct fetches {
-    const real *next;
-    ptrdiff_t w_block, stream, part; /* the last two in bytes */
-    int parts, Q;
-};
-
-static inline struct fetches fetches_of(struct tile *const t, const int parts, const int64_t K, const int Q,
-                                        const int G, const real *const next) {
-    if (parts == 0) {
-        return (struct fetches){.Q = Q};
-    }
-    const ptrdiff_t row = (ptrdiff_t)G * VECTOR_BYTES, stream = K * row;
-    t->fetch_step = row * Q / parts;
-    return (struct fetches){next, t->w_block, stream, stream * Q / parts, parts, Q};
-}
-
-/* Where part `number` of them begins; null: there are none. */
-static inline const char *fetch_from(const struct fetches *const f, const int64_t number) {
-    if (f->parts == 0) {
-        return NULL;
-    }
-    const ptrdiff_t at = number * f->part, q = f->Q == 1 || f->stream == 0 ? 0 : at / f->stream;
-    return (const char *)(f->next + q * f->w_block) + (at - q * f->stream);
 }
 
 /* ---- forward ---- */
@@ -310,140 +245,6 @@ static void slot_product(const struct slot_product *const p, const struct team_r
             block += Q;
         }
     }
-}
-
-/* ---- weight gradients ---- */
-
-/* dw[u][n] += sum over k of d[k][u] * x[k][n], for the units of one block and gate: a row of the tile is a lane of d.
- */
-struct weight_gradient {
-    const real *d; /* [k][VL] */
-    const real *x; /* panels [block][k][VL], blocks x_block reals apart */
-    real *dw;      /* row of the first unit */
-    int units;
-    enum fastrnn_accumulation accumulation;
-    ptrdiff_t x_block;
-    int64_t N, K;
-    bool streams; /* whole vectors, aligned, that are stored past the caches */
-};
-
-/* R rows and Q blocks of dw, through a buffer of whole vectors. The last block has `lanes` lanes. */
-static void partial_weight_gradient_tile(const struct weight_gradient *const p, const int R, const int Q,
-                                         const real *const d, const real *const x, real *const dw, const int lanes) {
-    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = Q * VL, .to_row = Q * VL, .apart = NO_PANEL};
-    const bool adds = p->accumulation == FASTRNN_ADD;
-    vreal acc[TILE_VECTORS_MAX];
-    for (int j = 0; adds && j < R * Q; j++) {
-        acc[j] = vload_n(dw + j / Q * p->N + j % Q * VL, j % Q == Q - 1 ? lanes : VL);
-    }
-    tiles_of_columns[R][Q](&t, d, x, adds ? (real *)acc : NULL, NULL, (real *)acc);
-    for (int j = 0; j < R * Q; j++) {
-        vstore_n(dw + j / Q * p->N + j % Q * VL, acc[j], j % Q == Q - 1 ? lanes : VL);
-    }
-}
-
-static void weight_gradient_tiles(const struct weight_gradient *const p, const struct team_range blocks) {
-    const int panels = VECTOR_REGISTERS == 32 ? 4 : 3; /* the units of a block are eight rows at most: 4 x 3 twice */
-    const struct tile_cut cut = tile_cut_rows(p->units, rows_of_tile(panels));
-    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = p->N, .to_row = p->N, .apart = NO_PANEL};
-    for (int64_t block = blocks.begin; block < blocks.end;) {
-        const int64_t left = blocks.end - block;
-        const int Q = left >= panels ? panels : left >= 2 ? 2 : 1;
-        const int lanes = lanes_of_block(block + Q - 1, p->N);
-        const real *const x = p->x + block * p->x_block;
-        int row = 0;
-        for (int64_t tile = 0; tile < cut.tiles; tile++) {
-            const int R = tile_cut_height(&cut, tile);
-            real *const dw = p->dw + row * p->N + block * VL;
-            if (lanes == VL) {
-                tiles_of_columns[R][Q](&t, p->d + row, x, p->accumulation == FASTRNN_ADD ? dw : NULL, NULL, dw);
-            } else {
-                partial_weight_gradient_tile(p, R, Q, p->d + row, x, dw, lanes);
-            }
-            row += R;
-        }
-        block += Q;
-    }
-}
-
-/* R rows of dw at a time from K rows of x, so few that dw is written as fast as it can be stored. */
-enum { THIN_ROWS = VECTOR_REGISTERS == 32 ? 4 : 6, THIN_VECTORS = VECTOR_REGISTERS == 32 ? 16 : 12 };
-ALWAYS_INLINE void thin_weight_gradient_rows(const struct weight_gradient *const p, const int K, const int R,
-                                             const int row, const struct team_range blocks) {
-    vreal d[THIN_VECTORS];
-    UNROLL
-    for (int j = 0; j < R * K; j++) {
-        d[j] = vsplat(p->d[j / R * VL + row + j % R]);
-    }
-    const bool adds = p->accumulation == FASTRNN_ADD;
-    for (int64_t block = blocks.begin; block < blocks.end; block++) {
-        const int lanes = lanes_of_block(block, p->N);
-        const real *const x = p->x + block * p->x_block;
-        real *const dw = p->dw + row * p->N + block * VL;
-        vreal sum[4];
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            sum[r] = adds ? vload_n(dw + r * p->N, lanes) : vsplat(0);
-        }
-        UNROLL
-        for (int k = 0; k < K; k++) {
-            const vreal panel = vload(x + k * VL);
-            UNROLL
-            for (int r = 0; r < R; r++) {
-                sum[r] = vfma(d[k * R + r], panel, sum[r]);
-            }
-        }
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            if (p->streams) {
-                vstream(dw + r * p->N, sum[r]);
-            } else {
-                vstore_n(dw + r * p->N, sum[r], lanes);
-            }
-        }
-    }
-}
-
-ALWAYS_INLINE void thin_weight_gradient(const struct weight_gradient *const p, const int K,
-                                        const struct team_range blocks) {
-    const int R = K <= 2 || VECTOR_REGISTERS == 32 ? 4 : 2;
-    int row = 0;
-    for (; row + R <= p->units; row += R) {
-        UNMERGED thin_weight_gradient_rows(p, K, R, row, blocks);
-    }
-    for (; row < p->units; row++) {
-        UNMERGED thin_weight_gradient_rows(p, K, 1, row, blocks);
-    }
-}
-
-static void weight_gradient_of_block(const struct weight_gradient *const p, const struct team_range blocks) {
-    switch (p->K) {
-#define THIN(K) \
-    case K: \
-        UNMERGED thin_weight_gradient(p, K, blocks); \
-        break;
-        THIN(1)
-        THIN(2)
-        THIN(3)
-        THIN(4)
-#if VECTOR_REGISTERS < 32
-        THIN(5)
-        THIN(6)
-#endif
-#undef THIN
-    default:
-        weight_gradient_tiles(p, blocks);
-    }
-}
-
-/* db[u] += sum over k of d[k][u], for the units of one block and gate; k ascending. */
-static void bias_gradient(const real *const d, const int64_t K, real *const db, const int lanes,
-                          const enum fastrnn_accumulation accumulation) {
-    vreal sum = accumulation == FASTRNN_ADD ? vload_n(db, lanes) : vsplat(0);
-    for (int64_t k = 0; k < K; k++) {
-        sum += vload(d + k * VL);
-    }
-    vstore_n(db, sum, lanes);
 }
 
 #endif

@@ -9,6 +9,7 @@
 #define FASTRNN_PRODUCTS_H
 
 #include "step.h"
+#include "weight_gradients.h"
 
 /* Everything that one member's backward pass keeps. Chunk row 0 is row `sequences` of the gradient buffer; the rows
  * before it hold the step that the chunk before ended with, each sequence at its own number. Places count from chunk
