@@ -125,9 +125,11 @@ ALWAYS_INLINE void tile_fetch(const enum tile_fetching fetching, const struct ti
         __builtin_prefetch(*shared, 0, 2); /* not into the first-level cache, where they would not stay */
         *shared += t->fetch_step;
     }
-    UNROLL
-    for (int p = 0; fetching == FETCH_OWN && p < shape.Q * shape.P; p++) {
-        __builtin_prefetch(w + p / shape.P * t->w_block + p % shape.P * VL + TILE_PREFETCH_K * shape.G * VL);
+    if (fetching == FETCH_OWN) {
+        UNROLL
+        for (int p = 0; p < shape.Q * shape.P; p++) {
+            __builtin_prefetch(w + p / shape.P * t->w_block + p % shape.P * VL + TILE_PREFETCH_K * shape.G * VL);
+        }
     }
 }
 
