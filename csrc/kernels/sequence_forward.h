@@ -98,7 +98,7 @@ static struct forward_step begin_step(const struct forward_pass *const pass) {
     };
 }
 
-/* The step whose first row is chunk row `row`; it reads h[parity] and writes h[parity ^ 1]. */
+/* Fills in a step: `row` is its first row in the chunk. The step reads h[parity] and writes h[parity ^ 1]. */
 static void step_at(struct forward_step *const step, const struct forward_pass *const pass, const int64_t row,
                     const int64_t parity) {
     step->job.gates = step->product.start = pass->gates + row * pass->layout.gates_row;

@@ -1,4 +1,5 @@
-/* Strips of rows, whose tiles pass over the weights together and fetch what comes next together. */
+/* Strips: sets of rows. The tiles of a strip share the weights in the cache, and each fetches a part of the next ones.
+ */
 #ifndef FASTRNN_STRIPS_H
 #define FASTRNN_STRIPS_H
 
