@@ -80,11 +80,12 @@ struct fastrnn_problem {
     int (*interrupted)(void);
 };
 
-/* Bytes that the caller provides. No alignment is required of any buffer, but packed weights and reserve, once filled,
- * must not be moved to an address that differs modulo 64. */
+/* Bytes that the caller provides. No alignment is required of any buffer. Packed weights, once filled, must not be moved
+ * to an address that differs modulo 64. */
 struct fastrnn_sizes {
     size_t packed_forward, packed_backward; /* do not depend on T, B, schedule and threads */
-    size_t reserve;                         /* does not depend on threads */
+    size_t reserve;                         /* T*B*reserve_row: an ordinary array (T, B, R) of the real type */
+    size_t reserve_row;                     /* depends on cell, dtype and H alone, not on the backend */
     size_t scratch_forward, scratch_backward;
 };
 

@@ -119,14 +119,25 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
     return l;
 }
 
-/* Reserve: [T*B][NB][saved][VL], indexed by the row t*B + b. */
+/* Reserve: an ordinary array (T, B, R). A row holds `saved` vectors of H units one after the other, each padded to a
+ * multiple of LAYOUT_SAVED_UNITS units, whatever the vectors of a backend are. */
+enum { LAYOUT_SAVED_UNITS = 16 };
+static inline int64_t layout_saved_units(const int64_t H) {
+    return layout_blocks(H, LAYOUT_SAVED_UNITS) * LAYOUT_SAVED_UNITS;
+}
+
+/* R: reals in a row. */
+static inline int64_t layout_reserve_row(const struct layout_shape *const s) {
+    return s->saved * layout_saved_units(s->H);
+}
+
 static inline size_t layout_reserve_bytes(const struct layout_shape *const s, bool *const overflowed) {
-    struct layout_cursor cursor = {0};
-    int64_t rows;
-    cursor.overflowed = __builtin_mul_overflow(s->T, s->B, &rows);
-    layout_take(&cursor, layout_line(s), rows, layout_blocks(s->H, s->vl), s->saved, s->vl);
-    const size_t bytes = s->saved ? layout_bytes(&cursor, s->real_bytes) : 0;
-    *overflowed = cursor.overflowed;
+    size_t bytes;
+    *overflowed = __builtin_mul_overflow(s->T, s->B, &bytes);
+    *overflowed |= __builtin_mul_overflow(bytes, (size_t)s->saved, &bytes);
+    *overflowed |= __builtin_mul_overflow(bytes, layout_saved_units(s->H), &bytes);
+    *overflowed |= __builtin_mul_overflow(bytes, (size_t)s->real_bytes, &bytes);
+    *overflowed |= bytes > (size_t)PTRDIFF_MAX / 4;
     return bytes;
 }
 

@@ -53,6 +53,7 @@ static enum fastrnn_status query(const struct fastrnn_problem *const problem, st
         .packed_forward = packed_forward.bytes,
         .packed_backward = packed_backward.bytes,
         .reserve = reserve,
+        .reserve_row = (size_t)layout_reserve_row(&shape) * sizeof(real),
         .scratch_forward = larger(forward_scratch.bytes, marks),
         .scratch_backward = larger(backward_scratch.bytes, marks),
     };

@@ -27,6 +27,7 @@ struct backward_pass {
     real *gradients, *x, *h_prev;
     struct layout_place *place;
     ptrdiff_t gradient_slot, gradient_block;
+    int64_t reserve_row;
 };
 
 /* A chunk of steps [begin, end), visited from the last to the first. */

@@ -65,7 +65,9 @@ static struct step_backward_job step_job(const struct backward_pass *const pass,
         .y = pass->args->y,
         .h0 = pass->args->h0,
         .c0 = pass->args->c0,
-        .reserve = aligned_const(pass->args->reserve),
+        .reserve = pass->args->reserve,
+        .reserve_row = pass->reserve_row,
+        .saved_units = layout_saved_units(problem->H),
     };
 }
 
@@ -179,6 +181,7 @@ static struct backward_pass begin_backward(const struct cell *const cell, const 
         .sequences = schedule_share(problem, shape->rows, me->group, me->groups),
         .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
         .layout = layout_backward_scratch(shape),
+        .reserve_row = layout_reserve_row(shape),
     };
     find_weights(&pass, shape);
     real *const scratch = aligned(args->scratch);

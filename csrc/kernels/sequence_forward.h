@@ -21,6 +21,7 @@ struct forward_pass {
     struct unit_weights w_ih, w_hh;
     real *h[2], *c, *x, *gates; /* of this group */
     struct layout_place *place;
+    int64_t reserve_row;
 };
 
 /* Takes steps from s on while their rows fit the chunk (one step always does); returns the step after the last. */
@@ -84,7 +85,9 @@ static struct forward_step begin_step(const struct forward_pass *const pass) {
                 .state_row = pass->layout.state_row,
                 .y = pass->args->y,
                 .c_rows = pass->args->c,
-                .reserve = pass->args->reserve ? aligned(pass->args->reserve) : NULL,
+                .reserve = pass->args->reserve,
+                .reserve_row = pass->reserve_row,
+                .saved_units = layout_saved_units(problem->H),
             },
         .product =
             {
@@ -153,6 +156,7 @@ static struct forward_pass begin_forward(const struct layout_shape *const shape,
         .sequences = schedule_share(problem, shape->rows, me->group, me->groups),
         .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
         .layout = layout_forward_scratch(shape, me->groups),
+        .reserve_row = layout_reserve_row(shape),
     };
     find_unit_weights(&pass, shape);
     real *const scratch = aligned(args->scratch);

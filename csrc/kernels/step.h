@@ -28,8 +28,19 @@ struct step_forward_job {
     ptrdiff_t gates_row, state_row;
     const struct layout_place *place;
     struct fastrnn_view y, c_rows; /* c_rows.data null: not wanted */
-    real *reserve;                 /* or null */
+    real *reserve;                 /* (T, B, reserve_row), or null */
+    int64_t reserve_row, saved_units;
 };
+
+/* Zeros after the last block of each saved vector, whose vectors may be longer on another backend. */
+ALWAYS_INLINE void clear_padding(const struct cell *const cell, real *const saved, const int64_t end,
+                                 const int64_t saved_units) {
+    for (int64_t u = end; u < saved_units; u += VL) {
+        for (int j = 0; j < cell->saved; j++) {
+            vstore(saved + j * saved_units + (u - end) + VL, vsplat(0));
+        }
+    }
+}
 
 /* The cell on the finished accumulators of one row and one block. */
 ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *const acc,
@@ -62,10 +73,13 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
         }
     }
     if (cell->saved && p->reserve) {
-        real *const saved = p->reserve + ((place.t * p->B + place.b) * p->NB + block) * cell->saved * VL;
+        real *const saved = p->reserve + (place.t * p->B + place.b) * p->reserve_row + u;
         UNROLL
         for (int j = 0; j < cell->saved; j++) {
-            vstore(saved + j * VL, out.saved[j]);
+            vstore(saved + j * p->saved_units, out.saved[j]);
+        }
+        if (block == p->NB - 1) {
+            clear_padding(cell, saved, u + VL, p->saved_units);
         }
     }
 }
@@ -110,11 +124,13 @@ struct step_backward_job {
     int64_t first_sequence;
     struct fastrnn_const_view dy, y, h0, c0;
     const real *reserve;
+    int64_t reserve_row, saved_units;
 };
 
-ALWAYS_INLINE const real *saved_block(const struct step_backward_job *const p, const struct cell *const cell,
-                                      const struct layout_place place, const int64_t block) {
-    return p->reserve + ((place.t * p->problem->B + place.b) * p->NB + block) * cell->saved * VL;
+/* A block of saved vector j. */
+ALWAYS_INLINE const real *saved_block(const struct step_backward_job *const p, const struct layout_place place,
+                                      const int j, const int64_t block) {
+    return p->reserve + (place.t * p->problem->B + place.b) * p->reserve_row + j * p->saved_units + block * VL;
 }
 
 /* Where the state before a row's step is: the step before, or what the sequence starts from. */
@@ -127,7 +143,7 @@ ALWAYS_INLINE vreal c_before(const struct step_backward_job *const p, const stru
                              const struct schedule_origin *const origin, const int64_t block, const int lanes) {
     switch (origin->kind) {
     case ORIGIN_ROW:
-        return vload(saved_block(p, cell, origin->place, block) + cell->saved_c * VL);
+        return vload(saved_block(p, origin->place, cell->saved_c, block));
     case ORIGIN_STATE:
         return load_n_or_zero(row_of(p->c0, origin->place), block * VL, lanes);
     case ORIGIN_ZERO:
@@ -148,7 +164,7 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
     struct cell_backward_out out;
     UNROLL
     for (int j = 0; j < cell->saved; j++) {
-        in.saved[j] = vload(saved_block(p, cell, place, block) + j * VL);
+        in.saved[j] = vload(saved_block(p, place, j, block));
     }
     if (cell->saved_c != NO_GATE) {
         in.dc = vload(p->dc + state);

@@ -51,7 +51,7 @@ cdef extern from "fastrnn.h" nogil:
         int (*interrupted)() noexcept nogil
 
     ctypedef struct fastrnn_sizes_t "struct fastrnn_sizes":
-        size_t packed_forward, packed_backward, reserve, scratch_forward, scratch_backward
+        size_t packed_forward, packed_backward, reserve, reserve_row, scratch_forward, scratch_backward
 
     ctypedef struct fastrnn_weights_t "struct fastrnn_weights":
         const void *w_ih

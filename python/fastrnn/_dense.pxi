@@ -12,11 +12,16 @@ cdef char *_on_a_line(void *p):
     return <char *>_lines(<size_t>p)
 
 
+cdef char *_reserve_in(cnp.ndarray kept):
+    """Where the reserve begins; the weights follow it."""
+    return _on_a_line(cnp.PyArray_DATA(kept))
+
+
 cdef class DenseTape:
     """What a `stack` keeps in forward for backward: x, the initial states, each layer's y and the memory beside it.
 
-    That memory is the reserve and, on a line after it, the weights for backward: packed, or copies of w_ih and w_hh
-    (`packs` false). It is only read.
+    That memory is, each on a line, the reserve and the weights for backward: packed, or copies of w_ih and w_hh (`packs`
+    false). It is only read.
     """
 
     cdef readonly object owner, x, h0, c0
@@ -60,9 +65,9 @@ cdef class DenseTape:
         problem.I = width
         fastrnn_query(&problem, &sizes)
         memory, y = self.kept[j], self.ys[j]
-        reserve = memory[: sizes.reserve] if sizes.reserve else None
-        start = <size_t>_on_a_line(cnp.PyArray_BYTES(<cnp.ndarray>memory) + sizes.reserve)
-        weights = memory[start - <size_t>cnp.PyArray_BYTES(<cnp.ndarray>memory) :]
+        cdef size_t start = <size_t>(_reserve_in(<cnp.ndarray>memory) - cnp.PyArray_BYTES(<cnp.ndarray>memory))
+        reserve = memory[start : start + sizes.reserve] if sizes.reserve else None
+        weights = memory[start + _lines(sizes.reserve) :]
         if self.packs:
             return y, reserve, weights[: sizes.packed_backward], None, None
         first = _lines(rows * width * y.itemsize)
@@ -162,8 +167,8 @@ cdef class DenseStack(Stack):
             _raise(status)
         cdef cnp.ndarray y = self._new_sequence(tape.rank, &problem, problem.H), kept, packed
         beside = sizes.packed_backward if tape.packs else self._copies_bytes(&problem)
-        kept = self._bytes(sizes.reserve + LINE_BYTES + beside)
-        cdef char *weights = _on_a_line(cnp.PyArray_BYTES(kept) + sizes.reserve)
+        kept = self._bytes(LINE_BYTES + _lines(sizes.reserve) + beside)
+        cdef char *weights = _reserve_in(kept) + _lines(sizes.reserve)
         args.packed, args.copies = NULL, fastrnn_weight_copies_t(NULL, NULL)
         if tape.packs:
             packed = self._bytes(sizes.packed_forward)
@@ -176,7 +181,7 @@ cdef class DenseStack(Stack):
         )
         args.y, args.c = self._sequence(y, tape.rank), fastrnn_view_t(NULL, 0, 0)
         args.h_n, args.c_n = self._state(h_n, tape.rank, layer), self._state(c_n, tape.rank, layer)
-        args.reserve = cnp.PyArray_DATA(kept) if sizes.reserve else NULL
+        args.reserve = _reserve_in(kept) if sizes.reserve else NULL
         args.scratch = cnp.PyArray_DATA(scratch)
         with nogil:
             if args.packed is not NULL:
@@ -224,14 +229,14 @@ cdef class DenseStack(Stack):
         if status != FASTRNN_OK:
             _raise(status)
         cdef cnp.ndarray dx = self._new_sequence(tape.rank, &problem, problem.I), kept = tape.kept[layer]
-        cdef char *weights = _on_a_line(cnp.PyArray_BYTES(kept) + sizes.reserve)
+        cdef char *weights = _reserve_in(kept) + _lines(sizes.reserve)
         cdef fastrnn_weight_copies_t copies = self._copies(&problem, weights)
         args.packed = weights if tape.packs else NULL
         args.weights = fastrnn_weights_t(copies.w_ih, copies.w_hh, NULL, NULL)
         args.x = self._read_only(tape.x if layer == 0 else tape.ys[layer - 1], tape.rank)
         args.h0, args.c0 = self._start(tape.h0, tape.rank, layer), self._start(tape.c0, tape.rank, layer)
         args.y = self._read_only(tape.ys[layer], tape.rank)
-        args.reserve = cnp.PyArray_DATA(kept) if sizes.reserve else NULL
+        args.reserve = _reserve_in(kept) if sizes.reserve else NULL
         args.dy = fastrnn_const_view_t(NULL, 0, 0) if dy is None else self._read_only(dy, tape.rank)
         args.dh_n, args.dc_n = self._start(d_final[0], tape.rank, layer), self._start(d_final[1], tape.rank, layer)
         args.dx = self._sequence(dx, tape.rank)

@@ -152,7 +152,7 @@ def run_forward(
     x, y = in_order(x, batch), in_order(y, batch)
     whole = make_problem(cell, x, H, None)
     packed = pack_forward(cell, weights) if packed is None else packed
-    reserve = memory.empty((whole.reserve,), memory.BYTES) if training and whole.reserve else None
+    reserve = memory.empty_on_a_line(whole.reserve) if training and whole.reserve else None
     pass_empty_through(batch, initial, final)
     starting = batch.starting
     parts = [None] if batch.dense or starting is not None else batch.forward_parts

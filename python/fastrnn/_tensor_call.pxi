@@ -79,7 +79,6 @@ cdef class TensorCall:
         cdef Problem p = self.problem
         cdef fastrnn_forward_args_t a = no_forward_args()
         cdef int status
-        cdef size_t used
         a.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
         a.copies = fastrnn_weight_copies_t(NULL, NULL)
         a.reserve = self._reserve(reserve)
@@ -89,9 +88,6 @@ cdef class TensorCall:
             return None
         if not self._find_weights(weights, &a.weights):
             return None
-        if p.sizes.reserve:  # what forward leaves alone is saved with it, and must not differ from call to call
-            used = max(<ptrdiff_t>p.sizes.reserve - 2 * LINE_BYTES, 0)
-            memset(<char *>a.reserve + used, 0, <size_t>reserve.numel() - used)
         y = _tensor_like(self.empty_like, self.y_outline, self.y_bytes, &a.y.data)
         h_n = _tensor_like(self.empty_like, self.state_outline, self.state_bytes, &a.h_n.data)
         a.c_n.data, c_n = NULL, None
@@ -119,7 +115,7 @@ cdef class TensorCall:
         cdef int status = FASTRNN_OK
         cdef bint states = wanted[1] or wanted[2]
         a.reserve = self._reserve(reserve)
-        if p.sizes.reserve and (a.reserve is NULL or <size_t>a.reserve % LINE_BYTES):
+        if p.sizes.reserve and a.reserve is NULL:
             return None
         if not self._find(x, self.x_shape, &a.x.data) or not self._find(y, self.y_shape, &a.y.data):
             return None

@@ -149,6 +149,15 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     return array
 
 
+def empty_on_a_line(size: int) -> NDArray[np.uint8]:
+    """So many bytes that begin at a cache line, where the core is fastest."""
+    if size >= POOLED_BYTES_MIN:
+        return empty((size,), BYTES)
+    whole = np.empty(size + LINE_BYTES, np.uint8)
+    begin = -whole.ctypes.data % LINE_BYTES
+    return whole[begin : begin + size]
+
+
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """As `numpy.zeros`."""
     if math.prod(shape) * dtype.itemsize < POOLED_BYTES_MIN:

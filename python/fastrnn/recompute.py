@@ -72,7 +72,7 @@ def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Arra
     H = tape.sizes[3]
     x, y = x.reshape(1, T * B, I), memory.empty((1, T * B, H), tape.dtype)
     problem = make_problem(tape.cell, x, H, None, tape.backend)
-    reserve = memory.empty((problem.reserve,), memory.BYTES) if problem.reserve else None
+    reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     h0, c0 = (None if member is None else member.reshape(T * B, H) for member in starts)
     scratch = scratch_of(problem.scratch_forward)
     _core.forward(problem, tape.packed_forward, x, h0, c0, y, None, None, reserve, scratch)
@@ -169,7 +169,7 @@ def _compute_again(tape: CheckpointTape, rows: Integers) -> _Grid:
     every = np.arange(len(chunks))
     part = Part(active, np.arange(len(t)), every, np.full_like(every, -1))
     problem = make_problem(tape.cell, x, H, part, tape.backend, len(chunks))
-    reserve = memory.empty((problem.reserve,), memory.BYTES) if problem.reserve else None
+    reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     scratch = scratch_of(problem.scratch_forward)
     _core.forward(problem, tape.packed_forward, x, *starts, y, None, None, reserve, scratch)
     row = offset[step] + rank[which]

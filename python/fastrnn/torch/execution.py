@@ -29,7 +29,7 @@ from ..backward import BackwardStack, StateGradients, run_backward_stack
 from ..schedule import Batch
 from ..tape import CellTape
 from ..truncation import stages_of
-from .core_calls import has_reserve, new_reserve, on_a_line, whole_problem
+from .core_calls import has_reserve, new_reserve, whole_problem
 from .plan import Network, Plan
 from .tensors import new_tensor
 
@@ -98,7 +98,7 @@ def _run_cell(
     if batch.flipped:
         x, y = in_order(x, batch), in_order(y, batch)
     problem = whole = whole_problem(cell, x, H)
-    reserve = new_reserve(cell, x, H, whole.reserve) if training and has_reserve(cell) else None
+    reserve = new_reserve(cell, x, H) if training and has_reserve(cell) else None
     if batch.dense:
         scratch = scratch_of(problem.scratch_forward)
         _core.forward(problem, packed, x, *initial, y, *final, reserve, scratch)
@@ -115,7 +115,7 @@ def read_kept(plan: Plan, x: Array, y: Array, masks: Sequence[Array | None] | No
     network = plan.network
     count = network.layers * network.directions
     saves = has_reserve(network.cell)
-    reserves: list[Array | None] = [on_a_line(array) for array in kept[:count]] if saves else [None] * count
+    reserves: list[Array | None] = [*kept[:count]] if saves else [None] * count
     rest = iter(kept[count:] if saves else kept)
     inputs, outputs = [plan.inside(x)], []
     for layer in range(network.layers - 1):
