@@ -1,7 +1,8 @@
-/* The public functions: check every argument, then run the call on its team (call.c). */
+/* The public functions that run something: they check every argument first. */
 #include <string.h>
 
 #include "call.h"
+#include "cells.h"
 #include "check.h"
 
 /* ---- statuses ---- */
@@ -27,103 +28,42 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
         return "T, B, I, H: the arrays would exceed the address space";
     case FASTRNN_INTERRUPTED:
         return "interrupted";
+    case FASTRNN_BAD_PLAN:
+        return "plan: not one that fastrnn_make_plan made, or no such pass";
+    case FASTRNN_BAD_ARRAYS:
+        return "arrays: struct_size is not that of this library";
     }
     return "unknown status";
 }
 
 /* ---- calls ---- */
 
-enum fastrnn_status fastrnn_query(const struct fastrnn_problem *const problem, struct fastrnn_sizes *const sizes) {
-    const struct backend *backend;
-    const enum fastrnn_status status = check_problem(problem, &backend);
-    return status != FASTRNN_OK ? status : !sizes ? FASTRNN_NULL_POINTER : backend->query(problem, sizes);
-}
-
-/* A single step of so many rows reads each unpacked weight once (unpacked.h); docs/decisions/0010 has the figures. */
-enum { UNPACKED_ROWS_MAX = 8 };
-
-int fastrnn_packing_pays(const struct fastrnn_problem *const problem) {
-    return !problem || problem->schedule || problem->T != 1 || problem->B > UNPACKED_ROWS_MAX;
-}
-
-enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *const problem,
-                                         const struct fastrnn_weights *const weights, void *const packed) {
-    const struct backend *backend;
-    enum fastrnn_status status = check_sizes(problem, &backend);
-    status = status != FASTRNN_OK ? status : packed ? check_weights(problem, weights) : FASTRNN_NULL_POINTER;
-    if (status == FASTRNN_OK) {
-        call_pack(backend->pack_forward, problem, weights, packed);
-    }
-    return status;
-}
-
-enum fastrnn_status fastrnn_pack_backward(const struct fastrnn_problem *const problem,
-                                          const struct fastrnn_weights *const weights, void *const packed) {
-    const struct backend *backend;
-    enum fastrnn_status status = check_sizes(problem, &backend);
-    status = status != FASTRNN_OK ? status : packed ? check_weights(problem, weights) : FASTRNN_NULL_POINTER;
-    if (status == FASTRNN_OK) {
-        call_pack(backend->pack_backward, problem, weights, packed);
-    }
-    return status;
-}
-
-enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *const problem,
-                                    const struct fastrnn_forward_args *const args) {
-    const struct backend *backend;
-    enum fastrnn_status status = check_sizes(problem, &backend);
-    status = status != FASTRNN_OK ? status : check_forward_schedule(problem);
-    if (status != FASTRNN_OK) {
-        return status;
-    }
-    int64_t rows;
-    schedule_rows(problem, &rows);
-    if (!args || (!args->packed && check_weights(problem, &args->weights) != FASTRNN_OK) || !args->scratch ||
-        (rows > 0 && problem->I > 0 && !args->x.data) || (rows > 0 && problem->H > 0 && !args->y.data)) {
-        return FASTRNN_NULL_POINTER;
-    }
-    status = check_visits(problem, rows, args->scratch);
-    return status != FASTRNN_OK ? status : call_run(&(struct team_call){backend, problem, args, NULL}, rows);
-}
-
 /* Gradients that are to be overwritten, of no rows. */
-static void clear_gradients(const struct fastrnn_problem *const p, const struct fastrnn_weight_gradients *const d) {
-    const size_t rows = (size_t)fastrnn_cell_gates(p->cell) * (size_t)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
-    const struct {
-        void *data;
-        size_t bytes;
-    } all[] = {{d->w_ih, rows * (size_t)p->I}, {d->w_hh, rows * (size_t)p->H}, {d->b_ih, rows}, {d->b_hh, rows}};
-    for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) {
-        if (all[j].data) {
-            memset(all[j].data, 0, all[j].bytes);
+static void clear_gradients(const struct plan *const plan, const struct fastrnn_arrays *const arrays) {
+    const struct layout_shape *const s = &plan->shape;
+    for (int j = 0; j < plan->table->parameter_count; j++) {
+        const struct fastrnn_parameter *const parameter = &plan->table->parameters[j];
+        if (arrays->gradients[j]) {
+            const int64_t reals = parameter->rows_per_unit * s->H * cell_parameter_columns(parameter, s->I, s->H);
+            memset(arrays->gradients[j], 0, (size_t)reals * (size_t)s->real_bytes);
         }
     }
 }
 
-enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *const problem,
-                                     const struct fastrnn_backward_args *const args) {
-    const struct backend *backend;
-    enum fastrnn_status status = check_sizes(problem, &backend);
+enum fastrnn_status fastrnn_run(const struct fastrnn_plan *const plan, const enum fastrnn_pass pass,
+                                const struct fastrnn_arrays *const arrays) {
+    const struct team_call call = {plan_of(plan), pass, arrays};
+    enum fastrnn_status status = check_arrays(call.plan, pass, arrays);
+    if (status == FASTRNN_OK && pass >= FASTRNN_FORWARD) {
+        status = check_visits(call.plan, pass, arrays->scratch);
+    }
     if (status != FASTRNN_OK) {
         return status;
     }
-    struct fastrnn_sizes sizes;
-    backend->query(problem, &sizes);
-    int64_t rows;
-    schedule_rows(problem, &rows);
-    if (!args || (!args->packed && check_weights(problem, &args->weights) != FASTRNN_OK) || !args->scratch ||
-        (sizes.reserve > 0 && !args->reserve) || (rows > 0 && problem->H > 0 && !args->y.data) ||
-        (rows > 0 && problem->I > 0 && args->d.w_ih && !args->x.data)) {
-        return FASTRNN_NULL_POINTER;
+    if (pass == FASTRNN_BACKWARD && call.plan->shape.rows == 0 && arrays->accumulation == FASTRNN_OVERWRITE) {
+        clear_gradients(call.plan, arrays);
     }
-    status = check_visits(problem, rows, args->scratch);
-    if (status != FASTRNN_OK) {
-        return status;
-    }
-    if (rows == 0 && args->accumulation == FASTRNN_OVERWRITE) {
-        clear_gradients(problem, &args->d);
-    }
-    return call_run(&(struct team_call){backend, problem, NULL, args}, rows);
+    return call_run(&call);
 }
 
 enum fastrnn_status fastrnn_activate(const int backend, const enum fastrnn_dtype dtype,

@@ -4,20 +4,18 @@
 #define FASTRNN_BACKEND_H
 
 #include "cpu.h"
-#include "fastrnn.h"
+#include "plan.h"
 #include "team.h"
+
+/* A member's part of a pass. */
+typedef void pass_function(const struct plan *, const struct fastrnn_arrays *, const struct team_member *);
 
 struct backend {
     cpu_features needs; /* from the compiler's predefined macros, so that flags and check cannot drift apart */
     int vector_length;  /* VL: reals in a vector */
     int has_fma;
-    enum fastrnn_status (*query)(const struct fastrnn_problem *, struct fastrnn_sizes *);
-    void (*pack_forward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed,
-                         const struct team_member *);
-    void (*pack_backward)(const struct fastrnn_problem *, const struct fastrnn_weights *, void *packed,
-                          const struct team_member *);
-    void (*forward)(const struct fastrnn_problem *, const struct fastrnn_forward_args *, const struct team_member *);
-    void (*backward)(const struct fastrnn_problem *, const struct fastrnn_backward_args *, const struct team_member *);
+    enum fastrnn_status (*lay_out)(struct plan *); /* shape, layouts and sizes of the plan's problem */
+    pass_function *passes[FASTRNN_PASS_COUNT];
     void (*activate)(enum fastrnn_activation, int64_t n, const void *x, void *y);
 };
 

@@ -5,16 +5,10 @@
 #include <omp.h>
 #endif
 
-#include "call.h"
-#include "schedule.h"
 #include "ways.h"
 
 static void run_member(const struct team_call *const call, const struct team_member *const me) {
-    if (call->forward) {
-        call->backend->forward(call->problem, call->forward, me);
-    } else {
-        call->backend->backward(call->problem, call->backward, me);
-    }
+    call->plan->backend->passes[call->pass](call->plan, call->arrays, me);
 }
 
 static enum fastrnn_status status_after(struct team_interruption *const interruption) {
@@ -26,11 +20,6 @@ static enum fastrnn_status run_alone(const struct team_call *const call) {
     interruption_init(&interruption, 1);
     run_member(call, &(struct team_member){.groups = 1, .members = 1, .interruption = &interruption});
     return status_after(&interruption);
-}
-
-static void pack_alone(pack_function *const function, const struct fastrnn_problem *const problem,
-                       const struct fastrnn_weights *const weights, void *const packed) {
-    function(problem, weights, packed, &(struct team_member){.groups = 1, .members = 1});
 }
 
 static bool same_bytes(const char *const one, const char *const other, const size_t n) {
@@ -47,10 +36,9 @@ struct team_state {
 };
 
 /* One thread of the region: finds its place, works, and notes how long. */
-static void join_team(const struct team_call *const call, struct team_state *const team) {
-    const int64_t blocks = layout_blocks(call->problem->H, call->backend->vector_length);
-    const struct team_split split = team_split(call->problem, fastrnn_cell_gates(call->problem->cell),
-                                               omp_get_num_threads(), schedule_sequences(call->problem), blocks);
+static void join_team(const struct team_call *const call, const enum fastrnn_team cut, struct team_state *const team) {
+    const struct layout_shape *const shape = &call->plan->shape;
+    const struct team_split split = team_split(shape, cut, omp_get_num_threads());
     const int rank = omp_get_thread_num(), group = rank / split.members;
     if (group >= split.groups) {
         return;
@@ -72,9 +60,6 @@ static void join_team(const struct team_call *const call, struct team_state *con
 }
 
 static enum fastrnn_status run_team(const struct team_call *const call, const struct call_way *const way) {
-    struct fastrnn_problem problem = *call->problem;
-    problem.team = way->team;
-    const struct team_call cut = {call->backend, &problem, call->forward, call->backward};
     struct team_state team; /* 32 KiB, of which few are used */
     for (int j = 0; j < way->threads; j++) {
         barrier_init(&team.groups[j]);
@@ -85,7 +70,7 @@ static enum fastrnn_status run_team(const struct team_call *const call, const st
     interruption_init(&team.interruption, way->threads);
     const int64_t begin = way->judged ? team_clock() : 0;
 #pragma omp parallel num_threads(way->threads)
-    join_team(&cut, &team);
+    join_team(call, way->team, &team);
     if (way->judged) {
         const int64_t end = team_clock();
         way_judge(end, end - begin, atomic_load(&team.busy));
@@ -93,11 +78,28 @@ static enum fastrnn_status run_team(const struct team_call *const call, const st
     return status_after(&team.interruption);
 }
 
-enum fastrnn_status call_run(const struct team_call *const call, const int64_t rows) {
-    if (schedule_sequences(call->problem) == 0) {
+/* Packing is a copy: the members share the blocks, and need no barrier. */
+static enum fastrnn_status pack(const struct team_call *const call) {
+    const struct call_way way = way_of_packing(call);
+    if (way.threads == 1) {
+        run_member(call, &(struct team_member){.groups = 1, .members = 1});
+    } else {
+#pragma omp parallel num_threads(way.threads)
+        run_member(call, &(struct team_member){
+                             .groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
+    }
+    way_end(&way);
+    return FASTRNN_OK;
+}
+
+enum fastrnn_status call_run(const struct team_call *const call) {
+    if (call->pass == FASTRNN_PACK_FORWARD || call->pass == FASTRNN_PACK_BACKWARD) {
+        return pack(call);
+    }
+    if (call->plan->shape.sequences == 0) {
         return FASTRNN_OK; /* however many steps there are */
     }
-    const struct call_way way = way_of_call(call, rows);
+    const struct call_way way = way_of_call(call);
     const enum fastrnn_status status = way.threads == 1 ? run_alone(call) : run_team(call, &way);
     if (status == FASTRNN_OK) {
         way_end(&way);
@@ -105,20 +107,6 @@ enum fastrnn_status call_run(const struct team_call *const call, const int64_t r
         way_abandon(&way);
     }
     return status;
-}
-
-/* Packing is a copy: the members share the blocks, and need no barrier. */
-void call_pack(pack_function *const function, const struct fastrnn_problem *const problem,
-               const struct fastrnn_weights *const weights, void *const packed) {
-    const struct call_way way = way_of_packing(function, problem);
-    if (way.threads == 1) {
-        pack_alone(function, problem, weights, packed);
-    } else {
-#pragma omp parallel num_threads(way.threads)
-        function(problem, weights, packed,
-                 &(struct team_member){.groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
-    }
-    way_end(&way);
 }
 
 static bool team_finds_same(const char *const one, const char *const other, const size_t n, const int threads) {
@@ -144,14 +132,9 @@ int fastrnn_same_bytes(const void *const one, const void *const other, const siz
     return same;
 }
 #else
-enum fastrnn_status call_run(const struct team_call *const call, const int64_t rows) {
-    (void)rows;
-    return schedule_sequences(call->problem) > 0 ? run_alone(call) : FASTRNN_OK;
-}
-
-void call_pack(pack_function *const function, const struct fastrnn_problem *const problem,
-               const struct fastrnn_weights *const weights, void *const packed) {
-    pack_alone(function, problem, weights, packed);
+enum fastrnn_status call_run(const struct team_call *const call) {
+    const bool is_empty = call->pass >= FASTRNN_FORWARD && call->plan->shape.sequences == 0;
+    return is_empty ? FASTRNN_OK : run_alone(call);
 }
 
 int fastrnn_same_bytes(const void *const one, const void *const other, const size_t n, const int threads) {

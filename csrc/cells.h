@@ -1,11 +1,9 @@
-/* The registry of cells: names and sizes. kernels/cells/ has their steps. */
+/* The registry of cells: their tables (fastrnn.h). kernels/cells/ has their steps. */
 #ifndef FASTRNN_CELL_REGISTRY_H
 #define FASTRNN_CELL_REGISTRY_H
 
-#include <stdbool.h>
-
 #include "fastrnn.h"
 
-bool cell_exists(enum fastrnn_cell cell);
+int64_t cell_parameter_columns(const struct fastrnn_parameter *parameter, int64_t I, int64_t H);
 
 #endif

@@ -1,8 +1,8 @@
 /* fastrnn: recurrent layers on a CPU. The C interface.
  *
- * One call runs one layer in one direction over a whole schedule of sequences. The caller owns all memory: ask
- * fastrnn_query for the sizes, pack the weights, call forward, then backward. Every function returns a status;
- * nothing prints, aborts, allocates or keeps a reference.
+ * A problem says what is computed: one layer in one direction over a schedule of sequences. fastrnn_make_plan checks it
+ * and finds all sizes. fastrnn_run runs a pass of the plan on arrays of the caller: pack the weights, forward, backward.
+ * The caller owns all memory. Every function returns a status; nothing prints, aborts, allocates or keeps a reference.
  *
  * Sizes: T time steps, B batch, I input size, H hidden size, G gates (LSTM 4: i,f,g,o; GRU 3: r,z,n; RNN 1).
  * Equations, weight layouts and gate order are those of torch.nn (docs/math.md).
@@ -27,7 +27,11 @@ enum fastrnn_status {
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
     FASTRNN_INTERRUPTED,  /* the problem's `interrupted` said so; what the call writes is in pieces */
+    FASTRNN_BAD_PLAN,     /* not a plan that fastrnn_make_plan made, or not a fastrnn_pass */
+    FASTRNN_BAD_ARRAYS,   /* struct_size is not that of struct fastrnn_arrays */
 };
+
+enum { FASTRNN_GATES_MAX = 8, FASTRNN_STATES_MAX = 8, FASTRNN_PARAMETERS_MAX = 16 };
 
 enum fastrnn_cell {
 #define FASTRNN_CELL(name, gates, states) FASTRNN_CELL_##name,
@@ -41,21 +45,23 @@ enum fastrnn_dtype { FASTRNN_F32, FASTRNN_F64, FASTRNN_DTYPE_COUNT };
 /* The order in which (t, b) rows are visited (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
  * row t*B + b of the sequence tensors belongs to sequence i at step s where row[offset(s) + i] = t*B + b and
  * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and no state be named twice by first, by last
- * or by d_first. fastrnn_query and the packing functions, which have no memory to find that out, leave it to the other
- * calls. The lengths of the arrays, and what forward has filled when backward reads it, are the caller's word. */
+ * or by d_first. fastrnn_make_plan has no memory to find that out: forward and backward do. The lengths of the arrays,
+ * and what forward has filled when backward reads it, are the caller's word. */
 struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
     const int64_t *row;    /* [sum of active], each in 0 … T*B - 1 */
-    int64_t states; /* rows of h0, c0, h_n and c_n, and of their gradients without d_first; B in a dense schedule */
-    const int64_t *first; /* [active[0]]: what the sequence starts from. Below states: this row of h0 (and c0); -1: the
-                             zero state; states + r, in backward alone: the state after row r of y, a constant */
-    const int64_t *last; /* [active[0]]: row of h_n that the sequence's last state goes to, in backward row of dh_n that
-                            its gradient comes from; -1: nowhere, zero */
-    /* Backward alone. Null: the gradient of a row of h0 goes to the same row of dh0, and no other goes anywhere. */
-    const int64_t *d_first; /* [active[0]]: row of dh0 that the gradient of what the sequence starts from goes to, even
-                               if that is the state after a row of y; -1: nowhere */
-    int64_t d_states;       /* with d_first: rows of dh_n, dc_n, dh0 and dc0 */
+    int64_t states; /* rows of initial and final states, and of their gradients without d_first; dense: B */
+    const int64_t *first; /* [active[0]]: what the sequence starts from. Below states: this row of the initial states;
+                             -1: the cell's start values; states + r, in backward alone: the states after row r of y,
+                             constants */
+    const int64_t *last; /* [active[0]]: row of the final states that the sequence's last states go to, in backward row
+                            that their gradients come from; -1: nowhere, zero */
+    /* Backward alone. Null: the gradient of a row of initial states goes to the same row of d_initial, and no other
+     * goes anywhere. */
+    const int64_t *d_first; /* [active[0]]: row of d_initial that the gradient of what the sequence starts from goes to,
+                               even if that is the state after a row of y; -1: nowhere */
+    int64_t d_states;       /* with d_first: rows of d_final and d_initial */
 };
 
 /* How many of the threads a call takes, and what they share out. */
@@ -89,14 +95,12 @@ struct fastrnn_sizes {
     size_t scratch_forward, scratch_backward;
 };
 
-/* Weights in torch's layout, C-contiguous: w_ih [G*H, I], w_hh [G*H, H], b_ih and b_hh [G*H] or null for zero. */
-struct fastrnn_weights {
-    const void *w_ih, *w_hh, *b_ih, *b_hh;
-};
-
-/* Parameter gradients in the same layout, added to or overwritten (enum fastrnn_accumulation); null: not wanted. */
-struct fastrnn_weight_gradients {
-    void *w_ih, *w_hh, *b_ih, *b_hh;
+/* A checked problem and everything that follows from it. Plain memory: it may be copied, and need not be released. It
+ * refers to the problem's schedule, whose arrays must stay as they are. */
+struct fastrnn_plan {
+    size_t struct_size; /* set by fastrnn_make_plan */
+    struct fastrnn_sizes sizes;
+    uint64_t rest[96]; /* the library's own */
 };
 
 /* A (T, B, n) tensor or a (B, n) matrix whose last axis is contiguous. Strides count elements and may be negative.
@@ -111,63 +115,88 @@ struct fastrnn_const_view {
     ptrdiff_t stride_t, stride_b;
 };
 
-/* Where to copy the weights of a call that reads them as they are, for a backward after they may have changed; null:
- * not wanted. A call of no rows copies nothing. */
-struct fastrnn_weight_copies {
-    void *w_ih, *w_hh;
-};
-
-/* Outputs must not overlap each other or any input, except that h_n may be h0 and c_n may be c0 where every sequence
- * ends in the row that it starts from, as in a dense schedule. States are (B, H), or (states, H) with a schedule; c0
- * and c_n belong to the LSTM alone. Rows of y and dx that the schedule does not visit, of h_n and c_n that no `last`
- * names, and of dh0 and dc0 that no `first` names are left alone. */
-struct fastrnn_forward_args {
-    const void *packed;                  /* from fastrnn_pack_forward; null: the weights below are read as they are */
-    struct fastrnn_weights weights;      /* of a call without packed ones */
-    struct fastrnn_weight_copies copies; /* of the same */
-    struct fastrnn_const_view x;         /* (T, B, I) */
-    struct fastrnn_const_view h0, c0;    /* data null: zero */
-    struct fastrnn_view y;               /* (T, B, H) */
-    struct fastrnn_view c;               /* (T, B, H), of cells with c: c after every step; data null: not wanted */
-    struct fastrnn_view h_n, c_n;        /* data null: not wanted */
-    void *reserve;                       /* null: inference; else filled for fastrnn_backward */
-    void *scratch;
-};
-
-/* What happens to gradients of weights that are there already. */
+/* What happens to gradients of parameters that are there already. */
 enum fastrnn_accumulation { FASTRNN_ADD, FASTRNN_OVERWRITE };
 
-struct fastrnn_backward_args {
-    const void *packed;                     /* from fastrnn_pack_backward; null: the weights below are read */
-    struct fastrnn_weights weights;         /* of a call without packed ones; no biases */
-    struct fastrnn_const_view x, h0, c0, y; /* as given to and written by fastrnn_forward */
-    const void *reserve;                    /* as written by fastrnn_forward; only read */
-    struct fastrnn_const_view dy;           /* (T, B, H); data null: zero */
-    struct fastrnn_const_view dh_n, dc_n;   /* data null: zero */
-    struct fastrnn_view dx;                 /* (T, B, I), overwritten; data null: not wanted */
-    struct fastrnn_view dh0, dc0;           /* overwritten; data null: not wanted */
-    struct fastrnn_weight_gradients d;
-    enum fastrnn_accumulation accumulation; /* of d */
+enum fastrnn_pass {
+    FASTRNN_PACK_FORWARD,  /* parameters to packed, in the order in which forward reads them */
+    FASTRNN_PACK_BACKWARD, /* the same for backward */
+    FASTRNN_FORWARD,
+    FASTRNN_BACKWARD,
+    FASTRNN_PASS_COUNT
+};
+
+/* The arrays of a pass. Zero the struct first: null data is an input that is zero, or an output that is not wanted.
+ * Parameters, states and their gradients are in the order of the cell's table.
+ *
+ * Outputs must not overlap each other or any input, except that `final` may be `initial` where every sequence ends in
+ * the row that it starts from, as in a dense schedule. States are (B, H), or (states, H) with a schedule. Rows of y,
+ * states and dx that the schedule does not visit, of `final` that no `last` names, and of d_initial that no `first`
+ * names are left alone. */
+struct fastrnn_arrays {
+    size_t struct_size; /* sizeof(struct fastrnn_arrays) */
+
+    /* C-contiguous, in torch's layout. Read by the packing passes, and by forward and backward if `packed` is null. */
+    const void *parameters[FASTRNN_PARAMETERS_MAX];
+    /* Forward without packed weights: where to copy matrices, for a backward after they may have changed. A call of no
+     * rows copies nothing. */
+    void *copies[FASTRNN_PARAMETERS_MAX];
+    /* Backward: gradients in the same layout. */
+    void *gradients[FASTRNN_PARAMETERS_MAX];
+    enum fastrnn_accumulation accumulation; /* of the gradients */
+
+    void *packed; /* written by the packing passes; read by forward and backward, each its own */
+
+    struct fastrnn_const_view x;                            /* (T, B, I) */
+    struct fastrnn_view y;                                  /* (T, B, H), written by forward, read by backward */
+    struct fastrnn_const_view initial[FASTRNN_STATES_MAX];  /* data null: the cell's start value */
+    struct fastrnn_view final[FASTRNN_STATES_MAX];          /* written by forward */
+    struct fastrnn_view states[FASTRNN_STATES_MAX];         /* (T, B, H), written by forward: after each step */
+
+    struct fastrnn_const_view dy;                           /* (T, B, H) */
+    struct fastrnn_view dx;                                 /* (T, B, I), overwritten */
+    struct fastrnn_const_view d_final[FASTRNN_STATES_MAX];
+    struct fastrnn_view d_initial[FASTRNN_STATES_MAX];      /* overwritten */
+
+    void *reserve; /* forward: null for inference, else filled for backward, which only reads it */
     void *scratch;
 };
 
-/* Nonzero if packing first is faster; if zero, leave `packed` null. Results are bitwise identical. Nonzero for null. */
-int fastrnn_packing_pays(const struct fastrnn_problem *problem);
+enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *problem, struct fastrnn_plan *plan);
+enum fastrnn_status fastrnn_run(const struct fastrnn_plan *plan, enum fastrnn_pass pass,
+                                const struct fastrnn_arrays *arrays);
 
-enum fastrnn_status fastrnn_query(const struct fastrnn_problem *problem, struct fastrnn_sizes *sizes);
-enum fastrnn_status fastrnn_pack_forward(const struct fastrnn_problem *problem, const struct fastrnn_weights *weights,
-                                         void *packed);
-enum fastrnn_status fastrnn_pack_backward(const struct fastrnn_problem *problem, const struct fastrnn_weights *weights,
-                                          void *packed);
-enum fastrnn_status fastrnn_forward(const struct fastrnn_problem *problem, const struct fastrnn_forward_args *args);
-enum fastrnn_status fastrnn_backward(const struct fastrnn_problem *problem, const struct fastrnn_backward_args *args);
+/* Nonzero if packing first is faster; if zero, leave `packed` null. Results are bitwise identical. Nonzero for null. */
+int fastrnn_packing_pays(const struct fastrnn_plan *plan);
 
 const char *fastrnn_status_message(enum fastrnn_status status);
 
-/* Cells: their names ("lstm", …), numbers of gates, and states (1: h; 2: h and c). */
-const char *fastrnn_cell_name(enum fastrnn_cell cell);
-int fastrnn_cell_gates(enum fastrnn_cell cell);
-int fastrnn_cell_states(enum fastrnn_cell cell);
+/* Cells. A parameter has rows_per_unit*H rows and so many columns; an optional one is zero if null. */
+enum fastrnn_columns { FASTRNN_ONE_COLUMN, FASTRNN_COLUMNS_OF_INPUT /* I */, FASTRNN_COLUMNS_OF_STATE /* H */ };
+
+struct fastrnn_parameter {
+    const char *name;
+    int rows_per_unit;
+    enum fastrnn_columns columns;
+    int required;
+};
+
+/* The parameters of the cells that are compiled: rows in G parts of H, one for each gate. */
+enum fastrnn_gate_parameter { FASTRNN_W_IH, FASTRNN_W_HH, FASTRNN_B_IH, FASTRNN_B_HH };
+
+struct fastrnn_state {
+    const char *name;
+    double start; /* of a sequence without an initial state */
+};
+
+struct fastrnn_cell_table {
+    const char *name; /* "lstm", … */
+    int gates, parameter_count, state_count;
+    const struct fastrnn_parameter *parameters;
+    const struct fastrnn_state *states; /* h is the first */
+};
+
+const struct fastrnn_cell_table *fastrnn_cell_table(enum fastrnn_cell cell); /* null: no such cell */
 
 /* Backends, best first. One that this CPU cannot run is listed all the same.
  *

@@ -24,7 +24,8 @@ enum {
 
 /* What a layout depends on. */
 struct layout_shape {
-    int gates, saved, slots, apart; /* apart: 1 if a gate's halves stay apart, else 0 */
+    int gates, states, saved, slots;
+    bool apart; /* whether the halves of a gate stay apart */
     int vl, real_bytes;
     int64_t T, B, I, H;
     int64_t steps, sequences, rows; /* of the schedule: S, n[0], sum of n[s] */
@@ -76,10 +77,27 @@ static inline int64_t layout_weight_block(const int64_t K, const int64_t G, cons
     return reals == 0 ? 0 : (layout_blocks(reals, line) | 1) * line;
 }
 
-/* Weights for forward, unit-block major: w [NB][k][G][VL], blocks w_block reals apart, biases [NB][G][VL]. b_x holds
- * b_ih + b_hh, but b_ih alone for the gate that stays apart, whose b_hh is b_apart [NB][VL]. */
+/* Where the vectors of packed weights lie: that of gate g and number k of a block at g*gate + k*step reals. Blocks of so
+ * many gates as a tile exists for are [k][G][VL]; others are single panels, [G][k][VL]. */
+struct layout_weights {
+    int64_t block, gate, step; /* reals from one to the next */
+};
+
+static inline bool layout_has_tile(const int gates) { return gates == 1 || gates == 3 || gates == 4; }
+
+static inline struct layout_weights layout_weights(const struct layout_shape *const s, const int64_t K) {
+    const int line = layout_line(s);
+    if (layout_has_tile(s->gates)) {
+        return (struct layout_weights){layout_weight_block(K, s->gates, s->vl, line), s->vl, s->gates * s->vl};
+    }
+    const int64_t panel = layout_weight_block(K, 1, s->vl, line);
+    return (struct layout_weights){s->gates * panel, panel, s->vl};
+}
+
+/* Weights for forward, block by block, biases [NB][G][VL]. b_x holds b_ih + b_hh, but b_ih alone for gates that stay
+ * apart, whose b_hh is in b_apart [NB][G][VL]. */
 struct layout_packed_forward {
-    int64_t w_ih_block, w_hh_block;
+    struct layout_weights of_input, of_state;
     size_t w_ih, w_hh, b_x, b_apart, bytes;
     bool overflowed;
 };
@@ -89,12 +107,12 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
     const int64_t NB = layout_blocks(s->H, s->vl);
-    l.w_ih_block = layout_weight_block(s->I, s->gates, s->vl, line);
-    l.w_hh_block = layout_weight_block(s->H, s->gates, s->vl, line);
-    l.w_ih = layout_take(&cursor, line, NB, l.w_ih_block, 1, 1);
-    l.w_hh = layout_take(&cursor, line, NB, l.w_hh_block, 1, 1);
+    l.of_input = layout_weights(s, s->I);
+    l.of_state = layout_weights(s, s->H);
+    l.w_ih = layout_take(&cursor, line, NB, l.of_input.block, 1, 1);
+    l.w_hh = layout_take(&cursor, line, NB, l.of_state.block, 1, 1);
     l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
-    l.b_apart = layout_take(&cursor, line, NB, s->apart, s->vl, 1);
+    l.b_apart = layout_take(&cursor, line, NB, s->apart ? s->gates : 0, s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;
@@ -155,7 +173,8 @@ static inline int64_t layout_place_reals(const struct layout_shape *const s) {
 struct layout_forward_scratch {
     int64_t state_row, x_row, gates_row; /* reals in a row */
     int64_t chunk_rows;
-    size_t h[2], c, x, gates, places, bytes;
+    size_t h[2], states, x, gates, places, bytes; /* states: those after h, `state` apart */
+    size_t state;                                 /* reals of one state */
     bool overflowed;
 };
 
@@ -177,7 +196,8 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     cursor.overflowed |= __builtin_add_overflow(rows, s->sequences, &rows);
     l.h[0] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.h[1] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
-    l.c = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
+    l.state = l.h[1] - l.h[0];
+    l.states = layout_take(&cursor, line, s->states - 1, s->sequences, l.state_row, 1);
     l.x = layout_take(&cursor, line, rows, l.x_row, 1, 1);
     l.gates = layout_take(&cursor, line, rows, l.gates_row, 1, 1);
     l.places = layout_take(&cursor, line, rows, layout_place_reals(s), 1, 1);
@@ -202,7 +222,8 @@ static inline size_t layout_marks_bytes(const struct fastrnn_problem *const p) {
 struct layout_backward_scratch {
     int64_t state_row;
     int64_t chunk_rows, gradient_rows;
-    size_t dh, dc, gradients, x, h_prev, places, bytes;
+    size_t states, gradients, x, h_prev, places, bytes; /* states: their gradients, `state` apart */
+    size_t state;
     bool overflowed;
 };
 
@@ -215,8 +236,8 @@ static inline struct layout_backward_scratch layout_backward_scratch(const struc
     l.chunk_rows = l.chunk_rows < s->sequences ? s->sequences : l.chunk_rows;
     cursor.overflowed |= __builtin_add_overflow(l.chunk_rows, s->sequences, &l.gradient_rows);
     l.gradient_rows |= 1; /* an odd distance between slots spreads them over the cache sets */
-    l.dh = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
-    l.dc = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
+    l.states = layout_take(&cursor, line, s->states, s->sequences, l.state_row, 1);
+    l.state = (size_t)s->sequences * (size_t)l.state_row;
     l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), s->slots, l.gradient_rows, s->vl);
     l.x = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.chunk_rows, s->vl, 1);
     l.h_prev = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.chunk_rows, s->vl, 1);

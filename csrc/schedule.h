@@ -29,16 +29,16 @@ static inline struct layout_place schedule_place(const struct fastrnn_problem *c
     return (struct layout_place){row / p->B, row % p->B};
 }
 
-/* Where a sequence's state comes from. */
+/* Where a sequence's states come from. */
 struct schedule_origin {
-    enum { ORIGIN_ZERO, ORIGIN_STATE, ORIGIN_ROW } kind; /* nothing, a row of h0, a row of y */
+    enum { ORIGIN_START, ORIGIN_STATE, ORIGIN_ROW } kind; /* start values, a row of initial states, a row of y */
     struct layout_place place;                           /* of a state: b alone */
 };
 
 static inline struct schedule_origin schedule_origin(const struct fastrnn_problem *const p, const int64_t i) {
     const int64_t first = p->schedule ? p->schedule->first[i] : i;
     if (first < 0) {
-        return (struct schedule_origin){.kind = ORIGIN_ZERO};
+        return (struct schedule_origin){.kind = ORIGIN_START};
     }
     const int64_t states = p->schedule ? p->schedule->states : p->B;
     if (first < states) {
@@ -47,7 +47,7 @@ static inline struct schedule_origin schedule_origin(const struct fastrnn_proble
     return (struct schedule_origin){ORIGIN_ROW, {(first - states) / p->B, (first - states) % p->B}};
 }
 
-/* The row of h0 that sequence i starts from, the one of h_n that it ends in; -1: none. */
+/* The rows of initial and final states that sequence i starts from and ends in; -1: none. */
 static inline int64_t schedule_first(const struct fastrnn_problem *const p, const int64_t i) {
     const struct schedule_origin origin = schedule_origin(p, i);
     return origin.kind == ORIGIN_STATE ? origin.place.b : -1;
@@ -56,7 +56,7 @@ static inline int64_t schedule_last(const struct fastrnn_problem *const p, const
     return p->schedule ? p->schedule->last[i] : i;
 }
 
-/* The row of dh0 that takes the gradient of what sequence i starts from; -1: none. */
+/* The row of d_initial that takes the gradient of what sequence i starts from; -1: none. */
 static inline int64_t schedule_d_first(const struct fastrnn_problem *const p, const int64_t i) {
     return p->schedule && p->schedule->d_first ? p->schedule->d_first[i] : schedule_first(p, i);
 }

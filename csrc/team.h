@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "fastrnn.h"
+#include "layout.h"
 
 #if defined(_WIN32)
 #include <windows.h>
@@ -191,14 +191,14 @@ static inline bool step_wait(const struct team_member *const m, struct team_look
 /* How many sequences keep a thread busy by rows alone, where fewer would read all recurrent weights for little work:
  * the members of a group read a part each, but meet at a barrier in every step (measured by benchmarks/splits.py).
  * Weights that do not fit the caches of one core are best read once for all threads. */
-static inline int64_t team_rows(const struct fastrnn_problem *const p, const int gates) {
-    const double weights = (double)gates * (double)p->H * (double)p->H * (p->dtype == FASTRNN_F64 ? 8 : 4);
+static inline int64_t team_rows(const struct layout_shape *const s) {
+    const double weights = (double)s->gates * (double)s->H * (double)s->H * s->real_bytes;
     return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : weights <= 2 << 20 ? TEAM_ROWS : TEAM_ROWS_FAR;
 }
 
 /* The multiply-adds of so many rows: of a forward call, or of a step. */
-static inline double team_work(const struct fastrnn_problem *const p, const int gates, const int64_t rows) {
-    return (double)gates * (double)p->H * (double)(p->I + p->H) * (double)rows;
+static inline double team_work(const struct layout_shape *const s, const int64_t rows) {
+    return (double)s->gates * (double)s->H * (double)(s->I + s->H) * (double)rows;
 }
 
 /* Short calls try how they are best run (trials.h). Calls of fewer multiply-adds take one thread. Those of more vector
@@ -206,9 +206,8 @@ static inline double team_work(const struct fastrnn_problem *const p, const int 
  * another way would show. */
 enum { TEAM_TRIED_WORK_MIN = 80000, TEAM_TRIED_VECTORS_MAX = 8000000 };
 
-static inline bool team_is_tried(const struct fastrnn_problem *const p, const int gates, const int64_t rows,
-                                 const int vector_length) {
-    return team_work(p, gates, rows) / vector_length <= TEAM_TRIED_VECTORS_MAX;
+static inline bool team_is_tried(const struct layout_shape *const s) {
+    return team_work(s, s->rows) / s->vl <= TEAM_TRIED_VECTORS_MAX;
 }
 
 /* How many groups and members a team of `threads` is cut into: by rows as far as they keep threads busy; with fewer,
@@ -220,11 +219,12 @@ struct team_split {
 
 static inline int team_threads(const int wanted) { return wanted < TEAM_THREADS_MAX ? wanted : TEAM_THREADS_MAX; }
 
-static inline struct team_split team_split(const struct fastrnn_problem *const p, const int gates, const int threads,
-                                           const int64_t sequences, const int64_t blocks) {
-    const int64_t busy = p->team == FASTRNN_TEAM_BY_ROWS    ? sequences
-                         : p->team == FASTRNN_TEAM_BY_UNITS ? 1
-                                                            : sequences / team_rows(p, gates);
+static inline struct team_split team_split(const struct layout_shape *const s, const enum fastrnn_team cut,
+                                           const int threads) {
+    const int64_t blocks = layout_blocks(s->H, s->vl);
+    const int64_t busy = cut == FASTRNN_TEAM_BY_ROWS    ? s->sequences
+                         : cut == FASTRNN_TEAM_BY_UNITS ? 1
+                                                        : s->sequences / team_rows(s);
     const int64_t groups = busy < 1 ? 1 : busy;
     const int g = groups < threads ? (int)groups : threads;
     const int members = threads / g;

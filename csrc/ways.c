@@ -4,7 +4,6 @@
 
 #include "crowding.h"
 #include "fork.h"
-#include "schedule.h"
 #include "thread_room.h"
 
 static struct crowding crowding; /* of long calls */
@@ -22,57 +21,68 @@ static const struct call_way one_thread = {.threads = 1};
 enum { WORK_PER_THREAD = 100000, STEP_WORK_PER_MEMBER = 22000, CHAINS_PER_MEMBER = 8 };
 
 /* The threads that the work can feed; all, if the caller says so. */
-static int worthwhile_threads(const struct fastrnn_problem *const p, const int vector_length, const int64_t rows) {
-    const int64_t sequences = schedule_sequences(p);
-    const int gates = fastrnn_cell_gates(p->cell);
-    const double step_work = (double)gates * (double)p->H * (double)p->H * (double)sequences;
-    const double chains = (double)gates * (double)layout_blocks(p->H, vector_length) * (double)sequences;
+static int worthwhile_threads(const struct plan *const plan) {
+    const struct layout_shape *const s = &plan->shape;
+    const double sequences = (double)s->sequences;
+    const double step_work = (double)s->gates * (double)s->H * (double)s->H * sequences;
+    const double chains = (double)s->gates * (double)layout_blocks(s->H, s->vl) * sequences;
     double members = step_work / STEP_WORK_PER_MEMBER;
     members = members < chains / CHAINS_PER_MEMBER ? members : chains / CHAINS_PER_MEMBER;
-    const double groups = (double)(sequences / team_rows(p, gates)), useful = groups > members ? groups : members;
-    double threads = team_work(p, gates, rows) / WORK_PER_THREAD;
+    const double groups = (double)(s->sequences / team_rows(s)), useful = groups > members ? groups : members;
+    double threads = team_work(s, s->rows) / WORK_PER_THREAD;
     threads = threads < useful ? threads : useful;
-    const int most = team_threads(p->threads);
-    return p->team != FASTRNN_TEAM_PAYING ? most : threads < 2 ? 1 : threads < most ? (int)threads : most;
+    const int most = team_threads(plan->problem.threads);
+    return plan->problem.team != FASTRNN_TEAM_PAYING ? most
+           : threads < 2                             ? 1
+           : threads < most                          ? (int)threads
+                                                     : most;
+}
+
+/* Bit j: pointer j is not null. */
+static int64_t present(void *const *const pointers) {
+    int64_t bits = 0;
+    for (int j = 0; j < FASTRNN_PARAMETERS_MAX; j++) {
+        bits |= (int64_t)(pointers[j] != NULL) << j;
+    }
+    return bits;
 }
 
 /* What the time of a call depends on, of rows and sequences about: a power of two, or a quarter of one. */
-static uint64_t kind_of_call(const struct team_call *const call, const int64_t rows, const int threads) {
-    const struct fastrnn_problem *const p = call->problem;
-    const struct fastrnn_forward_args *const f = call->forward;
-    const struct fastrnn_backward_args *const b = call->backward;
-    const int64_t forward = f ? 1 | (f->packed != NULL) << 1 | (f->reserve != NULL) << 2 : 0;
-    const int64_t backward = b ? (b->packed != NULL) | (b->dx.data != NULL) << 1 | (b->d.w_ih != NULL) << 2 |
-                                     (b->d.w_hh != NULL) << 3 | (int)b->accumulation << 4
-                               : 0;
-    const int64_t sequences = schedule_sequences(p), power = trial_log2(sequences);
+static uint64_t kind_of_call(const struct team_call *const call, const int threads) {
+    const struct plan *const plan = call->plan;
+    const struct fastrnn_problem *const p = &plan->problem;
+    const struct fastrnn_arrays *const a = call->arrays;
+    const int64_t sequences = plan->shape.sequences, power = trial_log2(sequences);
     const int64_t facts[] = {
-        forward | backward << 3 | (p->schedule != NULL) << 9 | (int)p->cell << 12 | (int)p->dtype << 16,
+        (int)call->pass | (int)p->cell << 4 | (int)p->dtype << 12 | (p->schedule != NULL) << 16 |
+            (a->packed != NULL) << 17 | (a->reserve != NULL) << 18 | (a->dx.data != NULL) << 19 |
+            (int)a->accumulation << 20,
+        call->pass == FASTRNN_BACKWARD ? present(a->gradients) : 0,
         p->backend,
         p->I,
         p->H,
         threads,
         p->threads,
-        trial_log2(rows),
+        trial_log2(plan->shape.rows),
         power < 3 ? sequences : power << 8 | sequences >> (power - 2),
     };
     return trial_kind(facts, sizeof facts / sizeof facts[0]);
 }
 
 /* A short call: one thread, a team that is cut as usual, or one that is cut the other way. */
-static struct call_way try_call(const struct team_call *const call, const int64_t rows, const int worthwhile) {
-    const struct fastrnn_problem *const p = call->problem;
-    const int64_t sequences = schedule_sequences(p), blocks = layout_blocks(p->H, call->backend->vector_length);
+static struct call_way try_call(const struct team_call *const call, const int worthwhile) {
+    const struct layout_shape *const shape = &call->plan->shape;
+    const enum fastrnn_team team = call->plan->problem.team;
     const int threads = worthwhile > 1 ? worthwhile : 2;
-    const bool by_rows = team_split(p, fastrnn_cell_gates(p->cell), threads, sequences, blocks).groups > 1;
-    const bool has_other = by_rows ? blocks > 1 : sequences > 1;
+    const bool by_rows = team_split(shape, team, threads).groups > 1;
+    const bool has_other = by_rows ? layout_blocks(shape->H, shape->vl) > 1 : shape->sequences > 1;
     const struct trial_call trial =
-        trial_begin(&trials, kind_of_call(call, rows, threads), (double)rows,
+        trial_begin(&trials, kind_of_call(call, threads), (double)shape->rows,
                     1U << TRIAL_ALONE | 1U << TRIAL_USUAL | (unsigned)has_other << TRIAL_OTHER,
                     worthwhile > 1 ? TRIAL_USUAL : TRIAL_ALONE, team_clock());
     return (struct call_way){
         .threads = trial.way == TRIAL_ALONE ? 1 : threads,
-        .team = trial.way != TRIAL_OTHER ? p->team
+        .team = trial.way != TRIAL_OTHER ? team
                 : by_rows                ? FASTRNN_TEAM_BY_UNITS
                                          : FASTRNN_TEAM_BY_ROWS,
         .trial = trial,
@@ -88,18 +98,18 @@ static struct call_way with_room(const struct call_way way) {
     return way;
 }
 
-struct call_way way_of_call(const struct team_call *const call, const int64_t rows) {
-    const struct fastrnn_problem *const p = call->problem;
-    const int gates = fastrnn_cell_gates(p->cell), vector_length = call->backend->vector_length;
-    if (fork_is_child() || p->threads == 1 ||
-        (p->team == FASTRNN_TEAM_PAYING && team_work(p, gates, rows) < TEAM_TRIED_WORK_MIN)) {
+struct call_way way_of_call(const struct team_call *const call) {
+    const struct layout_shape *const shape = &call->plan->shape;
+    const enum fastrnn_team team = call->plan->problem.team;
+    if (fork_is_child() || call->plan->problem.threads == 1 ||
+        (team == FASTRNN_TEAM_PAYING && team_work(shape, shape->rows) < TEAM_TRIED_WORK_MIN)) {
         return one_thread;
     }
-    const int threads = worthwhile_threads(p, vector_length, rows);
-    struct call_way way = {.threads = threads, .team = p->team};
-    if (p->team == FASTRNN_TEAM_PAYING && team_is_tried(p, gates, rows, vector_length)) {
-        way = try_call(call, rows, threads);
-    } else if (p->team == FASTRNN_TEAM_PAYING && threads > 1) {
+    const int threads = worthwhile_threads(call->plan);
+    struct call_way way = {.threads = threads, .team = team};
+    if (team == FASTRNN_TEAM_PAYING && team_is_tried(shape)) {
+        way = try_call(call, threads);
+    } else if (team == FASTRNN_TEAM_PAYING && threads > 1) {
         way.judged = true;
         way.threads = crowding_allows_team(&crowding, team_clock()) ? threads : 1;
     }
@@ -127,14 +137,15 @@ static struct call_way try_bytes(const uint64_t kind, const double bytes, const 
     return with_room((struct call_way){.threads = trial.way == TRIAL_ALONE ? 1 : threads, .trial = trial});
 }
 
-struct call_way way_of_packing(pack_function *const function, const struct fastrnn_problem *const p) {
+struct call_way way_of_packing(const struct team_call *const call) {
+    const struct fastrnn_problem *const p = &call->plan->problem;
+    const struct layout_shape *const shape = &call->plan->shape;
     const int most = team_threads(p->threads);
     if (p->team != FASTRNN_TEAM_PAYING) {
         return fork_is_child() ? one_thread : with_room((struct call_way){.threads = most});
     }
-    const double bytes =
-        (double)fastrnn_cell_gates(p->cell) * (double)p->H * (double)(p->I + p->H) * (p->dtype == FASTRNN_F64 ? 8 : 4);
-    const int64_t facts[] = {(int64_t)(intptr_t)function, p->cell, p->I, p->H, most};
+    const double bytes = team_work(shape, 1) * shape->real_bytes;
+    const int64_t facts[] = {(int)call->pass | (int)p->dtype << 4, p->backend, p->cell, p->I, p->H, most};
     return try_bytes(trial_kind(facts, sizeof facts / sizeof facts[0]), bytes, most);
 }
 

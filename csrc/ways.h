@@ -13,8 +13,8 @@ struct call_way {
 };
 
 /* For a call that is not empty. */
-struct call_way way_of_call(const struct team_call *call, int64_t rows);
-struct call_way way_of_packing(pack_function *function, const struct fastrnn_problem *problem);
+struct call_way way_of_call(const struct team_call *call);
+struct call_way way_of_packing(const struct team_call *call);
 struct call_way way_of_comparison(size_t bytes, int threads);
 
 /* The call has been run, entirely, or not so that its time would tell anything. */

@@ -156,10 +156,11 @@ static bool is_weight(const enum tensor tensor) { return tensor >= W_IH && tenso
 static void draw_tensors(uint64_t *const seed, struct drawn *const d) {
     const struct fastrnn_problem *const p = &d->problem;
     const int64_t x = p->T * p->B * p->I, y = p->T * p->B * p->H, state = states_of(d) * p->H;
-    const int64_t gates = fastrnn_cell_gates(p->cell) * p->H, w_ih = gates * p->I, w_hh = gates * p->H;
+    const struct fastrnn_cell_table *const table = fastrnn_cell_table(p->cell);
+    const int64_t gates = table->gates * p->H, w_ih = gates * p->I, w_hh = gates * p->H;
     const int64_t reals[TENSORS] = {x, state, state, w_ih, w_hh, gates, gates, y, state, state, y};
     for (enum tensor tensor = 0; tensor < TENSORS; tensor++) {
-        const bool exists = fastrnn_cell_states(p->cell) == 2 || (tensor != C0 && tensor != C_N && tensor != C);
+        const bool exists = table->state_count == 2 || (tensor != C0 && tensor != C_N && tensor != C);
         const bool required = tensor == X || tensor == W_IH || tensor == W_HH;
         const double scale = tensor == X ? 8 : is_weight(tensor) ? 0.25 : 1;
         const ptrdiff_t row = tensor == X ? p->I : p->H;
@@ -187,7 +188,7 @@ static struct drawn draw_problem(const int backend, const int number) {
     p->H = H[draw_below(&seed, 5)];
     d.ragged = !draw_one_in(&seed, 3);
     d.trains = !draw_one_in(&seed, 6);
-    snprintf(d.name, sizeof d.name, "%d-%s-f%d-T%d-B%d-I%d-H%d%s%s", number, fastrnn_cell_name(p->cell),
+    snprintf(d.name, sizeof d.name, "%d-%s-f%d-T%d-B%d-I%d-H%d%s%s", number, fastrnn_cell_table(p->cell)->name,
              p->dtype == FASTRNN_F32 ? 32 : 64, (int)p->T, (int)p->B, (int)p->I, (int)p->H, d.ragged ? "-ragged" : "",
              d.trains ? "" : "-inference");
     for (enum pass pass = 0; d.ragged && pass < PASSES; pass++) {
@@ -199,56 +200,53 @@ static struct drawn draw_problem(const int backend, const int number) {
 
 /* ---- calls ---- */
 
-static struct fastrnn_sizes sizes_of(const struct fastrnn_problem *const p) {
-    struct fastrnn_sizes sizes;
-    require(fastrnn_query(p, &sizes), "fastrnn_query");
-    return sizes;
+static struct fastrnn_plan plan_of(const struct fastrnn_problem *const p) {
+    struct fastrnn_plan plan;
+    require(fastrnn_make_plan(p, &plan), "fastrnn_make_plan");
+    return plan;
 }
 
-static void run_forward(const struct fastrnn_problem *const p, const struct fastrnn_const_view *const given,
-                        void *const reserve, const struct fastrnn_view *const found) {
-    const struct fastrnn_sizes sizes = sizes_of(p);
-    const struct fastrnn_weights weights = {given[W_IH].data, given[W_HH].data, given[B_IH].data, given[B_HH].data};
-    void *const packed = take(sizes.packed_forward), *const scratch = take(sizes.scratch_forward);
-    const struct fastrnn_forward_args args = {
-        .packed = packed,
+/* Inputs of every pass. */
+static struct fastrnn_arrays arrays_of(const struct fastrnn_const_view *const given,
+                                       const struct fastrnn_view *const found, void *const reserve) {
+    return (struct fastrnn_arrays){
+        .struct_size = sizeof(struct fastrnn_arrays),
+        .parameters = {given[W_IH].data, given[W_HH].data, given[B_IH].data, given[B_HH].data},
         .x = given[X],
-        .h0 = given[H0],
-        .c0 = given[C0],
         .y = found[Y],
-        .c = found[C],
-        .h_n = found[H_N],
-        .c_n = found[C_N],
+        .initial = {given[H0], given[C0]},
         .reserve = reserve,
-        .scratch = scratch,
     };
-    require(fastrnn_pack_forward(p, &weights, packed), "fastrnn_pack_forward");
-    require(fastrnn_forward(p, &args), "fastrnn_forward");
 }
 
-static void run_backward(const struct fastrnn_problem *const p, const struct fastrnn_const_view *const given,
-                         const void *const reserve, const struct fastrnn_view *const found) {
-    const struct fastrnn_sizes sizes = sizes_of(p);
-    const struct fastrnn_weights weights = {given[W_IH].data, given[W_HH].data, given[B_IH].data, given[B_HH].data};
-    void *const packed = take(sizes.packed_backward), *const scratch = take(sizes.scratch_backward);
-    const struct fastrnn_backward_args args = {
-        .packed = packed,
-        .x = given[X],
-        .h0 = given[H0],
-        .c0 = given[C0],
-        .y = {found[Y].data, found[Y].stride_t, found[Y].stride_b},
-        .reserve = reserve,
-        .dy = given[Y],
-        .dh_n = given[H_N],
-        .dc_n = given[C_N],
-        .dx = found[X],
-        .dh0 = found[H0],
-        .dc0 = found[C0],
-        .d = {found[W_IH].data, found[W_HH].data, found[B_IH].data, found[B_HH].data},
-        .scratch = scratch,
-    };
-    require(fastrnn_pack_backward(p, &weights, packed), "fastrnn_pack_backward");
-    require(fastrnn_backward(p, &args), "fastrnn_backward");
+static void run_forward(const struct fastrnn_plan *const plan, const struct fastrnn_const_view *const given,
+                        void *const reserve, const struct fastrnn_view *const found) {
+    struct fastrnn_arrays arrays = arrays_of(given, found, reserve);
+    arrays.packed = take(plan->sizes.packed_forward);
+    arrays.scratch = take(plan->sizes.scratch_forward);
+    arrays.states[1] = found[C];
+    arrays.final[0] = found[H_N];
+    arrays.final[1] = found[C_N];
+    require(fastrnn_run(plan, FASTRNN_PACK_FORWARD, &arrays), "FASTRNN_PACK_FORWARD");
+    require(fastrnn_run(plan, FASTRNN_FORWARD, &arrays), "FASTRNN_FORWARD");
+}
+
+static void run_backward(const struct fastrnn_plan *const plan, const struct fastrnn_const_view *const given,
+                         void *const reserve, const struct fastrnn_view *const found) {
+    struct fastrnn_arrays arrays = arrays_of(given, found, reserve);
+    arrays.packed = take(plan->sizes.packed_backward);
+    arrays.scratch = take(plan->sizes.scratch_backward);
+    arrays.dy = given[Y];
+    arrays.d_final[0] = given[H_N];
+    arrays.d_final[1] = given[C_N];
+    arrays.dx = found[X];
+    arrays.d_initial[0] = found[H0];
+    arrays.d_initial[1] = found[C0];
+    for (int j = 0; j < 4; j++) {
+        arrays.gradients[j] = found[W_IH + j].data;
+    }
+    require(fastrnn_run(plan, FASTRNN_PACK_BACKWARD, &arrays), "FASTRNN_PACK_BACKWARD");
+    require(fastrnn_run(plan, FASTRNN_BACKWARD, &arrays), "FASTRNN_BACKWARD");
 }
 
 /* FNV-1a. */
@@ -274,11 +272,13 @@ static uint64_t digest_of(const struct drawn *const d, const int threads) {
         }
     }
     p.schedule = d->ragged ? &d->schedules[FORWARD] : NULL;
-    void *const reserve = d->trains ? take(sizes_of(&p).reserve) : NULL;
-    run_forward(&p, d->given, reserve, found);
+    struct fastrnn_plan plan = plan_of(&p);
+    void *const reserve = d->trains ? take(plan.sizes.reserve) : NULL;
+    run_forward(&plan, d->given, reserve, found);
     if (d->trains) {
         p.schedule = d->ragged ? &d->schedules[BACKWARD] : NULL;
-        run_backward(&p, d->given, reserve, found);
+        plan = plan_of(&p);
+        run_backward(&plan, d->given, reserve, found);
     }
     for (enum tensor tensor = 0; tensor < TENSORS; tensor++) {
         digest = add_to_digest(digest, found[tensor].data, d->wanted[tensor] ? d->bytes[tensor] : 0);

@@ -35,11 +35,14 @@ static inline void run_unit_tile(struct tile *const t, const struct fetches *con
                                  const real *const apart, real *const to) {
     tile_function *const run = tiles_of_units[G][R][f->Q];
     if (R > 1 && G == 4) {
+        const unsigned all = t->apart;
         for (int pass = 0; pass < PASSES_OF_FOUR; pass++) {
             const int panel = pass * TILE_PANELS;
             t->fetch = fetch_from(f, number * PASSES_OF_FOUR + pass);
-            run(t, a, w + panel * VL, start + panel * VL, apart, to + panel * VL);
+            t->apart = all >> panel;
+            run(t, a, w + panel * VL, start + panel * VL, apart + panel * VL, to + panel * VL);
         }
+        t->apart = all;
     } else {
         t->fetch = fetch_from(f, number);
         run(t, a, w, start, apart, to);
@@ -51,15 +54,15 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
                               const int Q, const real *const next) {
     const int panels = Q * p->G;
     const int64_t K = p->w->rows.K, panel = block * p->G * VL;
-    struct tile t = {.a_row = p->a_row, .w_block = p->w->block};
+    struct tile t = {.a_row = p->a_row, .w_block = p->w->at.block};
     vreal sums[STRIP_VECTORS];
-    const real *w = p->w->packed + block * p->w->block;
+    const real *w = p->w->packed + block * p->w->at.block;
     int64_t k = 0;
     do {
         const bool first = k == 0, last = K - k <= strip->chunk;
         t.K = last ? K - k : strip->chunk;
         t.start_row = first ? p->start_row : panels * VL;
-        t.apart = first ? p->apart : NO_PANEL;
+        t.apart = first ? p->apart : 0;
         t.to_row = last && p->to ? p->to_row : panels * VL;
         const real *const after = last ? next : w + t.K * p->G * VL;
         const struct fetches f = fetches_of(&t, strip->parts, t.K, Q, p->G, after);
@@ -68,7 +71,7 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
             const int R = tile_cut_height(&strip->cut, tile);
             vreal *const acc = strip->chunk == K ? sums : sums + (row - strip->rows.begin) * panels;
             run_unit_tile(&t, &f, tile, p->G, R, p->a + row * p->a_row + k, w,
-                          first ? p->start + row * p->start_row + panel : (const real *)acc, p->w->b_apart + block * VL,
+                          first ? p->start + row * p->start_row + panel : (const real *)acc, p->w->b_apart + panel,
                           last && p->to ? p->to + row * p->to_row + panel : (real *)acc);
             if (last && !p->to) {
                 p->finish(p->job, R, Q, acc, row, block);
@@ -87,7 +90,7 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
     struct tile t = {
         .K = p->w->rows.K,
         .a_row = p->a_row,
-        .w_block = p->w->block,
+        .w_block = p->w->at.block,
         .start_row = p->start_row,
         .apart = p->apart,
     };
@@ -98,8 +101,8 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
         const struct fetches own = {.Q = Q};
         vreal acc[TILE_VECTORS_MAX];
         t.to_row = p->to ? p->to_row : Q * p->G * VL;
-        run_unit_tile(&t, &own, 0, p->G, R, a, p->w->packed + block * p->w->block, start + panel,
-                      p->w->b_apart + block * VL, p->to ? p->to + rows.begin * p->to_row + panel : (real *)acc);
+        run_unit_tile(&t, &own, 0, p->G, R, a, p->w->packed + block * p->w->at.block, start + panel,
+                      p->w->b_apart + panel, p->to ? p->to + rows.begin * p->to_row + panel : (real *)acc);
         if (!p->to) {
             p->finish(p->job, R, Q, acc, rows.begin, block);
         }
@@ -107,10 +110,54 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
     }
 }
 
+/* The panels of a block of a cell without a tile of its own: as many at a time as no gate that stays apart interrupts.
+ */
+static void single_panel_tile(const struct unit_product *const p, const int R, const int64_t row, const int64_t block,
+                              real *const to, const ptrdiff_t to_row) {
+    const int64_t panel = block * p->G * VL;
+    const real *const a = p->a + row * p->a_row, *const w = p->w->packed + block * p->w->at.block;
+    const real *const start = p->start + row * p->start_row + panel;
+    struct tile t = {.K = p->w->rows.K, .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
+    for (int g = 0; g < p->G;) {
+        const bool is_apart = p->apart >> g & 1;
+        int Q = is_apart ? 1 : blocks_of_rows(1, p->G - g);
+        while (Q > 1 && p->apart >> g & ((1U << Q) - 1)) {
+            Q /= 2;
+        }
+        t.start_row = is_apart ? 0 : p->start_row;
+        tiles_of_units[1][R][Q](&t, a, w + g * p->w->at.gate, (is_apart ? p->w->b_apart + panel : start) + g * VL, NULL,
+                                to + g * VL);
+        g += Q;
+    }
+}
+
+static void single_panel_product(const struct unit_product *const p, const struct team_range rows,
+                                 const struct team_range blocks) {
+    const struct tile_cut cut = tile_cut_rows(rows.end - rows.begin, rows_of_tile(1));
+    vreal acc[TILE_ROWS * GATES_MAX];
+    for (int64_t block = blocks.begin; block < blocks.end; block++) {
+        int64_t row = rows.begin;
+        for (int64_t tile = 0; tile < cut.tiles; tile++) {
+            const int R = tile_cut_height(&cut, tile);
+            if (p->to) {
+                single_panel_tile(p, R, row, block, p->to + row * p->to_row + block * p->G * VL, p->to_row);
+            } else {
+                single_panel_tile(p, R, row, block, (real *)acc, p->G * VL);
+                p->finish(p->job, R, 1, acc, row, block);
+            }
+            row += R;
+        }
+    }
+}
+
 static void unit_product(const struct unit_product *const p, const struct team_range rows,
                          const struct team_range blocks) {
     if (!p->w->packed) {
         unpacked_unit_product(p, rows, blocks);
+        return;
+    }
+    if (!layout_has_tile(p->G)) {
+        single_panel_product(p, rows, blocks);
         return;
     }
     if (rows.end - rows.begin <= rows_of_tile(p->G)) {
@@ -128,7 +175,7 @@ static void unit_product(const struct unit_product *const p, const struct team_r
             const int64_t left = blocks.end - block;
             const int Q = blocks_of_rows(p->G, left);
             const int64_t next = left > Q ? block + Q : blocks.begin;
-            unit_strip(p, &strip, block, Q, p->w->packed + next * p->w->block);
+            unit_strip(p, &strip, block, Q, p->w->packed + next * p->w->at.block);
             block += Q;
         }
     }
@@ -143,7 +190,6 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
     const bool at_once = strip->chunk == whole || !p->multiplies;
     struct tile t = {
         .w_block = p->w->block,
-        .apart = NO_PANEL,
         .to_row = Q * VL,
         .a_part = p->d.slot,
         .a_block = p->d.block,
@@ -202,7 +248,6 @@ static void slot_tile_alone(const struct slot_product *const p, const struct tea
         .K = p->d.H,
         .w_block = p->w->block,
         .start_row = p->start_row,
-        .apart = NO_PANEL,
         .parts = p->multiplies ? p->d.gates : 0,
         .a_part = p->d.slot,
         .a_block = p->d.block,

@@ -105,9 +105,9 @@ ALWAYS_INLINE void pack_square(const real *const rows, const ptrdiff_t row_step,
     }
 }
 
-/* to[block][k][g][VL] from w[(g*H + u)*K + k]: a line of each row is read at a time, for as many gates as fill a line
- * of the result. */
-static void pack_units(const int G, const struct unit_rows *const from, real *const to, const ptrdiff_t to_block,
+/* A vector for each block, k and gate, which lie `at`, from w[(g*H + u)*K + k]: a line of each row is read at a time, for
+ * as many gates as fill a line of the result. */
+static void pack_units(const int G, const struct unit_rows *const from, real *const to, const struct layout_weights at,
                        const struct team_range blocks) {
     enum { GATES = LINE_REALS / VL };
     for (int64_t block = blocks.begin; block < blocks.end; block++) {
@@ -118,8 +118,8 @@ static void pack_units(const int G, const struct unit_rows *const from, real *co
                     const real *const rows = from->w + (g * from->H + block * VL) * from->K;
                     for (int64_t k = line; k < line + LINE_REALS && k < from->K; k += VL) {
                         const int columns = from->K - k < VL ? (int)(from->K - k) : VL;
-                        pack_square(rows + k, from->K, lanes, columns, to + block * to_block + (k * G + g) * VL,
-                                    G * VL);
+                        pack_square(rows + k, from->K, lanes, columns,
+                                    to + block * at.block + g * at.gate + k * at.step, at.step);
                     }
                 }
             }
@@ -162,7 +162,7 @@ ALWAYS_INLINE vreal bias_sum(const real *const b_ih, const real *const b_hh, con
     return load_n_or_zero(b_ih, at, lanes) + load_n_or_zero(b_hh, at, lanes);
 }
 
-/* to[block][g][VL] = b_ih + b_hh, leaving b_hh of the gate that stays apart to `apart` [block][VL]. */
+/* to[block][g][VL] = b_ih + b_hh, leaving b_hh of gates that stay apart to apart[block][g][VL]. */
 static void pack_biases(const struct cell *const cell, const int64_t H, const real *const b_ih, const real *const b_hh,
                         real *const to, real *const apart, const struct team_range blocks) {
     const vreal zero = {0};
@@ -172,9 +172,10 @@ static void pack_biases(const struct cell *const cell, const int64_t H, const re
             const int64_t at = g * H + block * VL;
             const vreal x = b_ih ? vload_n(b_ih + at, lanes) : zero;
             const vreal h = b_hh ? vload_n(b_hh + at, lanes) : zero;
-            vstore(to + (block * cell->gates + g) * VL, g == cell->apart ? x : x + h);
-            if (g == cell->apart) {
-                vstore(apart + block * VL, h);
+            const bool is_apart = cell->apart >> g & 1;
+            vstore(to + (block * cell->gates + g) * VL, is_apart ? x : x + h);
+            if (cell->apart) {
+                vstore(apart + (block * cell->gates + g) * VL, is_apart ? h : zero);
             }
         }
     }

@@ -10,20 +10,20 @@ ALWAYS_INLINE const real *row_of(const struct fastrnn_const_view view, const str
     return view.data ? (const real *)view.data + place.t * view.stride_t + place.b * view.stride_b : NULL;
 }
 
-/* The row that a sequence starts from, out of states or of a sequence tensor; null for zero. */
+/* The row that a sequence starts from, out of states or of a sequence tensor; null for the start value. */
 ALWAYS_INLINE const real *row_of_origin(const struct schedule_origin *const origin,
                                         const struct fastrnn_const_view states,
                                         const struct fastrnn_const_view sequences) {
-    return origin->kind == ORIGIN_ZERO ? NULL
+    return origin->kind == ORIGIN_START ? NULL
                                        : row_of(origin->kind == ORIGIN_STATE ? states : sequences, origin->place);
 }
 
-/* Rows of states between the user's (B, H) matrices and scratch, for some unit blocks. A null source is zero. */
-static void load_state(const struct fastrnn_const_view from, const int64_t row, const struct team_range blocks,
-                       const int64_t H, real *const to) {
+/* Rows of states between the user's (B, H) matrices and scratch, for some unit blocks. A null source is `start`. */
+static void load_state(const struct fastrnn_const_view from, const int64_t row, const real start,
+                       const struct team_range blocks, const int64_t H, real *const to) {
     const real *const state = from.data && row >= 0 ? (const real *)from.data + row * from.stride_b : NULL;
     for (int64_t block = blocks.begin; block < blocks.end; block++) {
-        vstore(to + block * VL, state ? vload_n(state + block * VL, lanes_of_block(block, H)) : vsplat(0));
+        vstore(to + block * VL, state ? vload_n(state + block * VL, lanes_of_block(block, H)) : vsplat(start));
     }
 }
 
@@ -57,11 +57,12 @@ static inline int64_t active_in_group(const struct fastrnn_problem *const proble
     return n < 0 ? 0 : n < owned ? n : owned;
 }
 
-/* A row of a user's tensor into panels [block][chunk row][VL]; `to` points at its first vector. A null source is zero.
- */
-static void gather_panel_row(const real *const source, const int64_t n, const int64_t chunk_rows, real *const to) {
+/* A row of a tensor into panels [block][chunk row][VL]; `to` points at its first vector. A null source is `start`. */
+static void gather_panel_row(const real *const source, const real start, const int64_t n, const int64_t chunk_rows,
+                             real *const to) {
     for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
-        vstore(to + block * chunk_rows * VL, load_n_or_zero(source, block * VL, lanes_of_block(block, n)));
+        const vreal v = source ? vload_n(source + block * VL, lanes_of_block(block, n)) : vsplat(start);
+        vstore(to + block * chunk_rows * VL, v);
     }
 }
 
@@ -69,7 +70,7 @@ static void gather_panel_row(const real *const source, const int64_t n, const in
 static void gather_panels(const struct fastrnn_const_view from, const struct layout_place *const place,
                           const struct team_range rows, const int64_t n, const int64_t chunk_rows, real *const to) {
     for (int64_t row = rows.begin; row < rows.end; row++) {
-        gather_panel_row(row_of(from, place[row]), n, chunk_rows, to + row * VL);
+        gather_panel_row(row_of(from, place[row]), 0, n, chunk_rows, to + row * VL);
     }
 }
 

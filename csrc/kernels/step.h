@@ -1,7 +1,7 @@
 /* One step of the time loop: what finishes the tiles of its product, forward and backward.
  *
- *     forward:   a = gates + h_prev w_hh'          h, c = cell(a, h_prev, c_prev)
- *     backward:  dh = dy + slots[s+1] w_hh         slots[s], dc_prev, dh_prev = cell'(dh, dc)
+ *     forward:   a = gates + h w_hh'                states, y = cell(a, states)
+ *     backward:  dh = dy + later slots w_hh         slots, d_states = cell'(dh, d_states)
  *
  * Rows are the sequences of one group of the team.
  */
@@ -12,32 +12,44 @@
 #include "gemm.h"
 #include "rows.h"
 
-/* Tiles exist for these numbers of gates. */
-#define FASTRNN_CELL(name, gates, states) \
-    _Static_assert(gates == 1 || gates == 3 || gates == 4, "no tile for a cell with this number of gates");
-#include "../cells.def"
-#undef FASTRNN_CELL
+/* Where the vectors that forward saves lie: an ordinary array (T, B, row), `units` reals for each vector. */
+struct saved_rows {
+    real *data; /* or null */
+    int64_t B, row, units;
+};
+
+ALWAYS_INLINE real *saved_vector(const struct saved_rows *const saved, const struct layout_place place, const int j) {
+    return saved->data + (place.t * saved->B + place.b) * saved->row + j * saved->units;
+}
 
 /* ---- forward ---- */
 
+/* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_forward_job {
     enum fastrnn_cell cell;
-    int64_t H, NB, B;
-    const real *gates, *h_prev;
-    real *h, *c;
+    int64_t H, NB;
     ptrdiff_t gates_row, state_row;
+    struct fastrnn_view y;
+    const struct fastrnn_view *states; /* of the user, after each step; data null: not wanted */
+    real *carried[STATES_MAX];         /* all states but h, before and after the step */
+    struct saved_rows saved;
+
+    const real *gates, *h_before;
+    real *h;
     const struct layout_place *place;
-    struct fastrnn_view y, c_rows; /* c_rows.data null: not wanted */
-    real *reserve;                 /* (T, B, reserve_row), or null */
-    int64_t reserve_row, saved_units;
 };
+
+ALWAYS_INLINE void store_row(const struct fastrnn_view to, const struct layout_place place, const int64_t u,
+                             const vreal v, const int lanes) {
+    vstore_n((real *)to.data + place.t * to.stride_t + place.b * to.stride_b + u, v, lanes);
+}
 
 /* Zeros after the last block of each saved vector, whose vectors may be longer on another backend. */
 ALWAYS_INLINE void clear_padding(const struct cell *const cell, real *const saved, const int64_t end,
                                  const int64_t saved_units) {
     for (int64_t u = end; u < saved_units; u += VL) {
         for (int j = 0; j < cell->saved; j++) {
-            vstore(saved + j * saved_units + (u - end) + VL, vsplat(0));
+            vstore(saved + j * saved_units + u, vsplat(0));
         }
     }
 }
@@ -48,38 +60,40 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
     const struct layout_place place = p->place[row];
     const int64_t u = block * VL;
     const ptrdiff_t state = row * p->state_row + u;
-    const real *const gates = p->gates + row * p->gates_row + block * cell->gates * VL;
-    struct cell_forward_in in = {.h_prev = vload(p->h_prev + state)};
+    const int lanes = lanes_of_block(block, p->H);
+    struct cell_forward_in in = {.before[0] = vload(p->h_before + state)};
     struct cell_forward_out out;
     UNROLL
     for (int g = 0; g < cell->gates; g++) {
         in.a[g] = acc[g];
+        if (cell->apart >> g & 1) {
+            in.x_apart[g] = vload(p->gates + row * p->gates_row + (block * cell->gates + g) * VL);
+        }
     }
-    if (cell->apart != NO_GATE) {
-        in.x_apart = vload(gates + cell->apart * VL);
-    }
-    if (cell->saved_c != NO_GATE) {
-        in.c_prev = vload(p->c + state);
+    UNROLL
+    for (int j = 1; j < cell->states; j++) {
+        in.before[j] = vload(p->carried[j] + state);
     }
     cell->forward(&in, &out);
-    vstore(p->h + state, out.h);
-    vstore_n((real *)p->y.data + place.t * p->y.stride_t + place.b * p->y.stride_b + u, out.h,
-             lanes_of_block(block, p->H));
-    if (cell->saved_c != NO_GATE) {
-        vstore(p->c + state, out.c);
-        if (p->c_rows.data) {
-            vstore_n((real *)p->c_rows.data + place.t * p->c_rows.stride_t + place.b * p->c_rows.stride_b + u, out.c,
-                     lanes_of_block(block, p->H));
+    vstore(p->h + state, out.after[0]);
+    store_row(p->y, place, u, cell->output == NONE ? out.y : out.after[cell->output], lanes);
+    UNROLL
+    for (int j = 0; j < cell->states; j++) {
+        if (j > 0) {
+            vstore(p->carried[j] + state, out.after[j]);
+        }
+        if (j != cell->output && p->states[j].data) {
+            store_row(p->states[j], place, u, out.after[j], lanes);
         }
     }
-    if (cell->saved && p->reserve) {
-        real *const saved = p->reserve + (place.t * p->B + place.b) * p->reserve_row + u;
+    if (cell->saved && p->saved.data) {
+        real *const saved = saved_vector(&p->saved, place, 0);
         UNROLL
         for (int j = 0; j < cell->saved; j++) {
-            vstore(saved + j * p->saved_units, out.saved[j]);
+            vstore(saved + j * p->saved.units + u, out.saved[j]);
         }
         if (block == p->NB - 1) {
-            clear_padding(cell, saved, u + VL, p->saved_units);
+            clear_padding(cell, saved, u + VL, p->saved.units);
         }
     }
 }
@@ -111,45 +125,45 @@ static void finish_forward(const void *const job, const int R, const int Q, cons
 
 /* ---- backward ---- */
 
-/* Some rows of one step of one group: its sequences that have a later step, or those that end here. */
+/* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_backward_job {
     enum fastrnn_cell cell;
-    int64_t H, NB;
-    real *slots; /* of this step: [NB][slots][…][VL] */
-    ptrdiff_t slot, block;
-    real *dh, *dc;
+    int64_t H;
+    ptrdiff_t slot, block; /* of the slots below */
     ptrdiff_t state_row;
-    const struct layout_place *place, *place_prev; /* place_prev null: the first step */
     const struct fastrnn_problem *problem;
+    const struct fastrnn_cell_table *table;
     int64_t first_sequence;
-    struct fastrnn_const_view dy, y, h0, c0;
-    const real *reserve;
-    int64_t reserve_row, saved_units;
+    struct fastrnn_const_view dy, y;
+    const struct fastrnn_const_view *initial;
+    real *d_states[STATES_MAX];
+    struct saved_rows saved; /* only read */
+
+    real *slots;                                   /* [NB][slots][…][VL] */
+    const struct layout_place *place, *place_before; /* place_before null: the first step */
 };
 
-/* A block of saved vector j. */
-ALWAYS_INLINE const real *saved_block(const struct step_backward_job *const p, const struct layout_place place,
-                                      const int j, const int64_t block) {
-    return p->reserve + (place.t * p->problem->B + place.b) * p->reserve_row + j * p->saved_units + block * VL;
-}
-
-/* Where the state before a row's step is: the step before, or what the sequence starts from. */
+/* Where the states before a row's step are: those after the step before, or what the sequence starts from. */
 ALWAYS_INLINE struct schedule_origin origin_of(const struct step_backward_job *const p, const int64_t row) {
-    return p->place_prev ? (struct schedule_origin){ORIGIN_ROW, p->place_prev[row]}
-                         : schedule_origin(p->problem, p->first_sequence + row);
+    return p->place_before ? (struct schedule_origin){ORIGIN_ROW, p->place_before[row]}
+                           : schedule_origin(p->problem, p->first_sequence + row);
 }
 
-ALWAYS_INLINE vreal c_before(const struct step_backward_job *const p, const struct cell *const cell,
-                             const struct schedule_origin *const origin, const int64_t block, const int lanes) {
+/* A block of state j before the step. */
+ALWAYS_INLINE vreal state_before(const struct step_backward_job *const p, const struct cell *const cell, const int j,
+                                 const struct schedule_origin *const origin, const int64_t block, const int lanes) {
+    const real *initial = NULL;
     switch (origin->kind) {
     case ORIGIN_ROW:
-        return vload(saved_block(p, origin->place, cell->saved_c, block));
+        return cell->output == j ? vload_n(row_of(p->y, origin->place) + block * VL, lanes)
+                                 : vload(saved_vector(&p->saved, origin->place, cell->saved_state[j]) + block * VL);
     case ORIGIN_STATE:
-        return load_n_or_zero(row_of(p->c0, origin->place), block * VL, lanes);
-    case ORIGIN_ZERO:
+        initial = row_of(p->initial[j], origin->place);
+        break;
+    case ORIGIN_START:
         break;
     }
-    return vsplat(0);
+    return initial ? vload_n(initial + block * VL, lanes) : vsplat((real)p->table->states[j].start);
 }
 
 /* The cell on the finished accumulator of one row and one block. */
@@ -160,21 +174,25 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
     const int64_t u = block * VL;
     const ptrdiff_t state = row * p->state_row + u;
     const int lanes = lanes_of_block(block, p->H);
-    struct cell_backward_in in = {.dh = acc + load_n_or_zero(row_of(p->dy, place), u, lanes)};
+    const vreal dy = load_n_or_zero(row_of(p->dy, place), u, lanes);
+    struct cell_backward_in in = {.dy = dy};
     struct cell_backward_out out;
     UNROLL
+    for (int j = 0; j < cell->states; j++) {
+        in.d_after[j] = j == 0 ? acc : vload(p->d_states[j] + state);
+        if (j == cell->output) {
+            in.d_after[j] += dy;
+        }
+        if (cell->reads_before >> j & 1) {
+            in.before[j] = state_before(p, cell, j, &origin, block, lanes);
+        }
+    }
+    UNROLL
     for (int j = 0; j < cell->saved; j++) {
-        in.saved[j] = vload(saved_block(p, place, j, block));
+        in.saved[j] = vload(saved_vector(&p->saved, place, j) + u);
     }
-    if (cell->saved_c != NO_GATE) {
-        in.dc = vload(p->dc + state);
-        in.c_prev = c_before(p, cell, &origin, block, lanes);
-    }
-    if (cell->reads_h) {
-        in.h = vload_n(row_of(p->y, place) + u, lanes);
-    }
-    if (cell->reads_h_prev) {
-        in.h_prev = load_n_or_zero(row_of_origin(&origin, p->h0, p->y), u, lanes);
+    if (cell->reads_y) {
+        in.y = vload_n(row_of(p->y, place) + u, lanes);
     }
     cell->backward(&in, &out);
     real *const slots = p->slots + block * p->block + row * VL;
@@ -182,11 +200,9 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
     for (int slot = 0; slot < cell->slots; slot++) {
         vstore(slots + slot * p->slot, out.slots[slot]);
     }
-    if (cell->saved_c != NO_GATE) {
-        vstore(p->dc + state, out.dc_prev);
-    }
-    if (cell->carries_dh) {
-        vstore(p->dh + state, out.dh_prev);
+    UNROLL
+    for (int j = cell->carries_dh ? 0 : 1; j < cell->states; j++) {
+        vstore(p->d_states[j] + state, out.d_before[j]);
     }
 }
 
@@ -215,13 +231,13 @@ static void finish_backward(const void *const job, const int R, const int Q, con
     }
 }
 
-/* What reaches the initial state goes to dh. */
+/* What reaches the initial h goes to its gradient. */
 static void finish_initial(const void *const job, const int R, const int Q, const vreal *const acc, const int64_t row,
                            const int64_t block) {
     const struct step_backward_job *const p = job;
     for (int r = 0; r < R; r++) {
         for (int q = 0; q < Q; q++) {
-            vstore(p->dh + (row + r) * p->state_row + (block + q) * VL, acc[r * Q + q]);
+            vstore(p->d_states[0] + (row + r) * p->state_row + (block + q) * VL, acc[r * Q + q]);
         }
     }
 }

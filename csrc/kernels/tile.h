@@ -27,7 +27,6 @@ enum {
     TILE_ROWS = 6,
     TILE_ROWS_OF_THREE = VECTOR_REGISTERS == 32 ? 8 : 4,
     TILE_ROWS_MAX = TILE_ROWS > TILE_ROWS_OF_THREE ? (int)TILE_ROWS : (int)TILE_ROWS_OF_THREE,
-    NO_PANEL = -1,
     /* One row needs its panels as independent chains: latency 4 x 2 units. */
     TILE_PANELS_MAX = 9,
     /* How far ahead a lone tile of several rows fetches its panels: past L2's latency at 12 cycles a k. One row is read
@@ -54,7 +53,7 @@ struct tile {
     ptrdiff_t a_row;             /* TILE_OF_ROWS */
     ptrdiff_t w_block;           /* a vector of w lies at w[q*w_block + (k*G + p)*VL] */
     ptrdiff_t start_row, to_row; /* start[r*start_row + (q*P + p)*VL], to likewise */
-    int apart;                   /* the panel of a block that starts from another row, or NO_PANEL */
+    unsigned apart;              /* bit p: panel p of each block starts from `apart` instead */
     int parts;                   /* TILE_OF_SLOTS: so many times K … */
     ptrdiff_t a_part, a_block;   /* … and each part in blocks of VL */
     const char *fetch;           /* what the tiles of a strip fetch together: this tile's part … */
@@ -94,8 +93,8 @@ ALWAYS_INLINE void tile_start(vreal (*const acc)[TILE_PANELS_MAX], const struct 
         for (int p = 0; p < shape.Q * shape.P; p++) {
             if (!start) {
                 acc[r][p] = vsplat(0);
-            } else if (shape.G > 1 && p % shape.P == t->apart) {
-                acc[r][p] = vload(apart + p / shape.P * VL);
+            } else if (shape.G > 1 && (t->apart >> (p % shape.P) & 1)) {
+                acc[r][p] = vload(apart + p * VL);
             } else {
                 acc[r][p] = vload(start + r * t->start_row + p * VL);
             }

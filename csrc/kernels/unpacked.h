@@ -26,12 +26,12 @@ enum { UNPACKED_ROWS = 8 }; /* rows of a that share one transposed square */
 
 /* What a pre-activation starts from before the input product. */
 ALWAYS_INLINE vreal bias_of_input(const struct unit_weights *const w, const int64_t block, const int gate,
-                                  const int apart) {
-    return bias_sum(w->b_ih, gate == apart ? NULL : w->b_hh, gate * w->rows.H + block * VL,
+                                  const unsigned apart) {
+    return bias_sum(w->b_ih, apart >> gate & 1 ? NULL : w->b_hh, gate * w->rows.H + block * VL,
                     lanes_of_block(block, w->rows.H));
 }
 
-/* What the recurrent half of the gate that stays apart starts from. */
+/* What the recurrent half of a gate that stays apart starts from. */
 ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t block, const int gate) {
     return bias_sum(NULL, w->b_hh, gate * w->rows.H + block * VL, lanes_of_block(block, w->rows.H));
 }
@@ -164,7 +164,7 @@ static void multiply_unpacked(const struct unit_product *const p, const int64_t 
 /* What the accumulators of a row and a block start from. */
 ALWAYS_INLINE vreal unpacked_start(const struct unit_product *const p, const int64_t row, const int64_t block,
                                    const int gate) {
-    if (gate == p->apart) {
+    if (p->apart >> gate & 1) {
         return bias_apart(p->w, block, gate);
     }
     return p->start ? vload(p->start + row * p->start_row + (block * p->G + gate) * VL)

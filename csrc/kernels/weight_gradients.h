@@ -21,7 +21,7 @@ struct weight_gradient {
 /* R rows and Q blocks of dw, through a buffer of whole vectors. The last block has `lanes` lanes. */
 static void partial_weight_gradient_tile(const struct weight_gradient *const p, const int R, const int Q,
                                          const real *const d, const real *const x, real *const dw, const int lanes) {
-    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = Q * VL, .to_row = Q * VL, .apart = NO_PANEL};
+    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = Q * VL, .to_row = Q * VL};
     const bool adds = p->accumulation == FASTRNN_ADD;
     vreal acc[TILE_VECTORS_MAX];
     for (int j = 0; adds && j < R * Q; j++) {
@@ -36,7 +36,7 @@ static void partial_weight_gradient_tile(const struct weight_gradient *const p, 
 static void weight_gradient_tiles(const struct weight_gradient *const p, const struct team_range blocks) {
     const int panels = VECTOR_REGISTERS == 32 ? 4 : 3; /* the units of a block are eight rows at most: 4 x 3 twice */
     const struct tile_cut cut = tile_cut_rows(p->units, rows_of_tile(panels));
-    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = p->N, .to_row = p->N, .apart = NO_PANEL};
+    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = p->N, .to_row = p->N};
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block;
         const int Q = left >= panels ? panels : left >= 2 ? 2 : 1;

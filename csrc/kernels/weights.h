@@ -7,10 +7,10 @@
 
 /* Forward's: units are lanes. */
 struct unit_weights {
-    const real *packed; /* [NB][k][G][VL], blocks `block` reals apart; null: not packed */
-    ptrdiff_t block;
+    const real *packed; /* see `at`; null: not packed */
+    struct layout_weights at;
     struct unit_rows rows;
-    const real *b_x, *b_apart; /* packed biases */
+    const real *b_x, *b_apart; /* packed biases, [NB][G][VL] */
     const real *b_ih, *b_hh;   /* biases of unpacked weights; null: zero */
 };
 
@@ -40,8 +40,8 @@ typedef void finish_function(const void *job, int R, int Q, const vreal *acc, in
 /* gates[row] = start[row] + a[row] w', for all rows and some unit blocks. */
 struct unit_product {
     int G;
-    int apart;       /* the gate whose chain starts from its recurrent bias, or NO_GATE */
-    int start_apart; /* of a product without `start`: the gate that leaves its recurrent bias to another, or NO_GATE */
+    unsigned apart;       /* bit g: the chain of gate g starts from its recurrent bias */
+    unsigned start_apart; /* of a product without `start`: gates that leave their recurrent bias to another product */
     const real *a;
     ptrdiff_t a_row;
     const struct unit_weights *w;

@@ -27,6 +27,23 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_OVERWRITE
 
     enum:
+        FASTRNN_PACK_FORWARD
+        FASTRNN_PACK_BACKWARD
+        FASTRNN_FORWARD
+        FASTRNN_BACKWARD
+
+    enum:
+        FASTRNN_ONE_COLUMN
+        FASTRNN_COLUMNS_OF_INPUT
+        FASTRNN_COLUMNS_OF_STATE
+
+    enum:
+        FASTRNN_W_IH
+        FASTRNN_W_HH
+        FASTRNN_B_IH
+        FASTRNN_B_HH
+
+    enum:
         FASTRNN_TANH
         FASTRNN_SIGMOID
 
@@ -53,22 +70,6 @@ cdef extern from "fastrnn.h" nogil:
     ctypedef struct fastrnn_sizes_t "struct fastrnn_sizes":
         size_t packed_forward, packed_backward, reserve, reserve_row, scratch_forward, scratch_backward
 
-    ctypedef struct fastrnn_weights_t "struct fastrnn_weights":
-        const void *w_ih
-        const void *w_hh
-        const void *b_ih
-        const void *b_hh
-
-    ctypedef struct fastrnn_weight_copies_t "struct fastrnn_weight_copies":
-        void *w_ih
-        void *w_hh
-
-    ctypedef struct fastrnn_weight_gradients_t "struct fastrnn_weight_gradients":
-        void *w_ih
-        void *w_hh
-        void *b_ih
-        void *b_hh
-
     ctypedef struct fastrnn_view_t "struct fastrnn_view":
         void *data
         ptrdiff_t stride_t, stride_b
@@ -77,36 +78,50 @@ cdef extern from "fastrnn.h" nogil:
         const void *data
         ptrdiff_t stride_t, stride_b
 
-    ctypedef struct fastrnn_forward_args_t "struct fastrnn_forward_args":
-        const void *packed
-        fastrnn_weights_t weights
-        fastrnn_weight_copies_t copies
-        fastrnn_const_view_t x, h0, c0
-        fastrnn_view_t y, c, h_n, c_n
+    ctypedef struct fastrnn_plan_t "struct fastrnn_plan":
+        size_t struct_size
+        fastrnn_sizes_t sizes
+
+    ctypedef struct fastrnn_arrays_t "struct fastrnn_arrays":
+        size_t struct_size
+        const void *parameters[16]
+        void *copies[16]
+        void *gradients[16]
+        int accumulation
+        void *packed
+        fastrnn_const_view_t x
+        fastrnn_view_t y
+        fastrnn_const_view_t initial[8]
+        fastrnn_view_t final[8]
+        fastrnn_view_t states[8]
+        fastrnn_const_view_t dy
+        fastrnn_view_t dx
+        fastrnn_const_view_t d_final[8]
+        fastrnn_view_t d_initial[8]
         void *reserve
         void *scratch
 
-    ctypedef struct fastrnn_backward_args_t "struct fastrnn_backward_args":
-        const void *packed
-        fastrnn_weights_t weights
-        fastrnn_const_view_t x, h0, c0, y
-        const void *reserve
-        fastrnn_const_view_t dy, dh_n, dc_n
-        fastrnn_view_t dx, dh0, dc0
-        fastrnn_weight_gradients_t d
-        int accumulation
-        void *scratch
+    ctypedef struct fastrnn_parameter_t "struct fastrnn_parameter":
+        const char *name
+        int rows_per_unit
+        int columns
+        int required
 
-    int fastrnn_query(const fastrnn_problem_t *, fastrnn_sizes_t *)
-    int fastrnn_packing_pays(const fastrnn_problem_t *)
-    int fastrnn_pack_forward(const fastrnn_problem_t *, const fastrnn_weights_t *, void *)
-    int fastrnn_pack_backward(const fastrnn_problem_t *, const fastrnn_weights_t *, void *)
-    int fastrnn_forward(const fastrnn_problem_t *, const fastrnn_forward_args_t *)
-    int fastrnn_backward(const fastrnn_problem_t *, const fastrnn_backward_args_t *)
+    ctypedef struct fastrnn_state_t "struct fastrnn_state":
+        const char *name
+        double start
+
+    ctypedef struct fastrnn_cell_table_t "struct fastrnn_cell_table":
+        const char *name
+        int gates, parameter_count, state_count
+        const fastrnn_parameter_t *parameters
+        const fastrnn_state_t *states
+
+    int fastrnn_make_plan(const fastrnn_problem_t *, fastrnn_plan_t *)
+    int fastrnn_run(const fastrnn_plan_t *, int, const fastrnn_arrays_t *)
+    int fastrnn_packing_pays(const fastrnn_plan_t *)
+    const fastrnn_cell_table_t *fastrnn_cell_table(int)
     const char *fastrnn_status_message(int)
-    const char *fastrnn_cell_name(int)
-    int fastrnn_cell_gates(int)
-    int fastrnn_cell_states(int)
     int fastrnn_backend_count()
     const char *fastrnn_backend_name(int)
     int fastrnn_backend_runs_here(int)

@@ -49,10 +49,12 @@ class Cell(NamedTuple):
 
 def cells():
     """The registry: name -> number of gates, number of states (1: h; 2: h and c)."""
-    return {
-        fastrnn_cell_name(j).decode(): Cell(fastrnn_cell_gates(j), fastrnn_cell_states(j))
-        for j in range(<int>FASTRNN_CELL_COUNT)
-    }
+    cdef const fastrnn_cell_table_t *table
+    found = {}
+    for j in range(<int>FASTRNN_CELL_COUNT):
+        table = fastrnn_cell_table(j)
+        found[table.name.decode()] = Cell(table.gates, table.state_count)
+    return found
 
 
 def backends():
@@ -166,18 +168,23 @@ cdef fastrnn_view_t _view(object array, str name, int type_number, tuple shape, 
     return view
 
 
-cdef fastrnn_forward_args_t no_forward_args() noexcept nogil:
+cdef void no_arrays(fastrnn_arrays_t *arrays) noexcept nogil:
     """All pointers null, all numbers zero: a new field of the struct is never left uninitialised."""
-    cdef fastrnn_forward_args_t args
-    memset(&args, 0, sizeof(args))
-    return args
+    memset(arrays, 0, sizeof(fastrnn_arrays_t))
+    arrays.struct_size = sizeof(fastrnn_arrays_t)
 
 
-cdef fastrnn_backward_args_t no_backward_args() noexcept nogil:
-    """The same."""
-    cdef fastrnn_backward_args_t args
-    memset(&args, 0, sizeof(args))
-    return args
+cdef int make_plan(const fastrnn_problem_t *problem, fastrnn_plan_t *plan) except -1:
+    cdef int status = fastrnn_make_plan(problem, plan)
+    return 0 if status == FASTRNN_OK else _raise(status)
+
+
+cdef int run(const fastrnn_plan_t *plan, int passes, const fastrnn_arrays_t *arrays) except -1:
+    """One pass, without the GIL."""
+    cdef int status
+    with nogil:
+        status = fastrnn_run(plan, passes, arrays)
+    return 0 if status == FASTRNN_OK else _raise(status)
 
 
 cdef fastrnn_const_view_t _const_view(object array, str name, int type_number, tuple shape):
@@ -215,7 +222,7 @@ cdef class Problem:
 
     cdef fastrnn_problem_t c
     cdef fastrnn_schedule_t schedule_c
-    cdef fastrnn_sizes_t sizes
+    cdef fastrnn_plan_t plan
     cdef int type_number, gates
     cdef bint has_c
     cdef object kept
@@ -231,8 +238,8 @@ cdef class Problem:
         self.c.backend, self.c.threads = backend, threads
         self.c.team = team
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
-        self.gates = fastrnn_cell_gates(self.c.cell)
-        self.has_c = fastrnn_cell_states(self.c.cell) == 2
+        self.gates = fastrnn_cell_table(self.c.cell).gates
+        self.has_c = fastrnn_cell_table(self.c.cell).state_count == 2
         self.c.schedule = NULL
         self.c.interrupted = <_question>_let_handlers_run
         if states is not None and schedule is None:
@@ -243,9 +250,7 @@ cdef class Problem:
             self._set_schedule(schedule)
         elif d_states is not None:
             raise ValueError("d_states: expected None without a schedule")
-        cdef int status = fastrnn_query(&self.c, &self.sizes)
-        if status != FASTRNN_OK:
-            _raise(status)
+        make_plan(&self.c, &self.plan)
         self.x_shape, self.y_shape, self.state_shape = (T, B, I), (T, B, H), (self.schedule_c.states, H)
         self.d_state_shape = (self.schedule_c.d_states, H)
         self.w_ih_shape, self.w_hh_shape = (self.gates * H, I), (self.gates * H, H)
@@ -292,50 +297,48 @@ cdef class Problem:
 
     @property
     def packing_pays(self):
-        return bool(fastrnn_packing_pays(&self.c))
+        return bool(fastrnn_packing_pays(&self.plan))
 
     @property
     def packed_forward(self):
-        return self.sizes.packed_forward
+        return self.plan.sizes.packed_forward
 
     @property
     def packed_backward(self):
-        return self.sizes.packed_backward
+        return self.plan.sizes.packed_backward
 
     @property
     def reserve(self):
-        return self.sizes.reserve
+        return self.plan.sizes.reserve
 
     @property
     def scratch_forward(self):
-        return self.sizes.scratch_forward
+        return self.plan.sizes.scratch_forward
 
     @property
     def scratch_backward(self):
-        return self.sizes.scratch_backward
+        return self.plan.sizes.scratch_backward
 
 
-cdef int _parameters(Problem p, w_ih, w_hh, b_ih, b_hh, fastrnn_weights_t *w) except -1:
+cdef int _parameters(Problem p, w_ih, w_hh, b_ih, b_hh, fastrnn_arrays_t *a) except -1:
     """The parameters as torch has them."""
     cdef int t = p.type_number
-    w.w_ih = _weights(w_ih, "w_ih", t, p.w_ih_shape, False)
-    w.w_hh = _weights(w_hh, "w_hh", t, p.w_hh_shape, False)
-    w.b_ih = _weights(b_ih, "b_ih", t, p.b_shape, False)
-    w.b_hh = _weights(b_hh, "b_hh", t, p.b_shape, False)
+    a.parameters[FASTRNN_W_IH] = _weights(w_ih, "w_ih", t, p.w_ih_shape, False)
+    a.parameters[FASTRNN_W_HH] = _weights(w_hh, "w_hh", t, p.w_hh_shape, False)
+    a.parameters[FASTRNN_B_IH] = _weights(b_ih, "b_ih", t, p.b_shape, False)
+    a.parameters[FASTRNN_B_HH] = _weights(b_hh, "b_hh", t, p.b_shape, False)
     return 0
 
 
 def _pack(Problem p not None, w_ih, w_hh, b_ih, b_hh, packed, bint backward):
-    cdef fastrnn_weights_t w
-    cdef int status
+    cdef fastrnn_arrays_t a
+    cdef size_t size = p.plan.sizes.packed_backward if backward else p.plan.sizes.packed_forward
     if w_ih is None or w_hh is None or packed is None:
         raise TypeError("w_ih, w_hh, packed: expected arrays, got None")
-    _parameters(p, w_ih, w_hh, b_ih, b_hh, &w)
-    cdef void *to = _memory(packed, "packed", p.sizes.packed_backward if backward else p.sizes.packed_forward, True)
-    with nogil:
-        status = fastrnn_pack_backward(&p.c, &w, to) if backward else fastrnn_pack_forward(&p.c, &w, to)
-    if status != FASTRNN_OK:
-        _raise(status)
+    no_arrays(&a)
+    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a)
+    a.packed = _memory(packed, "packed", size, True)
+    run(&p.plan, FASTRNN_PACK_BACKWARD if backward else FASTRNN_PACK_FORWARD, &a)
 
 
 def pack_forward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
@@ -354,27 +357,24 @@ def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, s
     weights: (w_ih, w_hh, b_ih, b_hh), read where packed is None.
     """
     cdef Problem p = problem
-    cdef fastrnn_forward_args_t a = no_forward_args()
-    cdef int status, t = p.type_number
+    cdef fastrnn_arrays_t a
+    cdef int t = p.type_number
     if not p.has_c and (c0 is not None or c_n is not None or c is not None):
         raise ValueError("c0, c_n, c: this cell has no c")
-    a.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
+    no_arrays(&a)
+    a.packed = _memory(packed, "packed", p.plan.sizes.packed_forward, False)
     w_ih, w_hh, b_ih, b_hh = weights
-    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a.weights)
+    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a)
     a.x = _const_view(x, "x", t, p.x_shape)
-    a.h0 = _const_view(h0, "h0", t, p.state_shape)
-    a.c0 = _const_view(c0, "c0", t, p.state_shape)
+    a.initial[0] = _const_view(h0, "h0", t, p.state_shape)
+    a.initial[1] = _const_view(c0, "c0", t, p.state_shape)
     a.y = _view(y, "y", t, p.y_shape, True)
-    a.c = _view(c, "c", t, p.y_shape, True)
-    a.h_n = _view(h_n, "h_n", t, p.state_shape, True)
-    a.c_n = _view(c_n, "c_n", t, p.state_shape, True)
-    a.copies = fastrnn_weight_copies_t(NULL, NULL)
-    a.reserve = _memory(reserve, "reserve", p.sizes.reserve, True)
-    a.scratch = _memory(scratch, "scratch", p.sizes.scratch_forward, True)
-    with nogil:
-        status = fastrnn_forward(&p.c, &a)
-    if status != FASTRNN_OK:
-        _raise(status)
+    a.states[1] = _view(c, "c", t, p.y_shape, True)
+    a.final[0] = _view(h_n, "h_n", t, p.state_shape, True)
+    a.final[1] = _view(c_n, "c_n", t, p.state_shape, True)
+    a.reserve = _memory(reserve, "reserve", p.plan.sizes.reserve, True)
+    a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_forward, True)
+    run(&p.plan, FASTRNN_FORWARD, &a)
 
 
 def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, dc_n, dx, dh0, dc0,
@@ -384,34 +384,32 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
     Gradients of weights are added to, or overwritten. weights: as for forward.
     """
     cdef Problem p = problem
-    cdef fastrnn_backward_args_t a = no_backward_args()
-    cdef int status, t = p.type_number
+    cdef fastrnn_arrays_t a
+    cdef int t = p.type_number
     if not p.has_c and (c0 is not None or dc_n is not None or dc0 is not None):
         raise ValueError("c0, dc_n, dc0: this cell has no c")
-    a.packed = _memory(packed, "packed", p.sizes.packed_backward, False)
+    no_arrays(&a)
+    a.packed = _memory(packed, "packed", p.plan.sizes.packed_backward, False)
     w_ih, w_hh, b_ih, b_hh = weights
-    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a.weights)
+    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a)
     a.x = _const_view(x, "x", t, p.x_shape)
-    a.h0 = _const_view(h0, "h0", t, p.state_shape)
-    a.c0 = _const_view(c0, "c0", t, p.state_shape)
-    a.y = _const_view(y, "y", t, p.y_shape)
-    a.reserve = _memory(reserve, "reserve", p.sizes.reserve, False)
+    a.initial[0] = _const_view(h0, "h0", t, p.state_shape)
+    a.initial[1] = _const_view(c0, "c0", t, p.state_shape)
+    a.y = _view(y, "y", t, p.y_shape, False)
+    a.reserve = _memory(reserve, "reserve", p.plan.sizes.reserve, False)
     a.dy = _const_view(dy, "dy", t, p.y_shape)
-    a.dh_n = _const_view(dh_n, "dh_n", t, p.d_state_shape)
-    a.dc_n = _const_view(dc_n, "dc_n", t, p.d_state_shape)
+    a.d_final[0] = _const_view(dh_n, "dh_n", t, p.d_state_shape)
+    a.d_final[1] = _const_view(dc_n, "dc_n", t, p.d_state_shape)
     a.dx = _view(dx, "dx", t, p.x_shape, True)
-    a.dh0 = _view(dh0, "dh0", t, p.d_state_shape, True)
-    a.dc0 = _view(dc0, "dc0", t, p.d_state_shape, True)
-    a.d.w_ih = _weights(dw_ih, "dw_ih", t, p.w_ih_shape, True)
-    a.d.w_hh = _weights(dw_hh, "dw_hh", t, p.w_hh_shape, True)
-    a.d.b_ih = _weights(db_ih, "db_ih", t, p.b_shape, True)
-    a.d.b_hh = _weights(db_hh, "db_hh", t, p.b_shape, True)
+    a.d_initial[0] = _view(dh0, "dh0", t, p.d_state_shape, True)
+    a.d_initial[1] = _view(dc0, "dc0", t, p.d_state_shape, True)
+    a.gradients[FASTRNN_W_IH] = _weights(dw_ih, "dw_ih", t, p.w_ih_shape, True)
+    a.gradients[FASTRNN_W_HH] = _weights(dw_hh, "dw_hh", t, p.w_hh_shape, True)
+    a.gradients[FASTRNN_B_IH] = _weights(db_ih, "db_ih", t, p.b_shape, True)
+    a.gradients[FASTRNN_B_HH] = _weights(db_hh, "db_hh", t, p.b_shape, True)
     a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
-    a.scratch = _memory(scratch, "scratch", p.sizes.scratch_backward, True)
-    with nogil:
-        status = fastrnn_backward(&p.c, &a)
-    if status != FASTRNN_OK:
-        _raise(status)
+    a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_backward, True)
+    run(&p.plan, FASTRNN_BACKWARD, &a)
 
 
 cdef class Stepper:
@@ -421,8 +419,8 @@ cdef class Stepper:
     place, c None for cells without.
     """
 
-    cdef fastrnn_problem_t *problems
-    cdef fastrnn_forward_args_t *args
+    cdef fastrnn_plan_t *plans
+    cdef fastrnn_arrays_t *arrays
     cdef PyThread_type_lock lock
     cdef int layers, type_number, forked
     cdef tuple x_shape
@@ -455,53 +453,52 @@ cdef class Stepper:
         if not all(isinstance(problem, Problem) for problem in problems):
             raise TypeError("problems: expected Problems")
         for p in problems:
-            scratch_bytes = max(scratch_bytes, p.sizes.scratch_forward)
+            scratch_bytes = max(scratch_bytes, p.plan.sizes.scratch_forward)
             if p.c.T != 1 or p.c.schedule is not NULL or p.has_c != (self.c is not None):
                 raise ValueError("problems: expected T = 1, no schedule, and c for cells that have it")
         p = problems[0]
         if self.kept is not None and p.x_shape[1:] != self.x_shape:
             raise ValueError(f"problems: expected inputs {self.x_shape}, got {p.x_shape[1:]}")
         scratch = np.empty(scratch_bytes, np.uint8)
-        cdef fastrnn_problem_t *new_problems = <fastrnn_problem_t *>calloc(self.layers, sizeof(fastrnn_problem_t))
-        cdef fastrnn_forward_args_t *new_args = <fastrnn_forward_args_t *>calloc(
-            self.layers, sizeof(fastrnn_forward_args_t)
-        )
+        cdef fastrnn_plan_t *new_plans = <fastrnn_plan_t *>calloc(self.layers, sizeof(fastrnn_plan_t))
+        cdef fastrnn_arrays_t *new_arrays = <fastrnn_arrays_t *>calloc(self.layers, sizeof(fastrnn_arrays_t))
         try:
-            if not new_problems or not new_args:
+            if not new_plans or not new_arrays:
                 raise MemoryError
             for layer in range(self.layers):
-                p = problems[layer]
-                new_problems[layer] = p.c
-                new_problems[layer].interrupted = NULL  # a step is short, and whole: the states are updated in place
-                self._prepare(layer, p, packed[layer], &new_args[layer])
-                new_args[layer].scratch = _memory(scratch, "scratch", scratch_bytes, True)
+                self._prepare(layer, problems[layer], packed[layer], &new_plans[layer], &new_arrays[layer])
+                new_arrays[layer].scratch = _memory(scratch, "scratch", scratch_bytes, True)
             self._acquire()
-            self.problems, new_problems = new_problems, self.problems
-            self.args, new_args = new_args, self.args
+            self.plans, new_plans = new_plans, self.plans
+            self.arrays, new_arrays = new_arrays, self.arrays
             p = problems[0]
             self.type_number, self.x_shape = p.type_number, p.x_shape[1:]
             self.kept = (problems, packed, scratch)
             PyThread_release_lock(self.lock)
         finally:
-            free(new_problems)
-            free(new_args)
+            free(new_plans)
+            free(new_arrays)
 
-    cdef int _prepare(self, int layer, Problem p, packed, fastrnn_forward_args_t *args) except -1:
+    cdef int _prepare(self, int layer, Problem p, packed, fastrnn_plan_t *plan, fastrnn_arrays_t *a) except -1:
         """The arguments of one layer's step, but for scratch and the x of the first layer."""
-        args.packed = _memory(packed, "packed", p.sizes.packed_forward, False)
+        cdef fastrnn_problem_t problem = p.c
+        problem.interrupted = NULL  # a step is short, and whole: the states are updated in place
+        make_plan(&problem, plan)
+        no_arrays(a)
+        a.packed = _memory(packed, "packed", p.plan.sizes.packed_forward, False)
         if layer > 0:
-            args.x = _const_view(self.outputs[layer - 1], "x", p.type_number, p.x_shape)
-        args.y = _view(self.outputs[layer], "y", p.type_number, p.y_shape, True)
-        args.h_n = _view(self.h[layer], "h", p.type_number, p.state_shape, True)
-        args.h0 = fastrnn_const_view_t(args.h_n.data, 0, args.h_n.stride_b)
+            a.x = _const_view(self.outputs[layer - 1], "x", p.type_number, p.x_shape)
+        a.y = _view(self.outputs[layer], "y", p.type_number, p.y_shape, True)
+        a.final[0] = _view(self.h[layer], "h", p.type_number, p.state_shape, True)
+        a.initial[0] = fastrnn_const_view_t(a.final[0].data, 0, a.final[0].stride_b)
         if p.has_c:
-            args.c_n = _view(self.c[layer], "c", p.type_number, p.state_shape, True)
-            args.c0 = fastrnn_const_view_t(args.c_n.data, 0, args.c_n.stride_b)
+            a.final[1] = _view(self.c[layer], "c", p.type_number, p.state_shape, True)
+            a.initial[1] = fastrnn_const_view_t(a.final[1].data, 0, a.final[1].stride_b)
         return 0
 
     def __dealloc__(self):
-        free(self.problems)
-        free(self.args)
+        free(self.plans)
+        free(self.arrays)
         if self.lock:
             PyThread_free_lock(self.lock)
 
@@ -538,10 +535,10 @@ cdef class Stepper:
             raise TypeError("x: expected a NumPy array, got NoneType")
         cdef fastrnn_const_view_t view = _const_view(x, "x", self.type_number, self.x_shape)
         self._acquire()
-        self.args[0].x = view
+        self.arrays[0].x = view
         with nogil:
             for layer in range(self.layers):
-                status = fastrnn_forward(&self.problems[layer], &self.args[layer])
+                status = fastrnn_run(&self.plans[layer], FASTRNN_FORWARD, &self.arrays[layer])
                 if status != FASTRNN_OK:
                     break
         PyThread_release_lock(self.lock)
@@ -571,11 +568,11 @@ cdef class Stepper:
         cdef int64_t step
         cdef fastrnn_const_view_t view = _const_view(x, "x", self.type_number, self.x_shape)
         self._acquire()
-        self.args[0].x = view
+        self.arrays[0].x = view
         with nogil:
             for step in range(steps):
                 for layer in range(self.layers):
-                    status |= fastrnn_forward(&self.problems[layer], &self.args[layer])
+                    status |= fastrnn_run(&self.plans[layer], FASTRNN_FORWARD, &self.arrays[layer])
         PyThread_release_lock(self.lock)
         if status != FASTRNN_OK:
             raise ValueError("x: expected an array")

@@ -60,10 +60,11 @@ cdef class DenseTape:
     def layer(self, int j, int64_t width):
         """(y, reserve, packed, w_ih, w_hh) of a layer that reads `width` numbers; of the last three, what there is."""
         cdef fastrnn_problem_t problem = self.problem
-        cdef fastrnn_sizes_t sizes
-        cdef int64_t rows = fastrnn_cell_gates(problem.cell) * problem.H
+        cdef fastrnn_plan_t plan
+        cdef int64_t rows = fastrnn_cell_table(problem.cell).gates * problem.H
         problem.I = width
-        fastrnn_query(&problem, &sizes)
+        make_plan(&problem, &plan)
+        cdef const fastrnn_sizes_t *sizes = &plan.sizes
         memory, y = self.kept[j], self.ys[j]
         cdef size_t start = <size_t>(_reserve_in(<cnp.ndarray>memory) - cnp.PyArray_BYTES(<cnp.ndarray>memory))
         reserve = memory[start : start + sizes.reserve] if sizes.reserve else None
@@ -105,7 +106,7 @@ cdef class DenseStack(Stack):
         """Those that the core reads as they are; None if the general path has to look at them."""
         cdef list found = []
         cdef int j
-        cdef int64_t rows = fastrnn_cell_gates(self.problem.cell) * self.problem.H
+        cdef int64_t rows = fastrnn_cell_table(self.problem.cell).gates * self.problem.H
         if type(parameters) is not dict or len(<dict>parameters) != len(self.names):
             return None
         for j in range(len(self.names)):
@@ -121,13 +122,10 @@ cdef class DenseStack(Stack):
             found.append(array)
         return found
 
-    cdef fastrnn_weights_t _weights_of(self, list parameters, int layer):
-        cdef fastrnn_weights_t w = fastrnn_weights_t(NULL, NULL, NULL, NULL)
-        cdef int first = layer * self.each
-        w.w_ih, w.w_hh = _data(parameters[first]), _data(parameters[first + 1])
-        if self.each == 4:
-            w.b_ih, w.b_hh = _data(parameters[first + 2]), _data(parameters[first + 3])
-        return w
+    cdef void _set_parameters(self, list parameters, int layer, fastrnn_arrays_t *a):
+        cdef int j
+        for j in range(self.each):
+            a.parameters[j] = _data(parameters[layer * self.each + j])
 
     def forward(self, owner, parameters, x, state, int backend, int threads, int team):
         """(y, state, tape) as the layer returns them; None if the general path has to look at the arguments."""
@@ -145,7 +143,9 @@ cdef class DenseStack(Stack):
         cdef DenseTape tape = DenseTape.__new__(DenseTape)
         tape.stack, tape.owner, tape.x, tape.problem, tape.rank = self, owner, x, problem, rank
         tape.h0, tape.c0 = states
-        tape.packs = fastrnn_packing_pays(&problem)
+        cdef fastrnn_plan_t plan
+        make_plan(&problem, &plan)
+        tape.packs = fastrnn_packing_pays(&plan)
         tape.ys, tape.kept = [], []
         h_n = self._new_state(rank, problem.B)
         c_n = self._new_state(rank, problem.B) if self.has_c else None
@@ -156,38 +156,40 @@ cdef class DenseStack(Stack):
 
     cdef cnp.ndarray _forward_layer(self, DenseTape tape, int layer, cnp.ndarray x, list parameters, h_n, c_n):
         cdef fastrnn_problem_t problem = tape.problem
-        cdef fastrnn_forward_args_t args = no_forward_args()
-        cdef fastrnn_sizes_t sizes
-        cdef int status
-        cdef size_t beside
+        cdef fastrnn_plan_t plan
+        cdef fastrnn_arrays_t a
+        cdef int status = FASTRNN_OK
         problem.I = self._width(layer)
-        args.weights = self._weights_of(parameters, layer)
-        status = fastrnn_query(&problem, &sizes)
-        if status != FASTRNN_OK:
-            _raise(status)
+        make_plan(&problem, &plan)
+        no_arrays(&a)
+        self._set_parameters(parameters, layer, &a)
         cdef cnp.ndarray y = self._new_sequence(tape.rank, &problem, problem.H), kept, packed
-        beside = sizes.packed_backward if tape.packs else self._copies_bytes(&problem)
-        kept = self._bytes(LINE_BYTES + _lines(sizes.reserve) + beside)
-        cdef char *weights = _reserve_in(kept) + _lines(sizes.reserve)
-        args.packed, args.copies = NULL, fastrnn_weight_copies_t(NULL, NULL)
+        cdef size_t beside = plan.sizes.packed_backward if tape.packs else self._copies_bytes(&problem)
+        kept = self._bytes(LINE_BYTES + _lines(plan.sizes.reserve) + beside)
+        cdef char *weights = _reserve_in(kept) + _lines(plan.sizes.reserve)
         if tape.packs:
-            packed = self._bytes(sizes.packed_forward)
-            args.packed = cnp.PyArray_DATA(packed)
+            packed = self._bytes(plan.sizes.packed_forward)
+            a.packed = cnp.PyArray_DATA(packed)
         else:
-            args.copies = self._copies(&problem, weights)
-        cdef cnp.ndarray scratch = self.scratch(sizes.scratch_forward)
-        args.x, args.h0, args.c0 = self._read_only(x, tape.rank), self._start(tape.h0, tape.rank, layer), self._start(
-            tape.c0, tape.rank, layer
-        )
-        args.y, args.c = self._sequence(y, tape.rank), fastrnn_view_t(NULL, 0, 0)
-        args.h_n, args.c_n = self._state(h_n, tape.rank, layer), self._state(c_n, tape.rank, layer)
-        args.reserve = _reserve_in(kept) if sizes.reserve else NULL
-        args.scratch = cnp.PyArray_DATA(scratch)
+            self._set_copies(&problem, weights, a.copies)
+        cdef cnp.ndarray scratch = self.scratch(plan.sizes.scratch_forward)
+        a.x = self._read_only(x, tape.rank)
+        a.initial[0] = self._start(tape.h0, tape.rank, layer)
+        a.initial[1] = self._start(tape.c0, tape.rank, layer)
+        a.y = self._sequence(y, tape.rank)
+        a.final[0], a.final[1] = self._state(h_n, tape.rank, layer), self._state(c_n, tape.rank, layer)
+        a.reserve = _reserve_in(kept) if plan.sizes.reserve else NULL
+        a.scratch = cnp.PyArray_DATA(scratch)
+        cdef fastrnn_arrays_t for_backward
+        if tape.packs:
+            no_arrays(&for_backward)
+            self._set_parameters(parameters, layer, &for_backward)
+            for_backward.packed = weights
         with nogil:
-            if args.packed is not NULL:
-                status = fastrnn_pack_forward(&problem, &args.weights, <void *>args.packed)
-                status = status if status != FASTRNN_OK else fastrnn_pack_backward(&problem, &args.weights, weights)
-            status = status if status != FASTRNN_OK else fastrnn_forward(&problem, &args)
+            if a.packed is not NULL:
+                status = fastrnn_run(&plan, FASTRNN_PACK_FORWARD, &a)
+                status = status if status != FASTRNN_OK else fastrnn_run(&plan, FASTRNN_PACK_BACKWARD, &for_backward)
+            status = status if status != FASTRNN_OK else fastrnn_run(&plan, FASTRNN_FORWARD, &a)
         if status != FASTRNN_OK:
             _raise(status)
         tape.ys.append(y)
@@ -195,12 +197,13 @@ cdef class DenseStack(Stack):
         return y
 
     cdef size_t _copies_bytes(self, const fastrnn_problem_t *problem):
-        cdef size_t row = fastrnn_cell_gates(problem.cell) * problem.H * (<cnp.dtype>self.dtype).itemsize
+        cdef size_t row = fastrnn_cell_table(problem.cell).gates * problem.H * (<cnp.dtype>self.dtype).itemsize
         return _lines(row * problem.I) + _lines(row * problem.H)
 
-    cdef fastrnn_weight_copies_t _copies(self, const fastrnn_problem_t *problem, char *to):
-        cdef size_t row = fastrnn_cell_gates(problem.cell) * problem.H * (<cnp.dtype>self.dtype).itemsize
-        return fastrnn_weight_copies_t(to, to + _lines(row * problem.I))
+    cdef void _set_copies(self, const fastrnn_problem_t *problem, char *to, void **copies):
+        """The addresses of copies of w_ih and w_hh, each on a line."""
+        cdef size_t row = fastrnn_cell_table(problem.cell).gates * problem.H * (<cnp.dtype>self.dtype).itemsize
+        copies[FASTRNN_W_IH], copies[FASTRNN_W_HH] = to, to + _lines(row * problem.I)
 
     def backward(self, DenseTape tape not None, dy, dstate):
         """(dx, dstate, gradients by name); None if the general path has to look at the arguments."""
@@ -221,42 +224,41 @@ cdef class DenseStack(Stack):
 
     cdef cnp.ndarray _backward_layer(self, DenseTape tape, int layer, object dy, tuple d_final, dh0, dc0, list into):
         cdef fastrnn_problem_t problem = tape.problem
-        cdef fastrnn_backward_args_t args = no_backward_args()
-        cdef fastrnn_sizes_t sizes
-        cdef int status, first = layer * self.each
+        cdef fastrnn_plan_t plan
+        cdef fastrnn_arrays_t a
+        cdef int j
         problem.I = self._width(layer)
-        status = fastrnn_query(&problem, &sizes)
-        if status != FASTRNN_OK:
-            _raise(status)
+        make_plan(&problem, &plan)
+        no_arrays(&a)
         cdef cnp.ndarray dx = self._new_sequence(tape.rank, &problem, problem.I), kept = tape.kept[layer]
-        cdef char *weights = _reserve_in(kept) + _lines(sizes.reserve)
-        cdef fastrnn_weight_copies_t copies = self._copies(&problem, weights)
-        args.packed = weights if tape.packs else NULL
-        args.weights = fastrnn_weights_t(copies.w_ih, copies.w_hh, NULL, NULL)
-        args.x = self._read_only(tape.x if layer == 0 else tape.ys[layer - 1], tape.rank)
-        args.h0, args.c0 = self._start(tape.h0, tape.rank, layer), self._start(tape.c0, tape.rank, layer)
-        args.y = self._read_only(tape.ys[layer], tape.rank)
-        args.reserve = _reserve_in(kept) if sizes.reserve else NULL
-        args.dy = fastrnn_const_view_t(NULL, 0, 0) if dy is None else self._read_only(dy, tape.rank)
-        args.dh_n, args.dc_n = self._start(d_final[0], tape.rank, layer), self._start(d_final[1], tape.rank, layer)
-        args.dx = self._sequence(dx, tape.rank)
-        args.dh0, args.dc0 = self._state(dh0, tape.rank, layer), self._state(dc0, tape.rank, layer)
-        args.d = fastrnn_weight_gradients_t(_data(into[first]), _data(into[first + 1]), NULL, NULL)
-        if self.each == 4:
-            args.d.b_ih, args.d.b_hh = _data(into[first + 2]), _data(into[first + 3])
-        args.accumulation = FASTRNN_OVERWRITE
-        cdef cnp.ndarray scratch = self.scratch(sizes.scratch_backward)
-        args.scratch = cnp.PyArray_DATA(scratch)
-        with nogil:
-            status = fastrnn_backward(&problem, &args)
-        if status != FASTRNN_OK:
-            _raise(status)
+        cdef char *weights = _reserve_in(kept) + _lines(plan.sizes.reserve)
+        if tape.packs:
+            a.packed = weights
+        else:
+            self._set_copies(&problem, weights, <void **>a.parameters)
+        a.x = self._read_only(tape.x if layer == 0 else tape.ys[layer - 1], tape.rank)
+        a.initial[0] = self._start(tape.h0, tape.rank, layer)
+        a.initial[1] = self._start(tape.c0, tape.rank, layer)
+        a.y = self._sequence(tape.ys[layer], tape.rank)
+        a.reserve = _reserve_in(kept) if plan.sizes.reserve else NULL
+        if dy is not None:
+            a.dy = self._read_only(dy, tape.rank)
+        a.d_final[0] = self._start(d_final[0], tape.rank, layer)
+        a.d_final[1] = self._start(d_final[1], tape.rank, layer)
+        a.dx = self._sequence(dx, tape.rank)
+        a.d_initial[0], a.d_initial[1] = self._state(dh0, tape.rank, layer), self._state(dc0, tape.rank, layer)
+        for j in range(self.each):
+            a.gradients[j] = _data(into[layer * self.each + j])
+        a.accumulation = FASTRNN_OVERWRITE
+        cdef cnp.ndarray scratch = self.scratch(plan.sizes.scratch_backward)
+        a.scratch = cnp.PyArray_DATA(scratch)
+        run(&plan, FASTRNN_BACKWARD, &a)
         return dx
 
     cdef list _new_gradients(self):
         """Arrays like the parameters: small ones side by side in one block, each on a line."""
         cdef cnp.npy_intp dims[2]
-        cdef int64_t rows = fastrnn_cell_gates(self.problem.cell) * self.problem.H
+        cdef int64_t rows = fastrnn_cell_table(self.problem.cell).gates * self.problem.H
         cdef size_t item = (<cnp.dtype>self.dtype).itemsize, size, total = LINE_BYTES
         cdef int j, rank
         cdef list found = []

@@ -14,7 +14,7 @@ cdef class FrozenStack(Stack):
             raise ValueError("packed: expected weights for each layer and direction")
         for j in range(layers * directions):
             of_layer = Problem(cell, dtype, backend, 1, 0, 0, I if j < directions else directions * H, H)
-            _memory(packed[j], "packed", of_layer.sizes.packed_forward, False)
+            _memory(packed[j], "packed", of_layer.plan.sizes.packed_forward, False)
         self.problem, self.type_number, self.has_c = of_layer.c, of_layer.type_number, of_layer.has_c
         self.layers, self.directions, self.batch_first, self.I = layers, directions, batch_first, I
         self.packed, self.dtype, self.empty, self.scratch = packed, np.dtype(dtype), empty, scratch
@@ -38,40 +38,36 @@ cdef class FrozenStack(Stack):
     cdef cnp.ndarray _run(self, cnp.ndarray x, int rank, int64_t T, int64_t B, h0, c0, h_n, c_n, int threads,
                           int team):
         cdef fastrnn_problem_t problem = self.problem
-        cdef fastrnn_forward_args_t args = no_forward_args()
-        cdef fastrnn_sizes_t sizes
+        cdef fastrnn_plan_t plan
+        cdef fastrnn_arrays_t arrays
         cdef fastrnn_view_t source, target
         cdef cnp.ndarray y = x, scratch
-        cdef int layer, direction, j, status
+        cdef int layer, direction, j
         cdef cnp.npy_intp item = cnp.PyArray_ITEMSIZE(x)
         problem.T, problem.B, problem.threads = T, B, threads
         problem.team = team
+        no_arrays(&arrays)
         for layer in range(self.layers):
             problem.I = self.I if layer == 0 else self.directions * problem.H
-            status = fastrnn_query(&problem, &sizes)
-            if status != FASTRNN_OK:
-                _raise(status)
-            scratch = self.scratch(sizes.scratch_forward)
+            make_plan(&problem, &plan)
+            scratch = self.scratch(plan.sizes.scratch_forward)
             source = self._sequence(x, rank)
             y = self._new_sequence(rank, &problem, self.directions * problem.H)
             for direction in range(self.directions):
                 j = layer * self.directions + direction
                 target = self._sequence(y, rank)
                 target.data = <char *>target.data + direction * problem.H * item
-                args.x = fastrnn_const_view_t(source.data, source.stride_t, source.stride_b)
+                arrays.x = fastrnn_const_view_t(source.data, source.stride_t, source.stride_b)
                 if direction == 1:  # the same loop over views that run backwards
-                    args.x.data = <const char *>args.x.data + (T - 1) * source.stride_t * item
-                    args.x.stride_t = -source.stride_t
+                    arrays.x.data = <const char *>arrays.x.data + (T - 1) * source.stride_t * item
+                    arrays.x.stride_t = -source.stride_t
                     target.data = <char *>target.data + (T - 1) * target.stride_t * item
                     target.stride_t = -target.stride_t
-                args.packed = cnp.PyArray_DATA(<cnp.ndarray>self.packed[j])
-                args.y, args.c = target, fastrnn_view_t(NULL, 0, 0)
-                args.h_n, args.c_n = self._state(h_n, rank, j), self._state(c_n, rank, j)
-                args.h0, args.c0 = self._start(h0, rank, j), self._start(c0, rank, j)
-                args.reserve, args.scratch = NULL, cnp.PyArray_DATA(scratch)
-                with nogil:
-                    status = fastrnn_forward(&problem, &args)
-                if status != FASTRNN_OK:
-                    _raise(status)
+                arrays.packed = cnp.PyArray_DATA(<cnp.ndarray>self.packed[j])
+                arrays.y = target
+                arrays.final[0], arrays.final[1] = self._state(h_n, rank, j), self._state(c_n, rank, j)
+                arrays.initial[0], arrays.initial[1] = self._start(h0, rank, j), self._start(c0, rank, j)
+                arrays.scratch = cnp.PyArray_DATA(scratch)
+                run(&plan, FASTRNN_FORWARD, &arrays)
             x = y
         return y

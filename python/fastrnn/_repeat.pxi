@@ -98,7 +98,7 @@ cdef class Repeat:
         for p in self.problems:
             if p.c.schedule is not NULL:
                 raise ValueError("problems: expected dense ones")
-            self.scratch_bytes = max(self.scratch_bytes, p.sizes.scratch_forward)
+            self.scratch_bytes = max(self.scratch_bytes, p.plan.sizes.scratch_forward)
         p = self.problems[0]
         self._check_sizes(p.c.T, p.c.B, p.c.H)
         self.has_c, self.real = p.has_c, self.copies[0].dtype
@@ -106,7 +106,7 @@ cdef class Repeat:
         self.state_bytes = <size_t>(p.c.B * p.c.H * self.directions * self.layers) * self.real.itemsize
         for j, array in enumerate(self.packed):
             p = self.problems[j // self.directions]
-            _memory(array, "packed", p.sizes.packed_forward, False)
+            _memory(array, "packed", p.plan.sizes.packed_forward, False)
 
     cdef int _check_sizes(self, int64_t T, int64_t B, int64_t H) except -1:
         cdef Problem p
@@ -202,17 +202,18 @@ cdef class Repeat:
     ) except -1:
         """Up the stack. Outputs between layers, and of a cell, are (T, B, D*H) in memory of their own."""
         cdef Problem p = self.problems[0]
-        cdef fastrnn_forward_args_t a = no_forward_args()
+        cdef fastrnn_arrays_t a
         cdef fastrnn_view_t top
         cdef size_t size = self.real.itemsize, state_bytes = <size_t>(p.c.B * p.c.H) * size
         cdef int layer, direction, j, status = FASTRNN_OK
         cdef ptrdiff_t row = self.directions * p.c.H
-        cdef void *memory = cnp.PyArray_DATA(scratch)
         cdef char *between = NULL
         if self.layers > 1 or y is NULL:
             between = <char *>malloc(2 * self.hidden_bytes)
             if between is NULL:
                 raise MemoryError
+        no_arrays(&a)
+        a.scratch = cnp.PyArray_DATA(scratch)
         for layer in range(self.layers):
             p = self.problems[layer]
             if layer == self.layers - 1 and y is not NULL:
@@ -228,14 +229,12 @@ cdef class Repeat:
                     a.x.data = <char *>x.data + (p.c.T - 1) * x.stride_t * <ptrdiff_t>size
                     a.y.data = <char *>a.y.data + (p.c.T - 1) * top.stride_t * <ptrdiff_t>size
                     a.x.stride_t, a.y.stride_t = -x.stride_t, -top.stride_t
-                a.h0 = fastrnn_const_view_t(_part(h0, j * state_bytes), 0, p.c.H)
-                a.c0 = fastrnn_const_view_t(_part(c0, j * state_bytes), 0, p.c.H)
-                a.h_n = fastrnn_view_t(_part(h_n, j * state_bytes), 0, p.c.H)
-                a.c_n = fastrnn_view_t(_part(c_n, j * state_bytes), 0, p.c.H)
-                a.c = fastrnn_view_t(NULL, 0, 0)
-                a.reserve, a.scratch = NULL, memory
+                a.initial[0] = fastrnn_const_view_t(_part(h0, j * state_bytes), 0, p.c.H)
+                a.initial[1] = fastrnn_const_view_t(_part(c0, j * state_bytes), 0, p.c.H)
+                a.final[0] = fastrnn_view_t(_part(h_n, j * state_bytes), 0, p.c.H)
+                a.final[1] = fastrnn_view_t(_part(c_n, j * state_bytes), 0, p.c.H)
                 with nogil:
-                    status = fastrnn_forward(&p.c, &a)
+                    status = fastrnn_run(&p.plan, FASTRNN_FORWARD, &a)
                 if status != FASTRNN_OK:
                     break
             x = fastrnn_const_view_t(top.data, top.stride_t, top.stride_b)

@@ -15,8 +15,8 @@ ALWAYS_INLINE void gru_forward(const struct cell_forward_in *const in, struct ce
     const vreal r = vsigmoid(in->a[0]);
     const vreal z = vsigmoid(in->a[1]);
     const vreal a_n = in->a[2];
-    const vreal n = vtanh(vfma(r, a_n, in->x_apart));
-    out->h = vfma(z, in->h_prev - n, n);
+    const vreal n = vtanh(vfma(r, a_n, in->x_apart[2]));
+    out->after[0] = vfma(z, in->before[0] - n, n);
     out->saved[0] = r;
     out->saved[1] = z;
     out->saved[2] = n;
@@ -27,9 +27,10 @@ ALWAYS_INLINE void gru_backward(const struct cell_backward_in *const in, struct 
     const vreal one = vsplat(1);
     const vreal r = in->saved[0], z = in->saved[1], n = in->saved[2], a_n = in->saved[3];
     /* h = (1 - z)*n + z*h_prev */
-    const vreal dz = in->dh * (in->h_prev - n);
-    const vreal dn = in->dh * (one - z);
-    out->dh_prev = in->dh * z;
+    const vreal dh = in->d_after[0];
+    const vreal dz = dh * (in->before[0] - n);
+    const vreal dn = dh * (one - z);
+    out->d_before[0] = dh * z;
     /* n = tanh(x_n + r*a_n) */
     const vreal dx_n = dn * vfma(-n, n, one);
     const vreal dr = dx_n * a_n;
@@ -42,15 +43,17 @@ ALWAYS_INLINE void gru_backward(const struct cell_backward_in *const in, struct 
 
 static const struct cell cell_gru = {
     .gates = GATES_gru,
-    .apart = 2,
+    .apart = 1U << 2,
+    .states = STATES_gru,
+    .output = 0,
     .saved = 4,
-    .saved_c = NO_GATE,
+    .saved_state = {NONE},
     .slots = 4,
     .input_slot = 0,
     .hidden_slot = 1,
     .slot_gate = {2, 0, 1, 2},
     .carries_dh = true,
-    .reads_h_prev = true,
+    .reads_before = 1U << 0,
     .forward = gru_forward,
     .backward = gru_backward,
 };

@@ -1,0 +1,147 @@
+/* The backward loop over a schedule, for one member of the team.
+ *
+ *     for each chunk of steps, last first:
+ *         for each step, last first:          the recurrent product    (tiles that end in the cell)
+ *         multiply_chunk                      (dx, dw_ih, dw_hh, db over all rows of the chunk)
+ *
+ * Rows of a chunk lie in the order of visit, so every sum over rows runs from the last step to the first, whatever the
+ * chunk: gradients of a sequence fed in pieces, last piece first, have the bits of the whole.
+ */
+#ifndef FASTRNN_BACKWARD_H
+#define FASTRNN_BACKWARD_H
+
+#include "products.h"
+
+/* Steps downwards from `end` while their rows fit the chunk; one step always does. */
+static struct backward_chunk backward_take_chunk(const struct backward_pass *const pass, const int64_t end,
+                                                 const int64_t offset) {
+    struct backward_chunk chunk = {.begin = end, .end = end, .offset = offset};
+    chunk.accumulation = end == pass->plan->shape.steps ? pass->arrays->accumulation : FASTRNN_ADD;
+    while (chunk.begin > 0) {
+        const int64_t active = schedule_active(&pass->plan->problem, chunk.begin - 1);
+        if (chunk.rows > 0 && chunk.rows + active > pass->plan->backward_scratch.chunk_rows) {
+            break;
+        }
+        chunk.rows += active;
+        chunk.begin--;
+    }
+    return chunk;
+}
+
+/* Each member fills its share of the chunk's places, and of those of the step before the chunk. */
+static void backward_stage_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    int64_t row = 0, offset = chunk->offset;
+    for (int64_t s = chunk->end - 1; s >= chunk->begin - 1 && s >= 0; s--) {
+        const int64_t active = schedule_active(problem, s);
+        offset -= active;
+        const struct team_range mine = team_share(active, team_rank(pass->me), team_size(pass->me));
+        for (int64_t i = mine.begin; i < mine.end; i++) {
+            pass->place[row + i] = schedule_place(problem, offset, s, i);
+        }
+        row += active;
+    }
+}
+
+/* Sets the job to step s, whose first row is chunk row `row`: of the whole step, not of the group. The slots of the
+ * later step lie before it; those of the chunk's last step, where the chunk before left them. */
+static void backward_job_at(struct backward_pass *const pass, const int64_t s, const int64_t row) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const int64_t N = pass->all_sequences, begin = pass->sequences.begin;
+    pass->job.slots = pass->gradients + (N + row + begin) * VL;
+    pass->job.place = pass->place + row + begin;
+    pass->job.place_before = s > 0 ? pass->job.place + schedule_active(problem, s) : NULL;
+    pass->continuing.d_row = row == 0 ? begin : N + row - schedule_active(problem, s + 1) + begin;
+}
+
+/* dh of step s before its own dy is the carried part plus the later step's slots through w_hh. Rows that end their
+ * sequences have the final state's gradient alone. */
+static void backward_step(struct backward_pass *const pass, const int64_t s, const int64_t row) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const int64_t continuing = active_in_group(problem, s + 1, pass->sequences);
+    const int64_t active = active_in_group(problem, s, pass->sequences);
+    backward_job_at(pass, s, row);
+    slot_product(&pass->continuing, (struct team_range){0, continuing}, pass->blocks);
+    slot_product(&pass->ending, (struct team_range){continuing, active}, pass->blocks);
+}
+
+/* The chunk's last step moves to where the next chunk looks for the step after its own: to rows that belong to this
+ * group whatever the number of active sequences, since another group may still be reading its own. */
+static void keep_slots_of_step(const struct backward_pass *const pass, const int64_t s, const int64_t row) {
+    const int64_t active = active_in_group(&pass->plan->problem, s, pass->sequences), begin = pass->sequences.begin;
+    const int64_t from = pass->all_sequences + row;
+    for (int64_t block = pass->blocks.begin; block < pass->blocks.end; block++) {
+        for (int slot = 0; slot < pass->cell->slots; slot++) {
+            real *const gradients = pass->gradients + block * pass->gradient_block + slot * pass->gradient_slot;
+            memmove(gradients + begin * VL, gradients + (from + begin) * VL, (size_t)(active * VL) * sizeof(real));
+        }
+    }
+}
+
+/* The steps of a chunk, for the group's sequences. */
+static void backward_recur_chunk(struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                                 struct team_looks *const looks) {
+    int64_t row = 0;
+    for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
+        backward_step(pass, s, row);
+        row += schedule_active(&pass->plan->problem, s);
+        if (step_wait(pass->me, looks)) {
+            return;
+        }
+    }
+    keep_slots_of_step(pass, chunk->begin, row - schedule_active(&pass->plan->problem, chunk->begin));
+}
+
+/* The group's sequences from the first to the last whose starting states' gradients are wanted: of many windows, a few.
+ */
+static struct team_range with_d_first(const struct backward_pass *const pass, const int64_t owned) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    struct team_range rows = {0, owned};
+    while (rows.begin < rows.end && schedule_d_first(problem, pass->sequences.begin + rows.begin) < 0) {
+        rows.begin++;
+    }
+    while (rows.begin < rows.end && schedule_d_first(problem, pass->sequences.begin + rows.end - 1) < 0) {
+        rows.end--;
+    }
+    return rows;
+}
+
+/* What reaches the initial states: that of h takes one more product, the others are there already. */
+static void finish_states(struct backward_pass *const pass) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const int64_t owned = pass->sequences.end - pass->sequences.begin;
+    if (pass->plan->shape.steps > 0 && pass->arrays->d_initial[0].data) {
+        backward_job_at(pass, 0, 0);
+        pass->continuing.finish = finish_initial;
+        slot_product(&pass->continuing, with_d_first(pass, owned), pass->blocks);
+    }
+    for (int64_t i = 0; i < owned; i++) {
+        const int64_t to = schedule_d_first(problem, pass->sequences.begin + i);
+        for (int j = 0; j < pass->cell->states; j++) {
+            store_state(pass->arrays->d_initial[j], to, pass->blocks, problem->H, backward_state(pass, j, i));
+        }
+    }
+}
+
+static void run_backward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
+                         const struct team_member *const me) {
+    struct backward_pass pass;
+    begin_backward(&pass, plan, arrays, me);
+    const double work = team_work(&plan->shape, pass.sequences.end - pass.sequences.begin);
+    struct team_looks looks = team_looks(plan->problem.interrupted, work);
+    int64_t offset = plan->shape.rows;
+    for (int64_t end = plan->shape.steps; end > 0;) {
+        const struct backward_chunk chunk = backward_take_chunk(&pass, end, offset);
+        backward_stage_chunk(&pass, &chunk);
+        team_wait(me);
+        backward_recur_chunk(&pass, &chunk, &looks);
+        if (!backward_multiply_chunk(&pass, &chunk)) {
+            return;
+        }
+        end = chunk.begin;
+        offset -= chunk.rows;
+    }
+    finish_states(&pass);
+}
+
+#endif

@@ -1,0 +1,151 @@
+/* What one member of the team keeps during a backward pass, made once. */
+#ifndef FASTRNN_BACKWARD_PASS_H
+#define FASTRNN_BACKWARD_PASS_H
+
+#include "step.h"
+
+/* Chunk row 0 is row `sequences` of the buffer of gate gradients; the rows before it hold the step that the chunk before
+ * ended with, each sequence at its own number. Places count from chunk row 0 and reach one step further back than the
+ * chunk. */
+struct backward_pass {
+    const struct plan *plan;
+    const struct fastrnn_arrays *arrays;
+    const struct team_member *me;
+    const struct cell *cell;
+    int64_t all_sequences;
+    struct team_range sequences, blocks;
+    struct slot_weights w_ih, w_hh;
+    struct fastrnn_const_view y, h; /* after every step: h is y, or lies in the reserve */
+    real *gradients, *x, *h_before;
+    struct layout_place *place;
+    ptrdiff_t gradient_slot, gradient_block;
+    struct step_backward_job job;           /* of both products below; the step at hand */
+    struct slot_product continuing, ending; /* rows that have a later step, rows that end their sequences */
+};
+
+/* A chunk of steps [begin, end), visited from the last to the first. */
+struct backward_chunk {
+    int64_t begin, end;
+    int64_t rows;
+    int64_t offset;                         /* of step `end` in the schedule */
+    enum fastrnn_accumulation accumulation; /* of the call for its first chunk; later ones add */
+};
+
+static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot,
+                                        const int64_t first_row) {
+    return (struct gradient_slots){
+        .data = pass->gradients + first_slot * pass->gradient_slot + first_row * VL,
+        .gates = pass->cell->gates,
+        .H = pass->plan->problem.H,
+        .block = pass->gradient_block,
+        .slot = pass->gradient_slot,
+    };
+}
+
+static struct slot_weights slot_weights(const struct backward_pass *const pass, const size_t packed_at,
+                                        const enum fastrnn_gate_parameter parameter, const int64_t N,
+                                        const int first_slot) {
+    return (struct slot_weights){
+        .packed = pass->arrays->packed ? aligned_const(pass->arrays->packed) + packed_at : NULL,
+        .block = pass->plan->packed_backward.w_block,
+        .w = pass->arrays->parameters[parameter],
+        .N = N,
+        .gate = pass->cell->slot_gate + first_slot,
+    };
+}
+
+static void find_backward_scratch(struct backward_pass *const pass) {
+    const struct layout_backward_scratch *const layout = &pass->plan->backward_scratch;
+    real *const scratch = aligned(pass->arrays->scratch);
+    pass->gradients = scratch + layout->gradients;
+    pass->x = scratch + layout->x;
+    pass->h_before = scratch + layout->h_prev;
+    pass->place = (struct layout_place *)(scratch + layout->places);
+    pass->gradient_slot = layout->gradient_rows * VL;
+    pass->gradient_block = pass->cell->slots * pass->gradient_slot;
+    for (int j = 0; j < pass->cell->states; j++) {
+        pass->job.d_states[j] = scratch + layout->states + (size_t)j * layout->state +
+                                (size_t)(pass->sequences.begin * layout->state_row);
+    }
+}
+
+/* y and, of a cell whose output is not h, the vector of reserve that h is saved in. */
+static void find_outputs(struct backward_pass *const pass) {
+    const struct fastrnn_view y = pass->arrays->y;
+    pass->y = pass->h = (struct fastrnn_const_view){y.data, y.stride_t, y.stride_b};
+    if (pass->cell->output != 0) {
+        const struct saved_rows *const saved = &pass->job.saved;
+        const real *const h = saved->data ? saved->data + pass->cell->saved_state[0] * saved->units : NULL;
+        pass->h = (struct fastrnn_const_view){h, saved->B * saved->row, saved->row};
+    }
+}
+
+/* The step's job and both products, as far as they are the same for the whole pass. */
+static void begin_backward_job(struct backward_pass *const pass) {
+    const struct plan *const plan = pass->plan;
+    const struct fastrnn_problem *const problem = &plan->problem;
+    pass->job.cell = problem->cell;
+    pass->job.H = problem->H;
+    pass->job.slot = pass->gradient_slot;
+    pass->job.block = pass->gradient_block;
+    pass->job.state_row = plan->backward_scratch.state_row;
+    pass->job.problem = problem;
+    pass->job.table = plan->table;
+    pass->job.first_sequence = pass->sequences.begin;
+    pass->job.dy = pass->arrays->dy;
+    pass->job.initial = pass->arrays->initial;
+    pass->job.saved = (struct saved_rows){pass->arrays->reserve, problem->B, layout_reserve_row(&plan->shape),
+                                          layout_saved_units(problem->H)};
+    find_outputs(pass);
+    pass->job.y = pass->y;
+    pass->continuing = (struct slot_product){
+        .d = slots_from(pass, pass->cell->hidden_slot, 0),
+        .w = &pass->w_hh,
+        .start = pass->cell->carries_dh ? pass->job.d_states[0] : NULL,
+        .start_row = pass->job.state_row,
+        .multiplies = true,
+        .finish = finish_backward,
+        .job = &pass->job,
+    };
+    pass->ending = pass->continuing;
+    pass->ending.start = pass->job.d_states[0];
+    pass->ending.multiplies = false;
+}
+
+/* Gradient of state j of the group's sequence i. */
+static real *backward_state(const struct backward_pass *const pass, const int j, const int64_t i) {
+    return pass->job.d_states[j] + i * pass->job.state_row;
+}
+
+static void load_final_gradients(const struct backward_pass *const pass) {
+    for (int64_t i = 0; i < pass->sequences.end - pass->sequences.begin; i++) {
+        const int64_t last = schedule_last(&pass->plan->problem, pass->sequences.begin + i);
+        for (int j = 0; j < pass->cell->states; j++) {
+            load_state(pass->arrays->d_final[j], last, 0, pass->blocks, pass->plan->problem.H,
+                       backward_state(pass, j, i));
+        }
+    }
+}
+
+/* The caller owns `pass`, which must stay where it is. */
+static void begin_backward(struct backward_pass *const pass, const struct plan *const plan,
+                           const struct fastrnn_arrays *const arrays, const struct team_member *const me) {
+    const struct fastrnn_problem *const problem = &plan->problem;
+    *pass = (struct backward_pass){
+        .plan = plan,
+        .arrays = arrays,
+        .me = me,
+        .cell = cell_of(problem->cell),
+        .all_sequences = plan->shape.sequences,
+        .sequences = schedule_share(problem, plan->shape.rows, me->group, me->groups),
+        .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
+    };
+    const struct cell *const cell = pass->cell;
+    pass->w_ih = slot_weights(pass, plan->packed_backward.w_ih, FASTRNN_W_IH, problem->I, cell->input_slot);
+    pass->w_hh = slot_weights(pass, plan->packed_backward.w_hh, FASTRNN_W_HH, problem->H, cell->hidden_slot);
+    find_backward_scratch(pass);
+    begin_backward_job(pass);
+    load_final_gradients(pass);
+}
+
+#endif

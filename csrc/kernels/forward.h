@@ -1,0 +1,108 @@
+/* The forward loop over a schedule, for one member of the team.
+ *
+ *     for each chunk of steps:    gather x, project it    (all rows of the chunk: one product)
+ *         for each step:          the recurrent product   (tiles that end in the cell)
+ */
+#ifndef FASTRNN_FORWARD_H
+#define FASTRNN_FORWARD_H
+
+#include "forward_pass.h"
+
+/* Steps from `begin` on while their rows fit the chunk; one step always does. */
+static struct forward_chunk forward_take_chunk(const struct forward_pass *const pass, const int64_t begin,
+                                               const int64_t offset) {
+    struct forward_chunk chunk = {.begin = begin, .end = begin, .offset = offset, .offset_end = offset};
+    for (; chunk.end < pass->plan->shape.steps; chunk.end++) {
+        const int64_t active = active_in_group(&pass->plan->problem, chunk.end, pass->sequences);
+        if (chunk.end > begin && chunk.rows + active > pass->plan->forward_scratch.chunk_rows) {
+            break;
+        }
+        chunk.rows += active;
+        chunk.offset_end += schedule_active(&pass->plan->problem, chunk.end);
+    }
+    return chunk;
+}
+
+/* Each member finds the places of its share of each step's rows, and gathers x from there. */
+static void forward_stage_chunk(const struct forward_pass *const pass, const struct forward_chunk *const chunk) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const int64_t x_row = pass->plan->forward_scratch.x_row;
+    int64_t row = 0, offset = chunk->offset;
+    for (int64_t s = chunk->begin; s < chunk->end; s++) {
+        const int64_t active = active_in_group(problem, s, pass->sequences);
+        const struct team_range mine = team_share(active, pass->me->member, pass->me->members);
+        for (int64_t i = mine.begin; i < mine.end; i++) {
+            pass->place[row + i] = schedule_place(problem, offset, s, pass->sequences.begin + i);
+        }
+        gather_rows(pass->arrays->x, pass->place + row, mine, problem->I, pass->x + row * x_row, x_row);
+        row += active;
+        offset += schedule_active(problem, s);
+    }
+}
+
+static void forward_project_chunk(const struct forward_pass *const pass, const struct forward_chunk *const chunk) {
+    unit_product(&pass->projection, (struct team_range){0, chunk->rows}, pass->blocks);
+}
+
+/* Sequences [from, to) of the group have ended: their states go to the user. */
+static void finish_sequences(const struct forward_pass *const pass, real *const h, const int64_t from,
+                             const int64_t to) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    for (int64_t i = from; i < to; i++) {
+        const int64_t last = schedule_last(problem, pass->sequences.begin + i);
+        for (int j = 0; j < pass->cell->states; j++) {
+            store_state(pass->arrays->final[j], last, pass->blocks, problem->H, forward_state(pass, h, j, i));
+        }
+    }
+}
+
+/* Step s, whose first row of the chunk is `row`. It reads h[s % 2] and writes the other. */
+static void forward_step(struct forward_pass *const pass, const int64_t s, const int64_t row, const int64_t active) {
+    pass->job.gates = pass->recurrence.start = pass->gates + row * pass->job.gates_row;
+    pass->job.h_before = pass->recurrence.a = pass->h[s & 1];
+    pass->job.h = pass->h[~s & 1];
+    pass->job.place = pass->place + row;
+    unit_product(&pass->recurrence, (struct team_range){0, active}, pass->blocks);
+}
+
+/* False if the call is given up. */
+static bool forward_recur_chunk(struct forward_pass *const pass, const struct forward_chunk *const chunk,
+                                struct team_looks *const looks) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    int64_t row = 0;
+    for (int64_t s = chunk->begin; s < chunk->end; s++) {
+        const int64_t active = active_in_group(problem, s, pass->sequences);
+        forward_step(pass, s, row, active);
+        finish_sequences(pass, pass->h[~s & 1], active_in_group(problem, s + 1, pass->sequences), active);
+        row += active;
+        if (step_wait(pass->me, looks)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void run_forward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
+                        const struct team_member *const me) {
+    struct forward_pass pass;
+    begin_forward(&pass, plan, arrays, me);
+    const int64_t owned = pass.sequences.end - pass.sequences.begin;
+    struct team_looks looks = team_looks(plan->problem.interrupted, team_work(&plan->shape, owned));
+    if (plan->shape.steps == 0) {
+        finish_sequences(&pass, pass.h[0], 0, owned);
+    }
+    int64_t offset = 0;
+    for (int64_t s = 0; s < plan->shape.steps;) {
+        const struct forward_chunk chunk = forward_take_chunk(&pass, s, offset);
+        forward_stage_chunk(&pass, &chunk);
+        group_wait(me);
+        forward_project_chunk(&pass, &chunk);
+        if (!forward_recur_chunk(&pass, &chunk, &looks)) {
+            return;
+        }
+        s = chunk.end;
+        offset = chunk.offset_end;
+    }
+}
+
+#endif

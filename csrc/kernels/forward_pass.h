@@ -1,0 +1,134 @@
+/* What one member of the team keeps during a forward pass, made once. */
+#ifndef FASTRNN_FORWARD_PASS_H
+#define FASTRNN_FORWARD_PASS_H
+
+#include "step.h"
+
+/* A group of the team owns a range of sequences, a member a range of unit blocks. All states of the group's sequences
+ * stay in scratch; h is double-buffered, since every tile of a step reads all of h before it. */
+struct forward_pass {
+    const struct plan *plan;
+    const struct fastrnn_arrays *arrays;
+    const struct team_member *me;
+    const struct cell *cell;
+    struct team_range sequences, blocks;
+    struct unit_weights w_ih, w_hh;
+    real *h[2], *x, *gates; /* of this group */
+    struct layout_place *place;
+    struct unit_product projection, recurrence;
+    struct step_forward_job job; /* of the recurrence; the step at hand */
+};
+
+/* Steps [begin, end), with so many rows of the group, and the offsets of both in the schedule. */
+struct forward_chunk {
+    int64_t begin, end, rows, offset, offset_end;
+};
+
+static void find_unit_weights(struct forward_pass *const pass) {
+    const struct layout_packed_forward *const layout = &pass->plan->packed_forward;
+    const struct fastrnn_arrays *const arrays = pass->arrays;
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const bool copies = pass->me->group == 0; /* one copy is enough */
+    pass->w_ih = (struct unit_weights){
+        .at = layout->of_input,
+        .rows = {arrays->parameters[FASTRNN_W_IH], problem->H, problem->I, copies ? arrays->copies[FASTRNN_W_IH] : NULL},
+        .b_ih = arrays->parameters[FASTRNN_B_IH],
+        .b_hh = arrays->parameters[FASTRNN_B_HH],
+    };
+    pass->w_hh = pass->w_ih;
+    pass->w_hh.at = layout->of_state;
+    pass->w_hh.rows = (struct unit_rows){arrays->parameters[FASTRNN_W_HH], problem->H, problem->H,
+                                         copies ? arrays->copies[FASTRNN_W_HH] : NULL};
+    if (arrays->packed) {
+        const real *const packed = aligned_const(arrays->packed);
+        pass->w_ih.packed = packed + layout->w_ih;
+        pass->w_hh.packed = packed + layout->w_hh;
+        pass->w_ih.b_x = pass->w_hh.b_x = packed + layout->b_x;
+        pass->w_ih.b_apart = pass->w_hh.b_apart = packed + layout->b_apart;
+    }
+}
+
+static void find_forward_scratch(struct forward_pass *const pass) {
+    const struct layout_forward_scratch *const layout = &pass->plan->forward_scratch;
+    real *const scratch = aligned(pass->arrays->scratch);
+    const int64_t first_state = pass->sequences.begin * layout->state_row;
+    const int64_t first_row = pass->sequences.begin + pass->me->group * layout->chunk_rows;
+    pass->h[0] = scratch + layout->h[0] + first_state;
+    pass->h[1] = scratch + layout->h[1] + first_state;
+    pass->x = scratch + layout->x + first_row * layout->x_row;
+    pass->gates = scratch + layout->gates + first_row * layout->gates_row;
+    pass->place = (struct layout_place *)(scratch + layout->places) + first_row;
+    for (int j = 1; j < pass->cell->states; j++) {
+        pass->job.carried[j] = scratch + layout->states + (size_t)(j - 1) * layout->state + first_state;
+    }
+}
+
+/* The step's job and both products, as far as they are the same for the whole pass. */
+static void begin_forward_job(struct forward_pass *const pass) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const struct layout_shape *const shape = &pass->plan->shape;
+    const struct layout_forward_scratch *const layout = &pass->plan->forward_scratch;
+    pass->job.cell = problem->cell;
+    pass->job.H = problem->H;
+    pass->job.NB = layout_blocks(problem->H, VL);
+    pass->job.gates_row = layout->gates_row;
+    pass->job.state_row = layout->state_row;
+    pass->job.y = pass->arrays->y;
+    pass->job.states = pass->arrays->states;
+    pass->job.saved = (struct saved_rows){pass->arrays->reserve, problem->B, layout_reserve_row(shape),
+                                          layout_saved_units(problem->H)};
+    pass->projection = (struct unit_product){
+        .G = pass->cell->gates,
+        .start_apart = pass->cell->apart,
+        .a = pass->x,
+        .a_row = layout->x_row,
+        .w = &pass->w_ih,
+        .start = pass->w_ih.b_x,
+        .to = pass->gates,
+        .to_row = layout->gates_row,
+    };
+    pass->recurrence = (struct unit_product){
+        .G = pass->cell->gates,
+        .apart = pass->cell->apart,
+        .a_row = layout->state_row,
+        .w = &pass->w_hh,
+        .start_row = layout->gates_row,
+        .finish = finish_forward,
+        .job = &pass->job,
+    };
+}
+
+/* State j of the group's sequence i. */
+static real *forward_state(const struct forward_pass *const pass, real *const h, const int j, const int64_t i) {
+    return (j == 0 ? h : pass->job.carried[j]) + i * pass->plan->forward_scratch.state_row;
+}
+
+static void load_initial_states(const struct forward_pass *const pass) {
+    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    for (int64_t i = 0; i < pass->sequences.end - pass->sequences.begin; i++) {
+        const int64_t first = schedule_first(problem, pass->sequences.begin + i);
+        for (int j = 0; j < pass->cell->states; j++) {
+            load_state(pass->arrays->initial[j], first, (real)pass->plan->table->states[j].start, pass->blocks,
+                       problem->H, forward_state(pass, pass->h[0], j, i));
+        }
+    }
+}
+
+/* The caller owns `pass`, which must stay where it is. */
+static void begin_forward(struct forward_pass *const pass, const struct plan *const plan,
+                          const struct fastrnn_arrays *const arrays, const struct team_member *const me) {
+    *pass = (struct forward_pass){
+        .plan = plan,
+        .arrays = arrays,
+        .me = me,
+        .cell = cell_of(plan->problem.cell),
+        .sequences = schedule_share(&plan->problem, plan->shape.rows, me->group, me->groups),
+        .blocks = team_share(layout_blocks(plan->problem.H, VL), me->member, me->members),
+    };
+    find_unit_weights(pass);
+    find_forward_scratch(pass);
+    begin_forward_job(pass);
+    load_initial_states(pass);
+}
+
+#endif
