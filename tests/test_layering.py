@@ -1,84 +1,32 @@
-"""Layers are strict: a file includes or imports only from layers below its own. Reads the lines that say so."""
+"""Layers are strict: no circle of includes or imports, and folders use only folders below. Reads what files say."""
 
 import ast
 import re
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+CSRC, PACKAGE = ROOT / "csrc", ROOT / "python" / "fastrnn"
 
-# Top to bottom. A file that is not listed has no place yet, and fails.
-C_LAYERS = [
-    {"api.c"},
-    {"check.h", "call.c"},
-    {"ways.c", "dispatch.c", "cpu.c", "cells.c"},
-    {"dispatch.h", "ways.h"},
-    {"call.h"},
-    {"instance.c"},
-    {"sequence_forward.h", "sequence_backward.h"},
-    {"products.h"},
-    {"step.h"},
-    {"gemm.h", "rows.h", "cell_steps.h", "weight_gradients.h"},
-    {"unpacked.h", "strips.h"},
-    {"weights.h"},
-    {"pack.h", "lstm.h", "gru.h", "rnn.h"},
-    {"cell.h", "tile.h", "activations.h"},
-    {"simd.h", "backend.h", "schedule.h"},
-    {"thread_room.c", "runtime.c"},
-    {"cells.h"},
-    {"trials.h"},
-    {"layout.h", "team.h", "crowding.h", "cpu.h", "fork.c"},
-    {"fork.h", "thread_room.h"},
-    {"fastrnn.h"},
-    {"cells.def", "backends.def"},
-]
-PYTHON_LAYERS = [
-    {"__main__"},
-    {"__init__", "safetensors"},
-    {"layers", "windows"},
-    {"arguments"},
-    {"stack", "stream"},
-    {"cells", "weights"},
-    {"backward"},
-    {"recompute"},
-    {"checkpoint"},
-    {"_kernel"},
-    {"tape", "config", "truncation"},
-    {"schedule", "memory", "quota", "environment", "axes"},
-    {"_check", "attributes"},
-    {"_core"},
-]
-TORCH_LAYERS = [
-    {"__init__"},
-    {"swap", "scripting"},
-    {"swapped_classes"},
-    {"cell_modules"},
-    {"modules"},
-    {"operator"},
-    {"autograd"},
-    {"packed_weights"},
-    {"execution", "formulation", "single_layer"},
-    {"module_arguments", "core_calls"},
-    {"plan"},
-    {"routes", "compiling", "tensors"},
-]
-TESTING_LAYERS = [{"__init__"}, {"self_test"}, {"gradients", "reproducibility"}, {"values"}, {"reference"}]
-CONVERT_LAYERS = [
-    {"__init__"},
-    {"keras", "onnx", "pytorch", "stacking", "tensorflow1"},
-    {"foreign_arrays", "passes"},
-]
-# Of what is beside the package's modules, only the command line uses anything.
-COMMAND_LINE = "__main__"
-# Of fastrnn itself, the torch part imports only what is below this layer.
-TORCH_STANDS_BESIDE = "layers"
-SOURCES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".c", ".h"))
-MODULES = sorted((ROOT / "python" / "fastrnn").glob("*.py"))
-TESTING_MODULES = sorted((ROOT / "python" / "fastrnn" / "testing").glob("*.py"))
-CONVERT_MODULES = sorted((ROOT / "python" / "fastrnn" / "convert").glob("*.py"))
-TORCH_MODULES = sorted((ROOT / "python" / "fastrnn" / "torch").glob("*.py"))
+# Which folders the files of a folder may use besides their own.
+BELOW = {
+    CSRC: set(),
+    CSRC / "kernels": {CSRC},
+    CSRC / "kernels" / "cells": {CSRC / "kernels"},
+    PACKAGE: set(),
+    PACKAGE / "torch": {PACKAGE},
+    PACKAGE / "convert": {PACKAGE},
+    PACKAGE / "testing": {PACKAGE},
+}
+# What holds the cells together; the other kernels know none.
+CELL_LIST = CSRC / "kernels" / "cell_steps.h"
+# Everything that people import; the torch part stands beside it, on what is below.
+ENTRANCES = {PACKAGE / name for name in ("__init__.py", "__main__.py", "layers.py", "windows.py", "safetensors.py")}
+SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".c", ".h"))
+MODULES = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx", ".pxd", ".pxi"))
 named = pytest.mark.parametrize
 
 
@@ -86,85 +34,112 @@ def name_of(path):
     return path.name
 
 
-def layer_of(name, layers):
-    (level,) = [level for level, names in enumerate(layers) if name in names]
-    return level
-
-
 def included(path):
-    return [Path(name).name for name in re.findall(r'^\s*#\s*include "(.+)"', path.read_text(), re.MULTILINE)]
+    """The files of the project that a C file includes; lists that the build or a table writes are none."""
+    names = re.findall(r'^\s*#\s*include "(.+)"', path.read_text(), re.MULTILINE)
+    found = [(path.parent / name).resolve() for name in names if not name.endswith(".def")]
+    return [one if one.exists() else CSRC / one.name for one in found]
 
 
-def imported(path, dots=1):
-    """Top-level names of absolute imports, and names of modules imported from the package itself.
+def module(folder, dotted):
+    """The file of a module of the package, or None for a name that is none."""
+    path = folder.joinpath(*dotted.split("."))
+    candidates = [path / "__init__.py", *(path.with_suffix(ending) for ending in (".py", ".pyx", ".pxd"))]
+    return next((one for one in candidates if one.exists()), None)
 
-    With dots=2, the latter are those of the package around it.
-    """
-    absolute, relative = set(), set()
+
+def relative_imports(path):
+    """(dots, module, names) of `from .module import names`, in Cython files of `cimport` too."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level]
+        return [(node.level, node.module or "", [alias.name for alias in node.names]) for node in nodes]
+    lines = re.findall(r"^\s*from (\.+)([\w.]*) c?import (.+)", text, re.MULTILINE)
+    return [(len(dots), name, re.findall(r"\w+", names)) for dots, name, names in lines]
+
+
+def imported(path):
+    """The files of the package that a module imports, or a Cython file includes as text."""
+    found = {path.with_name(name) for name in re.findall(r'^include "(.+)"', path.read_text(), re.MULTILINE)}
+    if path.suffix == ".pyx" and path.with_suffix(".pxd").exists():
+        found.add(path.with_suffix(".pxd"))
+    for dots, name, names in relative_imports(path):
+        folder = path.parents[dots - 1]
+        if name:
+            found.add(module(folder, name))
+        else:
+            found |= {module(folder, one) or folder / "__init__.py" for one in names}
+    return {one for one in found if one is not None}
+
+
+def absolute_imports(path):
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            absolute |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            absolute.add(node.module.split(".")[0])
-        elif isinstance(node, ast.ImportFrom) and node.level == dots:
-            relative |= {node.module} if node.module else {alias.name for alias in node.names}
-    return absolute, relative
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def require_no_circle(graph):
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" uses ".join(str(path.relative_to(ROOT)) for path in error.args[1]))
 
 
 def test_the_tree_is_here():
-    assert len(SOURCES) > 10
-    assert len(MODULES) > 5
+    assert len(SOURCES) > 30
+    assert len(MODULES) > 50
+    assert {path.parent for path in SOURCES + MODULES} == BELOW.keys()
+
+
+def test_a_circle_is_found():
+    one, other = ROOT / "one", ROOT / "other"
+    with pytest.raises(pytest.fail.Exception, match=r"one uses other|other uses one"):
+        require_no_circle({one: {other}, other: {one}})
+
+
+def test_no_source_file_includes_itself_by_way_of_others():
+    graph = {path: set(included(path)) for path in SOURCES}
+    assert sum(map(len, graph.values())) > 50
+    require_no_circle(graph)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {path: imported(path) for path in MODULES}
+    assert sum(map(len, graph.values())) > 100
+    require_no_circle(graph)
 
 
 @named("path", SOURCES, ids=name_of)
-def test_a_source_file_includes_only_from_layers_below(path):
-    level = layer_of(path.name, C_LAYERS)
-    for name in included(path):
-        assert layer_of(name, C_LAYERS) > level, f"{path.name} includes {name}"
+def test_a_source_file_includes_only_from_folders_below(path):
+    for file in included(path):
+        allowed = BELOW[path.parent] | {path.parent} | ({CSRC / "kernels" / "cells"} if path == CELL_LIST else set())
+        assert file.parent in allowed, f"{path.name} includes {file.name}"
 
 
-@named("path", MODULES, ids=name_of)
-def test_a_module_imports_only_from_layers_below(path):
-    level = layer_of(path.stem, PYTHON_LAYERS)
-    absolute, relative = imported(path)
-    for name in relative - ({"testing"} if path.stem == COMMAND_LINE else set()):
-        assert layer_of(name, PYTHON_LAYERS) > level, f"{path.name} imports {name}"
-    assert absolute <= {"numpy", *sys.stdlib_module_names} | ({path.stem} & {"safetensors"})
+@named("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_folders_below(path):
+    for file in imported(path):
+        if path == PACKAGE / "__main__.py" and file.parent == PACKAGE / "testing":
+            continue
+        assert file.parent in BELOW[path.parent] | {path.parent}, f"{path.name} imports {file.name}"
+        assert not (path.parent.name == "torch" and file in ENTRANCES), f"{path.name} imports {file.name}"
 
 
-@named("path", TORCH_MODULES, ids=name_of)
-def test_a_module_of_the_torch_part_imports_only_from_layers_below(path):
-    """The deferred import of `swap`, for torch.jit.script, is the one that goes up."""
-    level = layer_of(path.stem, TORCH_LAYERS)
-    absolute, relative = imported(path)
-    for name in relative - ({"swap"} if path.stem in ("modules", "cell_modules") else set()):
-        assert layer_of(name, TORCH_LAYERS) > level, f"{path.name} imports {name}"
-    assert absolute <= {"numpy", "torch", *sys.stdlib_module_names}
-    for name in imported(path, dots=2)[1]:
-        assert layer_of(name, PYTHON_LAYERS) > layer_of(TORCH_STANDS_BESIDE, PYTHON_LAYERS), f"{path.name}: {name}"
+@named("path", [path for path in MODULES if path.suffix == ".py"], ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_package_needs_numpy_alone(path):
+    beside = {"torch": {"torch"}}.get(path.parent.name, {path.stem} & {"safetensors"})
+    assert absolute_imports(path) <= {"numpy", *sys.stdlib_module_names} | beside
 
 
-@named("path", TESTING_MODULES, ids=name_of)
-def test_a_module_for_testing_stands_above_the_package_and_nothing_imports_it(path):
-    """That nothing does is seen by the other tests: it has no place in their lists."""
-    level = layer_of(path.stem, TESTING_LAYERS)
-    absolute, relative = imported(path)
-    for name in relative:
-        assert layer_of(name, TESTING_LAYERS) > level, f"{path.name} imports {name}"
-    assert absolute <= {"numpy", *sys.stdlib_module_names}
-    for name in imported(path, dots=2)[1]:
-        assert layer_of(name, PYTHON_LAYERS) > layer_of("__init__", PYTHON_LAYERS), f"{path.name}: {name}"
-
-
-@named("path", CONVERT_MODULES, ids=name_of)
-def test_a_converter_stands_above_the_package_and_knows_no_other_and_no_framework(path):
-    level = layer_of(path.stem, CONVERT_LAYERS)
-    absolute, relative = imported(path)
-    for name in relative:
-        assert layer_of(name, CONVERT_LAYERS) > level, f"{path.name} imports {name}"
-    assert absolute <= {"numpy", *sys.stdlib_module_names}
-    for name in imported(path, dots=2)[1]:
-        assert layer_of(name, PYTHON_LAYERS) > layer_of("__init__", PYTHON_LAYERS), f"{path.name}: {name}"
+@named("path", [path for path in MODULES if path.parent.name == "convert"], ids=name_of)
+def test_a_converter_knows_no_other(path):
+    kinds = {"keras.py", "onnx.py", "pytorch.py", "tensorflow1.py"}
+    others = {file.name for file in imported(path)} & kinds
+    assert not others or path.name in ("__init__.py", "stacking.py"), others
 
 
 @named("path", SOURCES, ids=name_of)
@@ -179,10 +154,10 @@ def test_openmp_and_cpuid_each_have_one_place(path):
 @named("path", SOURCES, ids=name_of)
 def test_a_cell_knows_arithmetic_alone_and_loops_know_no_cell(path):
     if path.parent.name == "cells":
-        assert set(included(path)) <= {"cell.h", "activations.h"}
+        assert {file.name for file in included(path)} <= {"cell.h", "activations.h"}
         assert not re.search(r"\bfor\b|\bwhile\b", re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL))
-    elif path.name != "cell_steps.h":
-        assert not {"lstm.h", "gru.h", "rnn.h"} & set(included(path))
+    elif path != CELL_LIST:
+        assert not any(file.parent.name == "cells" for file in included(path))
 
 
 @named("path", SOURCES, ids=name_of)

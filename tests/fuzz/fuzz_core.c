@@ -36,8 +36,8 @@ struct written {
 
 static void draw_tensors(struct bytes *const from, struct drawn *const d) {
     const struct fastrnn_problem *const p = &d->problem;
-    const int64_t states = d->states, rows = fastrnn_cell_gates(p->cell) * p->H;
-    const bool has_c = fastrnn_cell_states(p->cell) == 2;
+    const int64_t states = d->states, rows = fastrnn_cell_table(p->cell)->gates * p->H;
+    const bool has_c = fastrnn_cell_table(p->cell)->state_count == 2;
     const int64_t shapes[INPUTS][3] = {
         {p->T, p->B, p->I}, {1, states, p->H}, {1, states, p->H},  {1, 1, rows * p->I}, {1, 1, rows * p->H},
         {1, 1, rows},       {1, 1, rows},      {p->T, p->B, p->H}, {1, states, p->H},   {1, states, p->H},
@@ -88,68 +88,64 @@ static struct written new_outputs(const struct drawn *const d) {
 
 /* The same for every schedule of a problem. */
 static size_t reserve_bytes(const struct fastrnn_problem *const p) {
-    struct fastrnn_sizes sizes;
-    REQUIRE(fastrnn_query(p, &sizes) == FASTRNN_OK);
-    return sizes.reserve;
+    struct fastrnn_plan plan;
+    REQUIRE(fastrnn_make_plan(p, &plan) == FASTRNN_OK);
+    return plan.sizes.reserve;
 }
 
-static struct fastrnn_weights weights_of(const struct drawn *const d) {
-    return (struct fastrnn_weights){d->inputs[W_IH].block, d->inputs[W_HH].block, d->inputs[B_IH].block,
-                                    d->inputs[B_HH].block};
+/* What both passes are given. */
+static struct fastrnn_arrays arrays_of(const struct drawn *const d, const struct written *const w,
+                                       void *const reserve) {
+    const struct tensor *const inputs = d->inputs;
+    return (struct fastrnn_arrays){
+        .struct_size = sizeof(struct fastrnn_arrays),
+        .parameters = {inputs[W_IH].block, inputs[W_HH].block, inputs[B_IH].block, inputs[B_HH].block},
+        .x = const_view_of(&inputs[X], d->size),
+        .y = view_of(&w->outputs[Y], d->size),
+        .initial = {const_view_of(&inputs[H0], d->size), const_view_of(&inputs[C0], d->size)},
+        .reserve = reserve,
+    };
 }
 
 static enum fastrnn_status run_forward(const struct drawn *const d, const struct fastrnn_problem *const p,
                                        struct written *const w, void *const reserve) {
-    struct fastrnn_sizes sizes;
-    const enum fastrnn_status status = fastrnn_query(p, &sizes);
+    struct fastrnn_plan plan;
+    struct fastrnn_arrays arrays = arrays_of(d, w, reserve);
+    const enum fastrnn_status status = fastrnn_make_plan(p, &plan);
     if (status != FASTRNN_OK) {
         return status;
     }
-    const struct fastrnn_weights weights = weights_of(d);
-    void *const packed = take(sizes.packed_forward);
-    REQUIRE(fastrnn_pack_forward(p, &weights, packed) == FASTRNN_OK);
-    return fastrnn_forward(p, &(struct fastrnn_forward_args){
-                                  .packed = packed,
-                                  .x = const_view_of(&d->inputs[X], d->size),
-                                  .h0 = const_view_of(&d->inputs[H0], d->size),
-                                  .c0 = const_view_of(&d->inputs[C0], d->size),
-                                  .y = view_of(&w->outputs[Y], d->size),
-                                  .c = view_of(&w->outputs[C], d->size),
-                                  .h_n = view_of(&w->outputs[H_N], d->size),
-                                  .c_n = view_of(&w->outputs[C_N], d->size),
-                                  .reserve = reserve,
-                                  .scratch = take(sizes.scratch_forward),
-                              });
+    arrays.packed = take(plan.sizes.packed_forward);
+    arrays.scratch = take(plan.sizes.scratch_forward);
+    arrays.states[1] = view_of(&w->outputs[C], d->size);
+    arrays.final[0] = view_of(&w->outputs[H_N], d->size);
+    arrays.final[1] = view_of(&w->outputs[C_N], d->size);
+    REQUIRE(fastrnn_run(&plan, FASTRNN_PACK_FORWARD, &arrays) == FASTRNN_OK);
+    return fastrnn_run(&plan, FASTRNN_FORWARD, &arrays);
 }
 
 static enum fastrnn_status run_backward(const struct drawn *const d, const struct fastrnn_problem *const p,
-                                        struct written *const w, const void *const reserve) {
-    struct fastrnn_sizes sizes;
-    const enum fastrnn_status status = fastrnn_query(p, &sizes);
+                                        struct written *const w, void *const reserve) {
+    struct fastrnn_plan plan;
+    struct fastrnn_arrays arrays = arrays_of(d, w, reserve);
+    const enum fastrnn_status status = fastrnn_make_plan(p, &plan);
     if (status != FASTRNN_OK) {
         return status;
     }
-    const struct fastrnn_weights weights = weights_of(d);
-    void *const packed = take(sizes.packed_backward);
-    REQUIRE(fastrnn_pack_backward(p, &weights, packed) == FASTRNN_OK);
-    return fastrnn_backward(p, &(struct fastrnn_backward_args){
-                                   .packed = packed,
-                                   .x = const_view_of(&d->inputs[X], d->size),
-                                   .h0 = const_view_of(&d->inputs[H0], d->size),
-                                   .c0 = const_view_of(&d->inputs[C0], d->size),
-                                   .y = const_view_of(&w->outputs[Y], d->size),
-                                   .reserve = reserve,
-                                   .dy = const_view_of(&d->inputs[DY], d->size),
-                                   .dh_n = const_view_of(&d->inputs[DH_N], d->size),
-                                   .dc_n = const_view_of(&d->inputs[DC_N], d->size),
-                                   .dx = view_of(&w->outputs[DX], d->size),
-                                   .dh0 = view_of(&w->outputs[DH0], d->size),
-                                   .dc0 = view_of(&w->outputs[DC0], d->size),
-                                   .d = {w->outputs[DW_IH].block, w->outputs[DW_HH].block, w->outputs[DB_IH].block,
-                                         w->outputs[DB_HH].block},
-                                   .accumulation = FASTRNN_OVERWRITE,
-                                   .scratch = take(sizes.scratch_backward),
-                               });
+    arrays.packed = take(plan.sizes.packed_backward);
+    arrays.scratch = take(plan.sizes.scratch_backward);
+    arrays.dy = const_view_of(&d->inputs[DY], d->size);
+    arrays.d_final[0] = const_view_of(&d->inputs[DH_N], d->size);
+    arrays.d_final[1] = const_view_of(&d->inputs[DC_N], d->size);
+    arrays.dx = view_of(&w->outputs[DX], d->size);
+    arrays.d_initial[0] = view_of(&w->outputs[DH0], d->size);
+    arrays.d_initial[1] = view_of(&w->outputs[DC0], d->size);
+    arrays.accumulation = FASTRNN_OVERWRITE;
+    for (int j = 0; j < 4; j++) {
+        arrays.gradients[j] = w->outputs[DW_IH + j].block;
+    }
+    REQUIRE(fastrnn_run(&plan, FASTRNN_PACK_BACKWARD, &arrays) == FASTRNN_OK);
+    return fastrnn_run(&plan, FASTRNN_BACKWARD, &arrays);
 }
 
 /* Both directions; a status that is not FASTRNN_OK ends it. `dense`: with the core's implicit schedule. */
@@ -290,7 +286,7 @@ static struct drawn_schedule dense_schedule(const int64_t T, const int64_t B) {
 /* Numbers that may be anything: refused, or sizes that can be had. */
 static void try_any_numbers(struct bytes *const from) {
     struct fastrnn_problem p = {0};
-    struct fastrnn_sizes sizes;
+    struct fastrnn_plan plan;
     p.cell = (enum fastrnn_cell)draw_wrong(from, 0, FASTRNN_CELL_COUNT);
     p.dtype = (enum fastrnn_dtype)draw_wrong(from, 0, FASTRNN_DTYPE_COUNT);
     p.backend = (int)draw_wrong(from, 0, fastrnn_backend_count());
@@ -300,7 +296,8 @@ static void try_any_numbers(struct bytes *const from) {
     p.B = draw_wrong(from, 1, 1 << 20);
     p.I = draw_wrong(from, 1, 1 << 20);
     p.H = draw_wrong(from, 1, 1 << 20);
-    if (fastrnn_query(&p, &sizes) == FASTRNN_OK) {
+    if (fastrnn_make_plan(&p, &plan) == FASTRNN_OK) {
+        const struct fastrnn_sizes sizes = plan.sizes;
         REQUIRE(sizes.packed_forward <= PTRDIFF_MAX && sizes.packed_backward <= PTRDIFF_MAX);
         REQUIRE(sizes.reserve <= PTRDIFF_MAX && sizes.scratch_forward <= PTRDIFF_MAX);
         REQUIRE(sizes.scratch_backward <= PTRDIFF_MAX);

@@ -11,6 +11,7 @@ from torch.compiler import is_compiling
 
 from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
+from .classes import mixin_for, stands_for
 from .modules import _call_as_leaf
 from .operator import recurrence
 from .packed_weights import PackedWeights
@@ -23,6 +24,7 @@ CONFIGURATION = ("input_size", "hidden_size", "nonlinearity")
 _Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
 
 
+@mixin_for(torch.nn.RNNCellBase)
 class CellForward(_Base):
     """What the three cells share; mixed in before torch's class."""
 
@@ -124,17 +126,16 @@ class CellForward(_Base):
         return infer(plan, x, h0, c0, packed, None)[1:]
 
 
+@stands_for(torch.nn.LSTMCell)
 class LSTMCell(CellForward, torch.nn.LSTMCell):
     """``torch.nn.LSTMCell`` on fastrnn's kernels: same constructor, parameters, arguments and results."""
 
 
+@stands_for(torch.nn.GRUCell)
 class GRUCell(CellForward, torch.nn.GRUCell):
     """``torch.nn.GRUCell`` on fastrnn's kernels: same constructor, parameters, arguments and results."""
 
 
+@stands_for(torch.nn.RNNCell)
 class RNNCell(CellForward, torch.nn.RNNCell):
     """``torch.nn.RNNCell`` on fastrnn's kernels: same constructor, parameters, arguments and results."""
-
-
-for _module in (LSTMCell, GRUCell, RNNCell):
-    _module.__module__ = __package__  # what a pickle names

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _check
 from . import formulation, single_layer
 from .autograd import Outputs, Recurrence, infer
+from .classes import mixin_for, stands_for
 from .compiling import admit
 from .module_arguments import ModuleArguments
 from .operator import recurrence
@@ -30,6 +31,7 @@ CONFIGURATION = (
 PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
 
 
+@mixin_for(torch.nn.RNNBase)
 class RecurrentForward(ModuleArguments):
     """What the three kinds of module share; mixed in before torch's class."""
 
@@ -271,6 +273,7 @@ def _call_as_leaf(module: Any, input: Any, hx: Any, **more: Any) -> Any:  # noqa
     return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, hx), more)
 
 
+@stands_for(torch.nn.LSTM)
 class LSTM(RecurrentForward, torch.nn.LSTM):
     """``torch.nn.LSTM`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
@@ -278,6 +281,7 @@ class LSTM(RecurrentForward, torch.nn.LSTM):
     """
 
 
+@stands_for(torch.nn.GRU)
 class GRU(RecurrentForward, torch.nn.GRU):
     """``torch.nn.GRU`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
@@ -285,14 +289,12 @@ class GRU(RecurrentForward, torch.nn.GRU):
     """
 
 
+@stands_for(torch.nn.RNN)
 class RNN(RecurrentForward, torch.nn.RNN):
     """``torch.nn.RNN`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
     Besides, ``forward`` takes lengths, resets and truncation; see there.
     """
 
-
-for _module in (LSTM, GRU, RNN):
-    _module.__module__ = __package__  # what a pickle names
 
 admit(RecurrentForward)

@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from .cell_modules import CellForward
-from .modules import RecurrentForward
+from .classes import MIXINS
 from .routes import Detour, Way, say_once
 from .swapped_classes import as_torch
 
@@ -40,7 +39,7 @@ def _given_torchs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _scriptable(module: Any) -> Any:
     """The module itself, unless its forward is ours."""
-    if getattr(type(module), "forward", None) not in (RecurrentForward.forward, CellForward.forward):
+    if getattr(type(module), "forward", None) not in [mixin.forward for mixin in MIXINS.values()]:
         return module
     say_once(module, _TORCHSCRIPT)
     return as_torch(module)

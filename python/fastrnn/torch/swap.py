@@ -14,9 +14,9 @@ import torch
 from torch.nn import Module
 from torch.nn.utils import parametrize
 
-from .cell_modules import CellForward
-from .modules import RecurrentForward
-from .swapped_classes import OURS, class_of_ours, class_of_torch
+from . import cell_modules, modules  # noqa: F401  (they register their classes)
+from .classes import OURS, is_ours
+from .swapped_classes import class_of_ours, class_of_torch
 
 EXACT_TYPES = (
     "tools that look for modules of exactly torch's classes, such as torch.ao.quantization.quantize_dynamic, pass"
@@ -122,7 +122,7 @@ def restore(model: Module, inplace: bool = True) -> Report:
     classes: list[tuple[Module, type]] = []
     for name, module in report.model.named_modules():
         kind: type = type(module)
-        if isinstance(module, RecurrentForward | CellForward):
+        if is_ours(module):
             kind = class_of_torch(kind, parametrize.is_parametrized(module))
             classes.append((module, kind))
             report.swapped[name] = f"{kind.__module__}.{kind.__name__}"
@@ -161,7 +161,7 @@ def _reason_to_leave(module: Module) -> str | None:
     if not isinstance(module, torch.nn.RNNBase | torch.nn.RNNCellBase):
         is_quantized = kind.__module__.startswith("torch.ao.nn.quantiz") and kind.__name__ in _NAMES
         return "it is quantized" if is_quantized else ""
-    if isinstance(module, RecurrentForward | CellForward):
+    if is_ours(module):
         return "it is fastrnn's already"
     base = next((base for base in OURS if issubclass(kind, base)), None)
     if base is None:

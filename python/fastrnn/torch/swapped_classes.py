@@ -11,21 +11,10 @@ from abc import ABCMeta
 from functools import cache
 from typing import Any
 
-import torch
 from torch.nn import Module
 from torch.nn.utils import parametrize
 
-from .cell_modules import CellForward, GRUCell, LSTMCell, RNNCell
-from .modules import GRU, LSTM, RNN, RecurrentForward
-
-OURS: dict[type, type] = {
-    torch.nn.LSTM: LSTM,
-    torch.nn.GRU: GRU,
-    torch.nn.RNN: RNN,
-    torch.nn.LSTMCell: LSTMCell,
-    torch.nn.GRUCell: GRUCell,
-    torch.nn.RNNCell: RNNCell,
-}
+from .classes import MIXINS, OURS, is_ours
 
 
 @cache
@@ -35,7 +24,7 @@ def class_of_ours(kind: type, is_parametrized: bool) -> type:
         return OURS[kind]
     if is_parametrized:
         return _on_another_base(kind, class_of_ours(kind.__bases__[0], False))
-    mixin = RecurrentForward if issubclass(kind, torch.nn.RNNBase) else CellForward
+    mixin = next(mixin for base, mixin in MIXINS.items() if issubclass(kind, base))
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     return _made_of(kind, (mixin, kind), {**names, "__reduce_ex__": _reduce, "_fastrnn_original": kind})
 
@@ -101,6 +90,6 @@ def _reduce(self: Any, protocol: Any) -> Any:
 def _rebuild(make: Any, *arguments: Any) -> Any:
     module = make(*arguments)
     kind: type = type(module)
-    if not isinstance(module, RecurrentForward | CellForward):
+    if not is_ours(module):
         object.__setattr__(module, "__class__", class_of_ours(kind, False))
     return module
