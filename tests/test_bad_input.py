@@ -15,7 +15,7 @@ from dataclasses import fields, is_dataclass
 import fastrnn
 import numpy as np
 import pytest
-from fastrnn import _core
+from fastrnn import _plan
 
 T, B, I, H = 3, 2, 4, 5
 
@@ -76,9 +76,8 @@ def snapshot(value, seen=None):
     seen.add(id(value))
     if isinstance(value, fastrnn.Stream):
         return snapshot(value.state, seen)
-    if isinstance(value, _core.DenseTape):
-        layers = [value.layer(0, value.x.shape[-1])]
-        return [one for part in (value.x, value.h0, value.c0, *layers) for one in snapshot(part, seen)]
+    if isinstance(value, _plan.Tape):
+        return [one for part in (value.x, value.initial, value.outputs, value.kept) for one in snapshot(part, seen)]
     if isinstance(value, dict):
         members = list(value.values())
     elif isinstance(value, list | tuple):
@@ -222,7 +221,7 @@ def test_the_snapshot_sees_what_a_call_could_change(tmp_path):
         lambda: world.stream(f32(B, I)),
         lambda: world.gru.parameters["weight_hh_l0"].fill(0),
         lambda: setattr(world.gru, "batch_first", True),
-        lambda: world.tape.layer(0, I)[1].fill(1),
+        lambda: world.tape.kept[0].fill(1),
         lambda: setattr(world.windows, "state", 6),
         lambda: world.gru._rng.random(),
         lambda: world.frozen.thaw(),

@@ -190,7 +190,7 @@ WRONG = {
     # layers: backward
     "tape None": (lambda w: w.layer.backward(None), TypeError,
      "tape: expected the tape of a forward call, got NoneType"),
-    "tape of a cell": (lambda w: w.layer.backward(w.cell_tape), TypeError, "tape: expected the tape of a forward call"),
+    "tape of a cell": (lambda w: w.layer.backward(w.cell_tape), ValueError, "tape: expected a tape of this layer"),
     "tape of another layer": (lambda w: w.layer.backward(w.gru_layer_tape), ValueError,
      "tape: expected a tape of this layer"),
     "dy of another shape": (lambda w: w.layer.backward(w.tape, f32(T, B, 4)), ValueError,
@@ -242,7 +242,7 @@ WRONG = {
     "cell: reverse a string": (lambda w: w.lstm(reverse="yes"), TypeError,
      "reverse: expected True or False, got 'yes'"),
     "cell: reverse by position": (lambda w: fastrnn.lstm(w.x, *w.weights, w.p.state, True), TypeError, "positional"),
-    "cell: tape None": (lambda w: fastrnn.lstm.backward(None), TypeError, "tape: expected a CellTape, got NoneType"),
+    "cell: tape None": (lambda w: fastrnn.lstm.backward(None), TypeError, "tape: expected a Tape, got NoneType"),
     "cell: tape of another cell": (lambda w: fastrnn.lstm.backward(w.gru_tape), ValueError,
      "tape: expected one of lstm, got one of gru"),
     "cell: dy of another shape": (lambda w: fastrnn.lstm.backward(w.cell_tape, f32(T, B, 4)), ValueError,

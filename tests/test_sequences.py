@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from core_call import assert_same_bits, same_bits
 from fastrnn import config, schedule
-from fastrnn._kernel import States, WeightGradients
-from fastrnn.backward import StateGradients, run_backward
 from fastrnn.schedule import Batch, Pieces
 from fastrnn.truncation import Stage, Stages, stages_of
 from hypothesis import given
@@ -201,11 +199,10 @@ def test_gradients_handed_from_region_to_region_have_the_bits_of_one_backward(ba
         _, _, tape = function.forward(x, *weights, pair(cell, *states[:2]))
         whole = function.backward(tape, dy, d_final)
         expected = [whole.x, *members(cell, whole.state), whole.w_ih, whole.w_hh, whole.b_ih, whole.b_hh]
-        dx, *rest = [np.empty_like(array) for array in expected]
-        into, initial = WeightGradients(*rest[-4:]), States(*rest[:-4])
-        d_states = StateGradients(States(*members(cell, d_final)), initial)
-        run_backward(tape, one_region_after_the_other(T, B, k), dy, dx, d_states, into, overwrite=True)
-    for found, other in zip((dx, *rest), expected, strict=True):
+        into = [np.empty_like(array) for array in expected[-4:]]
+        stages = [one_region_after_the_other(T, B, k)]
+        dx, d_initial = tape.plan.backward(tape, dy, tuple(members(cell, d_final)), into, stages=stages)
+    for found, other in zip((dx, *d_initial, *into), expected, strict=True):
         assert same_bits(found, other)
 
 
@@ -342,7 +339,7 @@ def test_lengths_of_the_user_may_change_after_forward(backend):
 def test_a_full_length_batch_takes_the_dense_path(kind):
     layer = KINDS[kind](3, 4, seed=0)
     _, _, tape = layer.forward(np.ones((5, 2, 3), np.float32), lengths=[5, 5], resets=np.zeros((5, 2), bool))
-    assert tape.batches[0].dense
+    assert tape.plan.is_dense
 
 
 def test_more_pieces_than_one_part_holds_are_truncated_as_a_loop_does(backend):

@@ -1,4 +1,6 @@
-# The C interface, as csrc/fastrnn.h declares it.
+# The C interface, as csrc/fastrnn.h declares it, and what other Cython modules use of _core.pyx. They do not link the
+# library: it has one copy in a process.
+cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t
 
@@ -137,3 +139,25 @@ cdef extern from "fastrnn.h" nogil:
     const char *fastrnn_build()
     int fastrnn_same_bytes(const void *, const void *, size_t, int) nogil
     int fastrnn_activate(int, int, int, int64_t, const void *, void *)
+
+
+cdef class Problem:
+    cdef fastrnn_problem_t c
+    cdef fastrnn_schedule_t schedule_c
+    cdef fastrnn_plan_t plan
+    cdef readonly object dtype
+    cdef int type_number, gates, state_count
+    cdef bint has_c
+    cdef object kept
+    cdef tuple x_shape, y_shape, state_shape, d_state_shape, w_ih_shape, w_hh_shape, b_shape
+
+    cdef int _set_schedule(self, schedule) except -1
+
+
+cdef void no_arrays(fastrnn_arrays_t *arrays) noexcept nogil
+cdef int make_plan(const fastrnn_problem_t *problem, fastrnn_plan_t *plan) except -1
+cdef bint packing_pays(const fastrnn_plan_t *plan) noexcept
+cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *arrays) noexcept nogil
+cdef int raise_status(int status) except -1
+cdef cnp.ndarray scratch_of(size_t size)
+cdef bint usable(object array, int type_number, int rank) noexcept

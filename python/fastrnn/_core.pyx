@@ -119,7 +119,7 @@ cdef int _type_number(object dtype) except -1:
 include "_interrupt.pxi"
 
 
-cdef int _raise(int status) except -1:
+cdef int raise_status(int status) except -1:
     if status == FASTRNN_INTERRUPTED:
         return -1  # with the exception that a signal handler raised
     message = fastrnn_status_message(status).decode()
@@ -176,7 +176,15 @@ cdef void no_arrays(fastrnn_arrays_t *arrays) noexcept nogil:
 
 cdef int make_plan(const fastrnn_problem_t *problem, fastrnn_plan_t *plan) except -1:
     cdef int status = fastrnn_make_plan(problem, plan)
-    return 0 if status == FASTRNN_OK else _raise(status)
+    return 0 if status == FASTRNN_OK else raise_status(status)
+
+
+cdef bint packing_pays(const fastrnn_plan_t *plan) noexcept:
+    return fastrnn_packing_pays(plan)
+
+
+cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *arrays) noexcept nogil:
+    return fastrnn_run(plan, kind, arrays)
 
 
 cdef int run(const fastrnn_plan_t *plan, int passes, const fastrnn_arrays_t *arrays) except -1:
@@ -184,7 +192,7 @@ cdef int run(const fastrnn_plan_t *plan, int passes, const fastrnn_arrays_t *arr
     cdef int status
     with nogil:
         status = fastrnn_run(plan, passes, arrays)
-    return 0 if status == FASTRNN_OK else _raise(status)
+    return 0 if status == FASTRNN_OK else raise_status(status)
 
 
 cdef fastrnn_const_view_t _const_view(object array, str name, int type_number, tuple shape):
@@ -220,26 +228,20 @@ cdef class Problem:
     threads as pay for the work, or as the entry of TEAMS that `team` is the index of says (for tests).
     """
 
-    cdef fastrnn_problem_t c
-    cdef fastrnn_schedule_t schedule_c
-    cdef fastrnn_plan_t plan
-    cdef int type_number, gates
-    cdef bint has_c
-    cdef object kept
-    cdef tuple x_shape, y_shape, state_shape, d_state_shape, w_ih_shape, w_hh_shape, b_shape
-
     def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
                   schedule=None, int team=0, states=None, d_states=None):
         if cell not in _CELL_INDEX:
             raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
-        self.type_number = _type_number(dtype)
+        self.dtype = np.dtype(dtype)
+        self.type_number = _type_number(self.dtype)
         self.c.cell = _CELL_INDEX[cell]
         self.c.dtype = FASTRNN_F32 if self.type_number == cnp.NPY_FLOAT32 else FASTRNN_F64
         self.c.backend, self.c.threads = backend, threads
         self.c.team = team
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
         self.gates = fastrnn_cell_table(self.c.cell).gates
-        self.has_c = fastrnn_cell_table(self.c.cell).state_count == 2
+        self.state_count = fastrnn_cell_table(self.c.cell).state_count
+        self.has_c = self.state_count == 2
         self.c.schedule = NULL
         self.c.interrupted = <_question>_let_handlers_run
         if states is not None and schedule is None:
@@ -293,7 +295,7 @@ cdef class Problem:
 
     @property
     def states(self):
-        return 2 if self.has_c else 1
+        return self.state_count
 
     @property
     def packing_pays(self):
@@ -543,7 +545,7 @@ cdef class Stepper:
                     break
         PyThread_release_lock(self.lock)
         if status != FASTRNN_OK:
-            _raise(status)
+            raise_status(status)
         return self.y
 
     def _copy_states(self):
@@ -578,9 +580,39 @@ cdef class Stepper:
             raise ValueError("x: expected an array")
 
 
-include "_stack.pxi"
-include "_frozen.pxi"
-include "_dense.pxi"
+cdef void *_data(object array) noexcept:
+    if array is None:
+        return NULL
+    return cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+def is_readable(array, int type_number):
+    """Whether an array of this type number, of any rank but 0, serves the core without a copy."""
+    return type(array) is cnp.ndarray and usable(array, type_number, cnp.PyArray_NDIM(<cnp.ndarray>array))
+
+
+cdef bint usable(object array, int type_number, int rank) noexcept:
+    """Whether the core reads this array as it is; everything else is to be converted or refused."""
+    if type(array) is not cnp.ndarray:
+        return False
+    cdef cnp.ndarray a = <cnp.ndarray>array
+    cdef cnp.npy_intp size = cnp.PyArray_ITEMSIZE(a)
+    cdef int axis
+    if cnp.PyArray_TYPE(a) != type_number or cnp.PyArray_NDIM(a) != rank or rank == 0:
+        return False
+    if not cnp.PyArray_ISNOTSWAPPED(a) or not cnp.PyArray_ISALIGNED(a):
+        return False
+    for axis in range(rank):
+        if cnp.PyArray_DIM(a, axis) == 0 or cnp.PyArray_STRIDE(a, axis) % size:
+            return False
+    return cnp.PyArray_DIM(a, rank - 1) == 1 or cnp.PyArray_STRIDE(a, rank - 1) == size
+
+
+# Smaller arrays come from NumPy: the C library keeps their memory by itself, in less time (docs/decisions/0010).
+POOLED_BYTES = 256 << 10
+
+cdef size_t POOLED_BYTES_MIN = POOLED_BYTES
+
 include "_tensors.pxi"
 include "_repeat.pxi"
 include "_tensor_call.pxi"
@@ -600,5 +632,5 @@ def activate(int backend, str name, array):
     with nogil:
         status = fastrnn_activate(backend, dtype, activation, n, cnp.PyArray_DATA(x), cnp.PyArray_DATA(y))
     if status != FASTRNN_OK:
-        _raise(status)
+        raise_status(status)
     return result

@@ -39,7 +39,7 @@ def leave_scratch_to_calls(scratch):
     _scratch = scratch
 
 
-cdef cnp.ndarray _scratch_of(size_t size):
+cdef cnp.ndarray scratch_of(size_t size):
     """The calling thread's scratch, of at least this many bytes."""
     cdef cnp.ndarray buffer = _scratch.buffer
     return buffer if <size_t>cnp.PyArray_NBYTES(buffer) >= size else _scratch.at_least(size)

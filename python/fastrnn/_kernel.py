@@ -131,51 +131,6 @@ def pass_empty_through(batch: Batch, states: States, to: States) -> None:
             target[..., empty, :] = 0 if source is None else source[..., empty, :]
 
 
-def run_forward(
-    cell: str,
-    x: Array,
-    weights: Weights,
-    packed: NDArray[np.uint8] | None,
-    packed_backward: NDArray[np.uint8] | None,
-    y: Array,
-    initial: States,
-    final: States,
-    batch: Batch,
-    *,
-    training: bool,
-) -> CellTape | None:
-    """Fills the final states and those rows of y (T, B, H) that the batch has; returns a tape when training.
-
-    `packed` and `packed_backward` are what `pack_forward` and `pack_backward` made of the weights, or None.
-    """
-    H = weights.w_hh.shape[1]
-    x, y = in_order(x, batch), in_order(y, batch)
-    whole = make_problem(cell, x, H, None)
-    packed = pack_forward(cell, weights) if packed is None else packed
-    reserve = memory.empty_on_a_line(whole.reserve) if training and whole.reserve else None
-    pass_empty_through(batch, initial, final)
-    starting = batch.starting
-    parts = [None] if batch.dense or starting is not None else batch.forward_parts
-    start = initial if starting is None else States(*(_zeroed(member, starting) for member in initial))
-    for part in parts:
-        problem = whole if part is None else make_problem(cell, x, H, part, backend=whole.backend, states=batch.B)
-        scratch = _scratch.at_least(problem.scratch_forward)
-        _core.forward(problem, packed, x, *start, y, *final, reserve, scratch)
-    if not training:
-        return None
-    has_bias = (weights.b_ih is not None, weights.b_hh is not None)
-    packed_backward = pack_backward(cell, weights) if packed_backward is None else packed_backward
-    return CellTape(cell, whole, packed_backward, x, *initial, y, reserve, (*x.shape, H), x.dtype, has_bias, batch)
-
-
-def _zeroed(state: Array | None, rows: NDArray[np.bool_]) -> Array | None:
-    if state is None:
-        return None
-    state = state.copy()
-    state[rows] = 0
-    return state
-
-
 def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any], *, has_c: bool) -> States:
     """Matrices of the states in these rows; zero for -1 and for an absent member."""
     found = States(np.zeros((len(rows), H), dtype), np.zeros((len(rows), H), dtype) if has_c else None)

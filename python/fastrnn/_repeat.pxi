@@ -48,12 +48,6 @@ cdef void *_part(void *whole, size_t offset) noexcept:
     return <char *>whole + offset
 
 
-cdef void *_data(object array) noexcept:
-    if array is None:
-        return NULL
-    return cnp.PyArray_DATA(<cnp.ndarray>array)
-
-
 cdef class Repeat:
     """A dense inference call of a stack, on tensors of torch, that is like one made before.
 
@@ -183,7 +177,7 @@ cdef class Repeat:
                 return None
         if not self._is_current(attributes):
             return None
-        cdef cnp.ndarray scratch = _scratch_of(self.scratch_bytes)
+        cdef cnp.ndarray scratch = scratch_of(self.scratch_bytes)
         cdef void *y_data = NULL
         cdef void *h_data = NULL
         cdef void *c_data = NULL
@@ -240,5 +234,5 @@ cdef class Repeat:
             x = fastrnn_const_view_t(top.data, top.stride_t, top.stride_b)
         free(between)
         if status != FASTRNN_OK:
-            _raise(status)
+            raise_status(status)
         return 0

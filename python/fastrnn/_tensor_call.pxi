@@ -98,7 +98,7 @@ cdef class TensorCall:
         a.x.stride_t, a.x.stride_b = self.stride_t, self.stride_b
         a.y.stride_t, a.y.stride_b = self.y_stride_t, self.y_stride_b
         a.final[0].stride_b = a.final[1].stride_b = p.c.H
-        scratch = _scratch_of(p.plan.sizes.scratch_forward)
+        scratch = scratch_of(p.plan.sizes.scratch_forward)
         a.scratch = _data(scratch)
         run(&p.plan, FASTRNN_FORWARD, &a)
         return (y, h_n, c_n) if p.has_c else (y, h_n)
@@ -134,13 +134,13 @@ cdef class TensorCall:
         a.accumulation = FASTRNN_OVERWRITE
         packed = self.empty((p.plan.sizes.packed_backward,), np.dtype(np.uint8)) if self.packs else None
         a.packed = _data(packed)
-        scratch = _scratch_of(p.plan.sizes.scratch_backward)
+        scratch = scratch_of(p.plan.sizes.scratch_backward)
         a.scratch = _data(scratch)
         with nogil:
             if a.packed is not NULL:
                 status = fastrnn_run(&p.plan, FASTRNN_PACK_BACKWARD, &a)
             status = status if status != FASTRNN_OK else fastrnn_run(&p.plan, FASTRNN_BACKWARD, &a)
         if status != FASTRNN_OK:
-            _raise(status)
+            raise_status(status)
         found = [dx, dh0 if wanted[1] else None, dc0 if wanted[2] else None, *into[: len(weights)]]
         return [None if array is None else self.from_numpy(array) for array in found]

@@ -9,20 +9,12 @@ from typing import Any
 import numpy as np
 
 from . import _check, _core, memory
+from ._accept import Network
 from ._check import Array
-from ._kernel import (
-    States,
-    WeightGradients,
-    Weights,
-    pass_empty_through,
-    run_forward,
-)
+from ._kernel import WeightGradients, Weights
+from ._plan import Tape
 from .attributes import Attributes
-from .backward import StateGradients, run_backward
-from .checkpoint import CheckpointTape, run_forward_checkpointed
 from .schedule import Batch
-from .tape import CellTape
-from .truncation import stages_of
 
 State = Any  # an array (B, H); for the LSTM a pair of them
 
@@ -158,7 +150,7 @@ class Cell(Attributes):
         resets: Any = None,
         reverse: bool = False,
         checkpoint: int | None = None,
-    ) -> tuple[Array, State, CellTape | CheckpointTape]:
+    ) -> tuple[Array, State, Tape]:
         """Training: as the call, and a tape for ``backward``.
 
         Parameters
@@ -172,7 +164,7 @@ class Cell(Attributes):
         -------
         y, state
             As from the call.
-        tape : CellTape or CheckpointTape
+        tape : Tape
             Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason. Nothing
             looks for a write to x or state: it gives wrong gradients.
 
@@ -190,7 +182,7 @@ class Cell(Attributes):
 
     def backward(
         self,
-        tape: CellTape | CheckpointTape,
+        tape: Tape,
         dy: Array | None = None,
         dstate: State = None,
         *,
@@ -202,7 +194,7 @@ class Cell(Attributes):
 
         Parameters
         ----------
-        tape : CellTape or CheckpointTape
+        tape : Tape
             From ``forward`` of the same cell; may be used any number of times. x and the state that forward was given
             are read again here: a write to x in between changes the gradient of w_ih, with checkpoints every gradient;
             a write to the state changes those of first steps.
@@ -232,19 +224,17 @@ class Cell(Attributes):
             For arguments of another kind, dtype or shape, and for another cell's tape.
         """
         self._check_tape(tape)
-        T, B, I, H = tape.sizes
+        plan, dtype = tape.plan, tape.arrays.dtype
+        T, B, H = plan.T, plan.B, plan.H
         wanted = _check.names("wanted", wanted, list(CellGradients.__annotations__))
         if dy is not None:
-            dy = _check.array("dy", dy, tape.dtype)
+            dy = _check.array("dy", dy, dtype)
             _check.shape("dy", dy, "(T, B, H)", (T, B, H))
-        d_final = self._states("dstate", dstate, tape.dtype, B, H)
+        d_final = self._states("dstate", dstate, dtype, B, H)
         window = _check.truncation("truncation", truncation)
         gradients = self._gradient_arrays(tape, wanted, into)
-        dx = memory.empty((T, B, I), tape.dtype) if "x" in wanted else None
-        d_initial = self._new_states(tape.dtype, B, H) if "state" in wanted else States(None)
-        d_states = StateGradients(d_final, d_initial)
-        run_backward(tape, stages_of(tape.batch, window), dy, dx, d_states, gradients, overwrite=into is None)
-        pass_empty_through(tape.batch, d_final, d_initial)
+        wants = {"wants_x": "x" in wanted, "wants_states": "state" in wanted, "overwrite": into is None}
+        dx, d_initial = plan.backward(tape, dy, d_final, gradients, truncation=window, **wants)
         return CellGradients(dx, self._public(d_initial), *gradients)
 
     def _run(
@@ -256,36 +246,69 @@ class Cell(Attributes):
         *,
         training: bool,
         checkpoint: Any = None,
-    ) -> tuple[Array, State, CellTape | CheckpointTape | None]:
-        w_ih, w_hh, b_ih, b_hh = weights
+    ) -> tuple[Array, State, Tape | None]:
         lengths, resets, reverse = order
         reverse = _check.boolean("reverse", reverse)
+        network, initial = self._accepted(x, weights, state, reverse)
+        if network is None:
+            x, weights, initial = self._checked(x, weights, state)
+            network = self._network(x.dtype, x.shape[2], weights[1].shape[1], reverse)
+        T, B = x.shape[:2]
+        plan = network.dense_plan(T, B)
+        if lengths is not None or resets is not None:
+            lengths = _check.lengths("lengths", lengths, T, B)
+            batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
+            plan = plan if batch.dense else network.ragged_plan((batch,))
+        n = None if checkpoint is None else _check.integer("checkpoint", checkpoint, 1)
+        y, final, tape = plan.forward(network.batched, x, initial, [*weights], None, None, None, n, self, training)
+        return y, self._public(final), tape
+
+    def _accepted(
+        self, x: Any, weights: tuple[Any, ...], state: State, reverse: bool
+    ) -> tuple[Network | None, tuple[Array | None, ...]]:
+        """The sizes and the states, if all arguments are as the core reads them; else None."""
+        w_hh, initial = weights[1], state
+        if self.has_c and type(state) is not tuple:
+            initial = (None, None) if state is None else ()
+        elif not self.has_c:
+            initial = (state,)
+        if type(x) is not np.ndarray or type(w_hh) is not np.ndarray or x.ndim != 3 or w_hh.ndim != 2:
+            return None, ()
+        if len(initial) != 1 + self.has_c or x.dtype.char not in "fd":
+            return None, ()
+        network = self._network(x.dtype, x.shape[2], w_hh.shape[1], reverse)
+        return (network if network.accepts(x, weights, initial) else None), initial
+
+    def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
+        """That of these sizes; those of the last calls are kept."""
+        key = self.name, dtype, I, H, reverse
+        network = _networks.get(key)
+        if network is None:
+            if len(_networks) >= NETWORKS_MAX:
+                _networks.clear()
+            network = _networks[key] = Network(self.name, dtype, I, H, 1, (reverse,), "one")
+        return network
+
+    def _checked(
+        self, x: Any, weights: tuple[Any, ...], state: State
+    ) -> tuple[Array, Weights, tuple[Array | None, ...]]:
+        """The same as the core reads them, converted if need be."""
+        w_ih, w_hh, b_ih, b_hh = weights
         dtype = _check.real_dtype("x", getattr(x, "dtype", None) or _check.unmasked("x", x).dtype)
         x = _check.array("x", x, dtype)
         _check.shape("x", x, "(T, B, I)", (None, None, None))
         w_hh = _check.array("w_hh", w_hh, dtype, "x")
         _check.shape("w_hh", w_hh, "(G*H, H)", (None, None))
-        (T, B, I), H, G = x.shape, w_hh.shape[1], self.gates
+        (_, B, I), H, G = x.shape, w_hh.shape[1], self.gates
         _check.shape("w_hh", w_hh, f"({G}*H, H)", (G * H, H))
         checked = _check_weights(dtype, w_ih, w_hh, b_ih, b_hh, G, I, H)
-        initial = self._states("state", state, dtype, B, H, "x")
-        lengths = _check.lengths("lengths", lengths, T, B)
-        batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
-        y = (memory.empty if lengths is None else memory.zeros)((T, B, H), dtype)
-        final = self._new_states(dtype, B, H)
-        whole = self.name, x, checked, None, None, y, initial, final, batch
-        tape: CellTape | CheckpointTape | None
-        if checkpoint is None:
-            tape = run_forward(*whole, training=training)
-        else:
-            tape = run_forward_checkpointed(*whole, _check.integer("checkpoint", checkpoint, 1))
-        return y, self._public(final), tape
+        return x, checked, self._states("state", state, dtype, B, H, "x")
 
     def _states(
         self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int, dtype_of: str | None = None
-    ) -> States:
+    ) -> tuple[Array | None, ...]:
         if state is None:
-            return States(None)
+            return (None, None) if self.has_c else (None,)
         names = (f"{name}[0]", f"{name}[1]") if self.has_c else (name,)
         members = _check.pair(name, state) if self.has_c else (state,)
         found: list[Array | None] = []
@@ -294,39 +317,31 @@ class Cell(Attributes):
                 member = _check.array(label, member, dtype, dtype_of)
                 _check.shape(label, member, "(B, H)", (B, H))
             found.append(member)
-        return States(*found)
+        return tuple(found)
 
-    def _new_states(self, dtype: np.dtype[Any], B: int, H: int) -> States:
-        return States(np.empty((B, H), dtype), np.empty((B, H), dtype) if self.has_c else None)
-
-    def _public(self, states: States) -> State:
-        if states.h is None:
-            return None
-        return tuple(states) if self.has_c else states.h
+    def _public(self, states: tuple[Array | None, ...]) -> State:
+        return None if states[0] is None else states if self.has_c else states[0]
 
     def _check_tape(self, tape: Any) -> None:
-        if not isinstance(tape, CellTape | CheckpointTape):
-            raise TypeError(f"tape: expected a CellTape, got {type(tape).__name__}")
-        if tape.cell != self.name:
-            raise ValueError(f"tape: expected one of {self.name}, got one of {tape.cell}")
+        if not isinstance(tape, Tape):
+            raise TypeError(f"tape: expected a Tape, got {type(tape).__name__}")
+        if tape.owner is not self:
+            raise ValueError(f"tape: expected one of {self.name}, got one of {tape.plan.cell}")
 
-    def _gradient_arrays(
-        self, tape: CellTape | CheckpointTape, wanted: Collection[str], into: WeightGradients | None
-    ) -> WeightGradients:
-        _, _, I, H = tape.sizes
-        rows = self.gates * H
-        shapes = {"w_ih": (rows, I), "w_hh": (rows, H), "b_ih": (rows,), "b_hh": (rows,)}
-        absent = {name for name, has in zip(("b_ih", "b_hh"), tape.has_bias, strict=True) if not has}
+    def _gradient_arrays(self, tape: Tape, wanted: Collection[str], into: WeightGradients | None) -> list[Array | None]:
+        plan, dtype = tape.plan, tape.arrays.dtype
+        rows = self.gates * plan.H
+        shapes = {"w_ih": (rows, plan.I), "w_hh": (rows, plan.H), "b_ih": (rows,), "b_hh": (rows,)}
         arrays: list[Array | None] = []
         new = memory.empty if into is None else memory.zeros
-        for name, given in zip(shapes, into or WeightGradients(), strict=True):
-            if name not in wanted or name in absent:
+        for name, given, exists in zip(shapes, into or WeightGradients(), tape.has_parameters, strict=True):
+            if name not in wanted or not exists:
                 arrays.append(None)
             elif given is None:
-                arrays.append(new(shapes[name], tape.dtype))
+                arrays.append(new(shapes[name], dtype))
             else:
-                arrays.append(_accumulator(f"into.{name}", given, tape.dtype, shapes[name]))
-        return WeightGradients(*arrays)
+                arrays.append(_accumulator(f"into.{name}", given, dtype, shapes[name]))
+        return arrays
 
 
 def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[int, ...]) -> Array:
@@ -354,6 +369,9 @@ def _check_weights(
         biases.append(bias)
     return Weights(np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh), *biases)
 
+
+NETWORKS_MAX = 64
+_networks: dict[Any, Network] = {}
 
 CELLS = {name: Cell(name, *row) for name, row in _core.cells().items()}
 

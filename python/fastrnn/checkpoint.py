@@ -65,6 +65,12 @@ class CheckpointTape(OfThisProcess):
     checkpoints: Checkpoints
     backend: int
 
+    @property
+    def kept_bytes(self) -> int:
+        """Of the states that are kept."""
+        arrays = *(self.checkpoints.starts or ()), self.checkpoints.c
+        return sum(array.nbytes for array in arrays if array is not None)
+
     @cached_property
     def index(self) -> ChunkIndex:
         """Computed at the first backward."""

@@ -11,16 +11,16 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _check, _core, memory
+from . import _check
+from ._accept import Network
 from ._check import Array
-from ._kernel import pack_backward, pack_forward, scratch_of
+from ._kernel import Weights, pack_backward, pack_forward
+from ._plan import Plan, Tape
 from .arguments import LayerArguments
 from .attributes import Attributes
 from .cells import CELLS, State
-from .config import backend_index, get_num_threads, team_index
-from .stack import PackedWeights
+from .config import backend_index
 from .stream import Stream, StreamLayers, make_stream
-from .tape import LayerTape, Tape
 from .weights import (
     Frozen,
     checked_parameters,
@@ -86,10 +86,11 @@ class Gradients:
 class _FrozenLayer(NamedTuple):
     """What `freeze` made for one backend."""
 
-    weights: Frozen
-    packed: list[PackedWeights]
+    parameters: Frozen
+    weights: list[Weights]  # of each layer and direction
+    forward: list[Array]  # packed
+    backward: list[Array]
     backend: int
-    stack: _core.FrozenStack
 
 
 def _checked_nonlinearity(name: str, value: Any) -> str:
@@ -103,7 +104,9 @@ class _Layers(Attributes, LayerArguments):
 
     batch_first: bool
     dropout: float
-    _dense: _core.DenseStack | None = None
+    _gates: ClassVar[int]
+    _has_c: bool = False
+    _network: Network | None = None
     _fixed = frozenset({"input_size", "hidden_size", "num_layers", "bias", "bidirectional", "dtype"})
     _instead = "make a new layer"
     _changeable: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {
@@ -186,13 +189,12 @@ class _Layers(Attributes, LayerArguments):
         ValueError
             For another shape, of an argument or of a replaced parameter.
         """
-        frozen = self._frozen
-        if frozen is not None and lengths is None and resets is None and frozen.backend == backend_index():
-            found: tuple[Array, State] | None = frozen.stack.run(x, state, get_num_threads(), team_index())
-            if found is not None:
-                return found
-        y, final, _ = self._run(x, state, lengths, resets, training=False)
-        return y, final
+        frozen = self._frozen_now()
+        network = self._network or self._new_network()
+        found: tuple[Array, State] = network.infer(
+            self, None if frozen is None else frozen.forward, x, state, lengths, resets
+        )
+        return found
 
     def forward(
         self,
@@ -232,17 +234,15 @@ class _Layers(Attributes, LayerArguments):
         TypeError, ValueError
             As from the call, and for a checkpoint or budget of another kind or value.
         """
-        if lengths is resets is checkpoint is budget is None:
-            dense = self._dense_now()
-            chosen = backend_index(), get_num_threads(), team_index()
-            found = None if dense is None else dense.forward(self, self._parameters, x, state, *chosen)
-            if found is not None:
-                return found
-        n = _check.checkpoint("checkpoint", checkpoint, budget)
-        y, final, tape = self._run(x, state, lengths, resets, training=True, checkpoint=n)
-        assert tape is not None
-        y.flags.writeable = False
-        return y, final, tape
+        n = None
+        if checkpoint is not None or budget is not None:
+            n = _check.checkpoint("checkpoint", checkpoint, budget)
+        frozen = self._frozen_now()
+        packed = None if frozen is None else (frozen.forward, frozen.backward)
+        found: tuple[Array, State, Tape] = (self._network or self._new_network()).train(
+            self, packed, x, state, lengths, resets, n
+        )
+        return found
 
     def backward(
         self, tape: Tape, dy: Array | None = None, dstate: State = None, *, truncation: Any = None
@@ -277,17 +277,7 @@ class _Layers(Attributes, LayerArguments):
         TypeError, ValueError
             For arguments of another kind, dtype or shape, and for a tape of another layer.
         """
-        if isinstance(tape, _core.DenseTape):
-            found = None
-            if truncation is None and tape.owner is self:
-                found = tape.stack.backward(tape, dy, dstate)
-            if found is not None:
-                return Gradients(*found)
-            tape = self._general_tape(tape)
-        dy, d_final = self._checked_gradients(tape, dy, dstate)
-        window = _check.truncation("truncation", truncation)
-        dx, d_initial, gradients = self._backward_stack(tape, dy, d_final, window)
-        return Gradients(tape.axes.as_user(dx), self._public(d_initial, tape.axes), gradients)
+        return Gradients(*(self._network or self._new_network()).backward(self, tape, dy, dstate, truncation))
 
     def freeze(self) -> None:
         """Pack the weights once, for all calls until ``thaw``; until then the parameters are read-only.
@@ -303,9 +293,9 @@ class _Layers(Attributes, LayerArguments):
         """
         if self._frozen is None:
             frozen = Frozen(checked_parameters(self._parameters, self._shapes, self.dtype))
-            packed, backend = self._packed(frozen.parameters), backend_index()
-            self._frozen = _FrozenLayer(frozen, packed, backend, self._frozen_stack(packed, backend))
-            self._dense = None
+            weights = self._weights_of(frozen.parameters)
+            packed = ([pack(self._cell, one) for one in weights] for pack in (pack_forward, pack_backward))
+            self._frozen = _FrozenLayer(frozen, weights, *packed, backend_index())
 
     def thaw(self) -> None:
         """Use the parameters as they are again. Thawing a layer that is not frozen does nothing."""
@@ -324,7 +314,7 @@ class _Layers(Attributes, LayerArguments):
     def parameters(self) -> dict[str, Array]:
         """Map torch's names to arrays; read-only ones for a frozen layer."""
         frozen = self._frozen
-        return self._parameters if frozen is None else frozen.weights.parameters
+        return self._parameters if frozen is None else frozen.parameters.parameters
 
     @parameters.setter
     def parameters(self, parameters: dict[str, Array]) -> None:
@@ -427,87 +417,62 @@ class _Layers(Attributes, LayerArguments):
 
     # ---- one pass ----
 
-    def _dense_now(self) -> _core.DenseStack | None:
-        """What trains on dense sequences, if the configuration is one for it."""
-        dense = self._dense
-        if dense is None:
-            if self._frozen is not None or self.bidirectional or (self.dropout and self.num_layers > 1):
-                return None
-            sizes = self.input_size, self.hidden_size, self.num_layers, self.batch_first
-            dense = _core.DenseStack(self._cell, self.dtype, *sizes, tuple(self._shapes), memory.empty, scratch_of)
-            self._dense = dense
-        return dense
+    def _new_network(self) -> Network:
+        reverse, kind = (False, True)[: self._directions], "batch_first" if self.batch_first else "dense"
+        sizes = self.input_size, self.hidden_size, self.num_layers
+        network = self._network = Network(self._cell, self.dtype, *sizes, reverse, kind)
+        return network
 
     def _on_change(self) -> None:
         """Packed weights depend on none of the attributes that may change."""
-        self._dense = None
-        frozen = self.__dict__.get("_frozen")
-        if frozen is not None:
-            self._frozen = frozen._replace(stack=self._frozen_stack(frozen.packed, frozen.backend))
+        self.__dict__.pop("_network", None)
 
-    def _frozen_stack(self, packed: list[PackedWeights], backend: int) -> _core.FrozenStack:
-        sizes = self.input_size, self.hidden_size, self.num_layers, self._directions, self.batch_first
-        weights = tuple(one.forward for one in packed)
-        return _core.FrozenStack(self._cell, self.dtype, backend, *sizes, weights, memory.empty, scratch_of)
-
-    def _run(
-        self, x: Any, state: State, lengths: Any, resets: Any, *, training: bool, checkpoint: Any = None
-    ) -> tuple[Array, State, LayerTape | None]:
-        x, axes = self._checked_input(x)
-        T, B = x.shape[:2]
-        batches = self._checked_batches(T, B, lengths, resets, axes)
-        initial = self._checked_states("state", state, B, axes)
-        final = self._new_states(B)
-        masks = self._masks(T, B) if training else None
-        n = self._chosen_checkpoint(T, B, checkpoint)
-        y, tapes = self._forward_stack(x, axes, self._packed_now(), initial, final, batches, masks, n)
-        y = axes.as_user(y)
-        tape_of_all = LayerTape(self, tapes, masks, y.shape, (T, B), batches, axes) if masks is not None else None
-        return y, self._public(final, axes), tape_of_all
-
-    def _packed_now(self) -> list[PackedWeights]:
-        """Weights for a call: the frozen ones, else the parameters as they are."""
+    def _frozen_now(self) -> _FrozenLayer | None:
+        """The packed weights of a frozen layer, if they are for the backend in use."""
         frozen = self._frozen
-        if frozen is not None and frozen.backend == backend_index():
-            return frozen.packed
-        checked, names = self._checked_parameters(), suffixes(self.num_layers, self.bidirectional)
-        return [PackedWeights(weights_of(checked, name)) for name in names]
+        return frozen if frozen is not None and frozen.backend == backend_index() else None
+
+    def _frozen_parameters(self) -> list[Array | None]:
+        frozen = self._frozen
+        assert frozen is not None
+        return [array for weights in frozen.weights for array in weights]
+
+    def _weights_of(self, parameters: dict[str, Array]) -> list[Weights]:
+        return [weights_of(parameters, name) for name in suffixes(self.num_layers, self.bidirectional)]
 
     def _stream_layers(self) -> StreamLayers:
         """What a stream runs from now on: the frozen weights, else the parameters packed as they are."""
         widths = [self.input_size] + [self.hidden_size] * (self.num_layers - 1)
-        weights = self._packed_now()
-        packed = [pack_forward(self._cell, w.weights) if w.forward is None else w.forward for w in weights]
+        frozen = self._frozen_now()
+        if frozen is not None:
+            return StreamLayers(self._cell, self.dtype, self.hidden_size, widths, frozen.forward)
+        packed = [pack_forward(self._cell, one) for one in self._weights_of(self._checked_parameters())]
         return StreamLayers(self._cell, self.dtype, self.hidden_size, widths, packed)
-
-    def _packed(self, parameters: dict[str, Array]) -> list[PackedWeights]:
-        found = []
-        for name in suffixes(self.num_layers, self.bidirectional):
-            weights = weights_of(parameters, name)
-            found.append(PackedWeights(weights, pack_forward(self._cell, weights), pack_backward(self._cell, weights)))
-        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles of a frozen layer are thawed."""
         state = self.__dict__.copy()
-        state["_frozen"] = state["_dense"] = None
+        state["_frozen"] = None
+        state.pop("_network", None)
         return state
 
-    def _chosen_checkpoint(self, T: int, B: int, checkpoint: int | tuple[int] | None) -> int | None:
+    def _chosen_checkpoint(self, plan: Plan, checkpoint: int | tuple[int]) -> int | None:
         """The steps between checkpoints; of a budget (in a tuple), the first way that fits it."""
         if not isinstance(checkpoint, tuple):
             return checkpoint
-        H, count, size = self.hidden_size, self.num_layers * self._directions, self.dtype.itemsize
-        problem = _core.Problem(self._cell, self.dtype, backend_index(), 1, T, B, 0, H)
-        if count * problem.reserve <= checkpoint[0]:
+        T, B, H = plan.T, plan.B, self.hidden_size
+        count = self.num_layers * self._directions
+        if count * plan.reserve_bytes <= checkpoint[0]:
             return None
-        states = count * T * B * H * size if self._has_c else 0
+        states = count * T * B * H * self.dtype.itemsize if self._has_c else 0
         return 1 if states <= checkpoint[0] else math.isqrt(max(T - 1, 0)) + 1
 
-    def _masks(self, T: int, B: int) -> list[Array | None]:
-        """Dropout of each layer's input but the first one's."""
+    def _masks(self, T: int, B: int) -> list[Array | None] | None:
+        """Dropout of each layer's input but the first one's; None without dropout."""
+        if not self.dropout or self.num_layers == 1:
+            return None
         shape = (T, B, self._directions * self.hidden_size)
-        return [self._mask(shape) if self.dropout and layer else None for layer in range(self.num_layers)]
+        return [self._mask(shape) if layer else None for layer in range(self.num_layers)]
 
     def _mask(self, shape: tuple[int, ...]) -> Array:
         mask: Array = (self._rng.random(shape) >= self.dropout).astype(self.dtype)

@@ -62,6 +62,16 @@ class Batch:
         return self.lengths is None and self.resets is None
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """The first two axes of sequence tensors as the core sees them: T*B rows."""
+        return self.T, self.B
+
+    @property
+    def has_padding(self) -> bool:
+        """Whether sequence tensors have rows that no step visits."""
+        return self.lengths is not None
+
+    @property
     def flipped(self) -> bool:
         """A dense reverse direction needs no schedule: it is the same loop over views that run backwards."""
         return self.reverse and self.dense
@@ -169,6 +179,14 @@ class PackedBatch(Batch):
 
     @property
     def dense(self) -> bool:
+        return False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.steps, 1
+
+    @property
+    def has_padding(self) -> bool:
         return False
 
     @cached_property

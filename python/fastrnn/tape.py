@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._check import Array
-from .axes import Axes
 from .schedule import Batch
 
 
@@ -41,19 +40,3 @@ class CellTape(OfThisProcess):
     dtype: np.dtype[np.floating]
     has_bias: tuple[bool, bool]
     batch: Batch
-
-
-@dataclass(frozen=True, eq=False)
-class LayerTape(OfThisProcess):
-    """A stack: the tapes of its layers and directions, in the order of torch's parameters, and its dropout masks."""
-
-    owner: object
-    cells: list[Any]  # CellTape, or CheckpointTape
-    masks: list[Array | None]  # applied to the input of each layer but the first
-    y_shape: tuple[int, ...]  # as the user saw it
-    shape: tuple[int, int]  # T, B
-    batches: list[Batch]  # of each direction
-    axes: Axes  # of the user's sequences, x and y as well as their gradients
-
-
-Tape = LayerTape | _core.DenseTape

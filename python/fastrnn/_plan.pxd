@@ -1,0 +1,74 @@
+# Calls of a stack of layers; see _plan.pyx.
+cimport numpy as cnp
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int64_t
+
+from ._core cimport Problem, fastrnn_arrays_t, fastrnn_const_view_t, fastrnn_plan_t, fastrnn_view_t
+
+
+cdef enum:
+    STATES = 8  # FASTRNN_STATES_MAX
+
+
+cdef class Tape
+
+
+cdef class Arrays:
+    cdef readonly str kind
+    cdef readonly cnp.dtype dtype
+    cdef int type_number, t_axis, b_axis, j_axis, state_b_axis
+    cdef cnp.npy_intp item
+
+    cdef fastrnn_view_t sequence(self, object a)
+    cdef fastrnn_view_t state(self, object a, int j)
+    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero)
+    cdef object new_states(self, int64_t count, int64_t B, int64_t H)
+    cdef cnp.ndarray new_array(self, int rank, cnp.npy_intp *dims)
+
+
+cdef class Plan:
+    cdef readonly str cell
+    cdef readonly int layers, directions, states
+    cdef readonly int64_t T, B, I, H, rows, width
+    cdef readonly tuple batches
+    cdef readonly bint is_dense, packs
+    cdef Problem like
+    cdef fastrnn_plan_t whole[2]
+    cdef list parts
+    cdef dict stage_problems
+    cdef bint pads, has_empty
+    cdef bint flipped[2]
+    cdef object starting
+
+    cpdef tuple forward(
+        self, Arrays arrays, object x, tuple initial, list parameters, list packed, list packed_backward, list masks,
+        object checkpoint_steps, object owner, bint training, bint keeps_weights=*,
+    )
+    cpdef tuple backward(
+        self, Tape tape, object dy, tuple d_final, list into, object truncation=*, object stages=*, bint wants_x=*,
+        bint wants_states=*, bint overwrite=*,
+    )
+    cdef object _down_layer(
+        self, list cells, int layer, int lowest, int stage, object dy, object dx, list between, bint is_dense
+    )
+    cdef int _lowest(self, list into, bint wants_inputs)
+    cdef object _stages(self, object truncation)
+    cdef object _problems_of(self, object stages, int j)
+    cdef int64_t input_size(self, int layer)
+    cdef void flip(self, fastrnn_view_t *view, int direction, cnp.npy_intp item) noexcept
+    cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept
+    cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except NULL
+    cdef size_t copies(self, int layer, char *area, cnp.npy_intp item, void **copies) noexcept
+    cdef int _run_parts(self, list problems, int kind, fastrnn_arrays_t *a) except -1
+    cdef int _forward_one(
+        self, Arrays arrays, int layer, int direction, object x, object y, tuple initial, list final, list parameters,
+        list packed, Tape tape, bint keeps_weights,
+    ) except -1
+
+
+cdef class Tape:
+    cdef readonly object owner, x, y, checkpoints
+    cdef readonly Plan plan
+    cdef readonly Arrays arrays
+    cdef readonly tuple initial
+    cdef readonly list inputs, outputs, kept, masks, packed_backward, parameters, has_parameters
