@@ -85,8 +85,8 @@ static enum fastrnn_status pack(const struct team_call *const call) {
         run_member(call, &(struct team_member){.groups = 1, .members = 1});
     } else {
 #pragma omp parallel num_threads(way.threads)
-        run_member(call, &(struct team_member){
-                             .groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
+        run_member(
+            call, &(struct team_member){.groups = 1, .member = omp_get_thread_num(), .members = omp_get_num_threads()});
     }
     way_end(&way);
     return FASTRNN_OK;

@@ -2,7 +2,7 @@
 #include "cells.h"
 
 #define FASTRNN_STATE(name, start) {#name, start},
-#define FASTRNN_CELL(name, gates, states) \
+#define FASTRNN_CELL(name, gates, output, states) \
     _Static_assert(gates >= 1 && gates <= FASTRNN_GATES_MAX, #name ": too many gates"); \
     static const struct fastrnn_state states_of_##name[] = {states}; \
     static const struct fastrnn_parameter parameters_of_##name[] = { \
@@ -17,10 +17,11 @@
 enum { BYTES_OF_PARAMETERS = sizeof(struct fastrnn_parameter), BYTES_OF_STATES = sizeof(struct fastrnn_state) };
 
 static const struct fastrnn_cell_table cells[] = {
-#define FASTRNN_CELL(name, gates, states) \
+#define FASTRNN_CELL(name, gates, output, states) \
     [FASTRNN_CELL_##name] = { \
         #name, \
         gates, \
+        output, \
         sizeof parameters_of_##name / BYTES_OF_PARAMETERS, \
         sizeof states_of_##name / BYTES_OF_STATES, \
         parameters_of_##name, \

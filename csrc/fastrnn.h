@@ -1,8 +1,9 @@
 /* fastrnn: recurrent layers on a CPU. The C interface.
  *
  * A problem says what is computed: one layer in one direction over a schedule of sequences. fastrnn_make_plan checks it
- * and finds all sizes. fastrnn_run runs a pass of the plan on arrays of the caller: pack the weights, forward, backward.
- * The caller owns all memory. Every function returns a status; nothing prints, aborts, allocates or keeps a reference.
+ * and finds all sizes. fastrnn_run runs a pass of the plan on arrays of the caller: pack the weights, forward,
+ * backward. The caller owns all memory. Every function returns a status; nothing prints, aborts, allocates or keeps a
+ * reference.
  *
  * Sizes: T time steps, B batch, I input size, H hidden size, G gates (LSTM 4: i,f,g,o; GRU 3: r,z,n; RNN 1).
  * Equations, weight layouts and gate order are those of torch.nn (docs/math.md).
@@ -34,7 +35,7 @@ enum fastrnn_status {
 enum { FASTRNN_GATES_MAX = 8, FASTRNN_STATES_MAX = 8, FASTRNN_PARAMETERS_MAX = 16 };
 
 enum fastrnn_cell {
-#define FASTRNN_CELL(name, gates, states) FASTRNN_CELL_##name,
+#define FASTRNN_CELL(name, gates, output, states) FASTRNN_CELL_##name,
 #include "cells.def"
 #undef FASTRNN_CELL
     FASTRNN_CELL_COUNT
@@ -51,10 +52,10 @@ struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
     const int64_t *row;    /* [sum of active], each in 0 … T*B - 1 */
-    int64_t states; /* rows of initial and final states, and of their gradients without d_first; dense: B */
-    const int64_t *first; /* [active[0]]: what the sequence starts from. Below states: this row of the initial states;
-                             -1: the cell's start values; states + r, in backward alone: the states after row r of y,
-                             constants */
+    int64_t states;        /* rows of initial and final states, and of their gradients without d_first; dense: B */
+    const int64_t *first;  /* [active[0]]: what the sequence starts from. Below states: this row of the initial states;
+                              -1: the cell's start values; states + r, in backward alone: the states after row r of y,
+                              constants */
     const int64_t *last; /* [active[0]]: row of the final states that the sequence's last states go to, in backward row
                             that their gradients come from; -1: nowhere, zero */
     /* Backward alone. Null: the gradient of a row of initial states goes to the same row of d_initial, and no other
@@ -86,8 +87,8 @@ struct fastrnn_problem {
     int (*interrupted)(void);
 };
 
-/* Bytes that the caller provides. No alignment is required of any buffer. Packed weights, once filled, must not be moved
- * to an address that differs modulo 64. */
+/* Bytes that the caller provides. No alignment is required of any buffer. Packed weights, once filled, must not be
+ * moved to an address that differs modulo 64. */
 struct fastrnn_sizes {
     size_t packed_forward, packed_backward; /* do not depend on T, B, schedule and threads */
     size_t reserve;                         /* T*B*reserve_row: an ordinary array (T, B, R) of the real type */
@@ -147,16 +148,16 @@ struct fastrnn_arrays {
 
     void *packed; /* written by the packing passes; read by forward and backward, each its own */
 
-    struct fastrnn_const_view x;                            /* (T, B, I) */
-    struct fastrnn_view y;                                  /* (T, B, H), written by forward, read by backward */
-    struct fastrnn_const_view initial[FASTRNN_STATES_MAX];  /* data null: the cell's start value */
-    struct fastrnn_view final[FASTRNN_STATES_MAX];          /* written by forward */
-    struct fastrnn_view states[FASTRNN_STATES_MAX];         /* (T, B, H), written by forward: after each step */
+    struct fastrnn_const_view x;                           /* (T, B, I) */
+    struct fastrnn_view y;                                 /* (T, B, H), written by forward, read by backward */
+    struct fastrnn_const_view initial[FASTRNN_STATES_MAX]; /* data null: the cell's start value */
+    struct fastrnn_view final[FASTRNN_STATES_MAX];         /* written by forward */
+    struct fastrnn_view states[FASTRNN_STATES_MAX];        /* (T, B, H), written by forward: after each step */
 
-    struct fastrnn_const_view dy;                           /* (T, B, H) */
-    struct fastrnn_view dx;                                 /* (T, B, I), overwritten */
+    struct fastrnn_const_view dy; /* (T, B, H) */
+    struct fastrnn_view dx;       /* (T, B, I), overwritten */
     struct fastrnn_const_view d_final[FASTRNN_STATES_MAX];
-    struct fastrnn_view d_initial[FASTRNN_STATES_MAX];      /* overwritten */
+    struct fastrnn_view d_initial[FASTRNN_STATES_MAX]; /* overwritten */
 
     void *reserve; /* forward: null for inference, else filled for backward, which only reads it */
     void *scratch;
@@ -191,7 +192,9 @@ struct fastrnn_state {
 
 struct fastrnn_cell_table {
     const char *name; /* "lstm", … */
-    int gates, parameter_count, state_count;
+    int gates;
+    int output; /* the state that is y, or -1 */
+    int parameter_count, state_count;
     const struct fastrnn_parameter *parameters;
     const struct fastrnn_state *states; /* h is the first */
 };

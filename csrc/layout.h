@@ -77,8 +77,8 @@ static inline int64_t layout_weight_block(const int64_t K, const int64_t G, cons
     return reals == 0 ? 0 : (layout_blocks(reals, line) | 1) * line;
 }
 
-/* Where the vectors of packed weights lie: that of gate g and number k of a block at g*gate + k*step reals. Blocks of so
- * many gates as a tile exists for are [k][G][VL]; others are single panels, [G][k][VL]. */
+/* Where the vectors of packed weights lie: that of gate g and number k of a block at g*gate + k*step reals. Blocks of
+ * so many gates as a tile exists for are [k][G][VL]; others are single panels, [G][k][VL]. */
 struct layout_weights {
     int64_t block, gate, step; /* reals from one to the next */
 };

@@ -32,7 +32,7 @@ static inline struct layout_place schedule_place(const struct fastrnn_problem *c
 /* Where a sequence's states come from. */
 struct schedule_origin {
     enum { ORIGIN_START, ORIGIN_STATE, ORIGIN_ROW } kind; /* start values, a row of initial states, a row of y */
-    struct layout_place place;                           /* of a state: b alone */
+    struct layout_place place;                            /* of a state: b alone */
 };
 
 static inline struct schedule_origin schedule_origin(const struct fastrnn_problem *const p, const int64_t i) {

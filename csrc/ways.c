@@ -32,10 +32,7 @@ static int worthwhile_threads(const struct plan *const plan) {
     double threads = team_work(s, s->rows) / WORK_PER_THREAD;
     threads = threads < useful ? threads : useful;
     const int most = team_threads(plan->problem.threads);
-    return plan->problem.team != FASTRNN_TEAM_PAYING ? most
-           : threads < 2                             ? 1
-           : threads < most                          ? (int)threads
-                                                     : most;
+    return plan->problem.team != FASTRNN_TEAM_PAYING ? most : threads < 2 ? 1 : threads < most ? (int)threads : most;
 }
 
 /* Bit j: pointer j is not null. */

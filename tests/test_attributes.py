@@ -112,7 +112,7 @@ FIXED = {
                            "dtype": np.dtype(np.float64), "frozen": True}.items()},
     **{f"{cell}.{name}": (lambda cell=cell: getattr(fastrnn, cell), name, value)
        for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-       for name, value in {"name": "elman", "gates": 7, "has_c": None, "__name__": "elman"}.items()},
+       for name, value in {"name": "elman", "gates": 7, "states": None, "__name__": "elman"}.items()},
     **{f"Windows.{name}": (lambda: fastrnn.Windows(np.arange(50), 2, 5), name, value)
        for name, value in {"batch_size": 3, "num_steps": 4, "batch_first": True, "drop_last": False,
                            "steps": 3}.items()},

@@ -21,8 +21,6 @@ BELOW = {
     PACKAGE / "convert": {PACKAGE},
     PACKAGE / "testing": {PACKAGE},
 }
-# What holds the cells together; the other kernels know none.
-CELL_LIST = CSRC / "kernels" / "cell_steps.h"
 # Everything that people import; the torch part stands beside it, on what is below.
 ENTRANCES = {PACKAGE / name for name in ("__init__.py", "__main__.py", "layers.py", "windows.py", "safetensors.py")}
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".c", ".h"))
@@ -116,8 +114,7 @@ def test_no_module_imports_itself_by_way_of_others():
 @named("path", SOURCES, ids=name_of)
 def test_a_source_file_includes_only_from_folders_below(path):
     for file in included(path):
-        allowed = BELOW[path.parent] | {path.parent} | ({CSRC / "kernels" / "cells"} if path == CELL_LIST else set())
-        assert file.parent in allowed, f"{path.name} includes {file.name}"
+        assert file.parent in BELOW[path.parent] | {path.parent}, f"{path.name} includes {file.name}"
 
 
 @named("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -156,7 +153,7 @@ def test_a_cell_knows_arithmetic_alone_and_loops_know_no_cell(path):
     if path.parent.name == "cells":
         assert {file.name for file in included(path)} <= {"cell.h", "activations.h"}
         assert not re.search(r"\bfor\b|\bwhile\b", re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL))
-    elif path != CELL_LIST:
+    else:
         assert not any(file.parent.name == "cells" for file in included(path))
 
 

@@ -4,9 +4,9 @@
 
 #include "step.h"
 
-/* Chunk row 0 is row `sequences` of the buffer of gate gradients; the rows before it hold the step that the chunk before
- * ended with, each sequence at its own number. Places count from chunk row 0 and reach one step further back than the
- * chunk. */
+/* Chunk row 0 is row `sequences` of the buffer of gate gradients; the rows before it hold the step that the chunk
+ * before ended with, each sequence at its own number. Places count from chunk row 0 and reach one step further back
+ * than the chunk. */
 struct backward_pass {
     const struct plan *plan;
     const struct fastrnn_arrays *arrays;
@@ -64,8 +64,8 @@ static void find_backward_scratch(struct backward_pass *const pass) {
     pass->gradient_slot = layout->gradient_rows * VL;
     pass->gradient_block = pass->cell->slots * pass->gradient_slot;
     for (int j = 0; j < pass->cell->states; j++) {
-        pass->job.d_states[j] = scratch + layout->states + (size_t)j * layout->state +
-                                (size_t)(pass->sequences.begin * layout->state_row);
+        pass->job.d_states[j] =
+            scratch + layout->states + (size_t)j * layout->state + (size_t)(pass->sequences.begin * layout->state_row);
     }
 }
 

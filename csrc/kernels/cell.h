@@ -3,7 +3,8 @@
  * A cell knows no memory, loop or thread. Forward receives the pre-activations and the states before the step; backward
  * receives the gradients of the states after it and returns those of the pre-activations in `slots`. A cell may have
  * more slots than gates where the gradients towards the input and towards the hidden state differ (GRU): the slots
- * towards the input are slots[input_slot … input_slot + gates - 1], those towards the hidden state start at hidden_slot.
+ * towards the input are slots[input_slot … input_slot + gates - 1], those towards the hidden state start at
+ * hidden_slot.
  *
  * State 0 is h, the operand of the recurrent product.
  */
@@ -16,15 +17,15 @@
 
 enum { GATES_MAX = 8, STATES_MAX = 4, SAVED_MAX = 8, SLOTS_MAX = 8, NONE = -1 };
 
-/* GATES_lstm = 4, STATES_lstm = 2, … */
+/* GATES_lstm = 4, OUTPUT_lstm = 0, STATES_lstm = 2, … */
 #define FASTRNN_STATE(name, start) +1
 enum {
-#define FASTRNN_CELL(name, gates, states) GATES_##name = gates, STATES_##name = 0 states,
+#define FASTRNN_CELL(name, gates, output, states) GATES_##name = gates, OUTPUT_##name = output, STATES_##name = 0 states,
 #include "../cells.def"
 #undef FASTRNN_CELL
 };
 #undef FASTRNN_STATE
-#define FASTRNN_CELL(name, gates, states) \
+#define FASTRNN_CELL(name, gates, output, states) \
     _Static_assert((int)GATES_##name <= GATES_MAX && (int)STATES_##name <= STATES_MAX, #name ": too many");
 #include "../cells.def"
 #undef FASTRNN_CELL

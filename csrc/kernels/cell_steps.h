@@ -2,13 +2,12 @@
 #ifndef FASTRNN_CELL_STEPS_H
 #define FASTRNN_CELL_STEPS_H
 
-#include "cells/gru.h"
-#include "cells/lstm.h"
-#include "cells/rnn.h"
+#include "cell_files.def" /* written by CMake: it includes all files of cells/ */
+#include "fastrnn.h"
 
 static const struct cell *cell_of(const enum fastrnn_cell cell) {
     static const struct cell *const cells[] = {
-#define FASTRNN_CELL(name, gates, states) [FASTRNN_CELL_##name] = &cell_##name,
+#define FASTRNN_CELL(name, gates, output, states) [FASTRNN_CELL_##name] = &cell_##name,
 #include "../cells.def"
 #undef FASTRNN_CELL
     };

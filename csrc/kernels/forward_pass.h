@@ -31,7 +31,8 @@ static void find_unit_weights(struct forward_pass *const pass) {
     const bool copies = pass->me->group == 0; /* one copy is enough */
     pass->w_ih = (struct unit_weights){
         .at = layout->of_input,
-        .rows = {arrays->parameters[FASTRNN_W_IH], problem->H, problem->I, copies ? arrays->copies[FASTRNN_W_IH] : NULL},
+        .rows = {arrays->parameters[FASTRNN_W_IH], problem->H, problem->I,
+                 copies ? arrays->copies[FASTRNN_W_IH] : NULL},
         .b_ih = arrays->parameters[FASTRNN_B_IH],
         .b_hh = arrays->parameters[FASTRNN_B_HH],
     };

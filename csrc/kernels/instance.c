@@ -85,8 +85,8 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
     real *const to = aligned(arrays->packed);
     pack_transpose(cell, cell->input_slot, H, I, arrays->parameters[FASTRNN_W_IH], to + layout->w_ih, layout->w_block,
                    blocks_of(I, me));
-    pack_transpose(cell, cell->hidden_slot, H, H, arrays->parameters[FASTRNN_W_HH], to + layout->w_hh,
-                   layout->w_block, blocks_of(H, me));
+    pack_transpose(cell, cell->hidden_slot, H, H, arrays->parameters[FASTRNN_W_HH], to + layout->w_hh, layout->w_block,
+                   blocks_of(H, me));
 }
 
 static void activate(const enum fastrnn_activation activation, const int64_t n, const void *const x, void *const y) {

@@ -105,8 +105,8 @@ ALWAYS_INLINE void pack_square(const real *const rows, const ptrdiff_t row_step,
     }
 }
 
-/* A vector for each block, k and gate, which lie `at`, from w[(g*H + u)*K + k]: a line of each row is read at a time, for
- * as many gates as fill a line of the result. */
+/* A vector for each block, k and gate, which lie `at`, from w[(g*H + u)*K + k]: a line of each row is read at a time,
+ * for as many gates as fill a line of the result. */
 static void pack_units(const int G, const struct unit_rows *const from, real *const to, const struct layout_weights at,
                        const struct team_range blocks) {
     enum { GATES = LINE_REALS / VL };

@@ -133,7 +133,8 @@ static void bias_gradients(const struct backward_pass *const pass, const int fir
     }
 }
 
-/* The gradients of a matrix and a bias that meet the slots from first_slot on; x: panels of what the matrix multiplies. */
+/* The gradients of a matrix and a bias that meet the slots from first_slot on; x: panels of what the matrix multiplies.
+ */
 static void parameter_gradients(const struct backward_pass *const pass, const int first_slot, const real *const x,
                                 const int64_t n, const struct backward_chunk *const chunk, void *const dw,
                                 void *const db) {

@@ -15,7 +15,7 @@ ALWAYS_INLINE const real *row_of_origin(const struct schedule_origin *const orig
                                         const struct fastrnn_const_view states,
                                         const struct fastrnn_const_view sequences) {
     return origin->kind == ORIGIN_START ? NULL
-                                       : row_of(origin->kind == ORIGIN_STATE ? states : sequences, origin->place);
+                                        : row_of(origin->kind == ORIGIN_STATE ? states : sequences, origin->place);
 }
 
 /* Rows of states between the user's (B, H) matrices and scratch, for some unit blocks. A null source is `start`. */

@@ -112,7 +112,7 @@ static void finish_forward(const void *const job, const int R, const int Q, cons
                            const int64_t block) {
     const struct step_forward_job *const p = job;
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates, states) \
+#define FASTRNN_CELL(name, gates, output, states) \
     case FASTRNN_CELL_##name: \
         step_forward_rows(&cell_##name, p, R, Q, acc, row, block); \
         break;
@@ -139,7 +139,7 @@ struct step_backward_job {
     real *d_states[STATES_MAX];
     struct saved_rows saved; /* only read */
 
-    real *slots;                                   /* [NB][slots][…][VL] */
+    real *slots;                                     /* [NB][slots][…][VL] */
     const struct layout_place *place, *place_before; /* place_before null: the first step */
 };
 
@@ -220,7 +220,7 @@ static void finish_backward(const void *const job, const int R, const int Q, con
                             const int64_t block) {
     const struct step_backward_job *const p = job;
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates, states) \
+#define FASTRNN_CELL(name, gates, output, states) \
     case FASTRNN_CELL_##name: \
         step_backward_rows(&cell_##name, p, R, Q, acc, row, block); \
         break;

@@ -5,6 +5,8 @@ of a long sequence: `Windows`.
 """
 
 from ._kernel import WeightGradients
+from .cells import CELLS as _CELLS
+from .cells import Cell as _Cell
 from .cells import CellGradients, gru, lstm, rnn_relu, rnn_tanh
 from .config import __version__, get_num_threads, set_num_threads, show_config
 from .layers import GRU, LSTM, RNN, Gradients
@@ -29,3 +31,10 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> _Cell:
+    """Cells of the registry that have no name here (docs/extending.md)."""
+    if name in _CELLS:
+        return _CELLS[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

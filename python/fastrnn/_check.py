@@ -179,10 +179,18 @@ def names(name: str, value: Any, known: list[str]) -> list[str]:
     return found
 
 
-def pair(name: str, value: Any) -> tuple[Any, Any]:
+def pair(name: str, value: Any) -> tuple[Any, ...]:
     """The two members of an LSTM's state."""
+    return members(name, value, ("h", "c"))
+
+
+def members(name: str, value: Any, states: Sequence[str]) -> tuple[Any, ...]:
+    """The arrays of a state: `value` itself of a cell that has one state, else so many of a tuple or list."""
+    if len(states) == 1:
+        return (value,)
+    expected = f"a {'pair' if len(states) == 2 else 'tuple'} ({', '.join(states)})"
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{name}: expected a pair (h, c), got {type(value).__name__}")
-    if len(value) != 2:
-        raise ValueError(f"{name}: expected a pair (h, c), got {len(value)} members")
-    return value[0], value[1]
+        raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")
+    if len(value) != len(states):
+        raise ValueError(f"{name}: expected {expected}, got {len(value)} members")
+    return tuple(value)

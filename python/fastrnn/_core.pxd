@@ -115,7 +115,7 @@ cdef extern from "fastrnn.h" nogil:
 
     ctypedef struct fastrnn_cell_table_t "struct fastrnn_cell_table":
         const char *name
-        int gates, parameter_count, state_count
+        int gates, output, parameter_count, state_count
         const fastrnn_parameter_t *parameters
         const fastrnn_state_t *states
 
@@ -146,7 +146,8 @@ cdef class Problem:
     cdef fastrnn_schedule_t schedule_c
     cdef fastrnn_plan_t plan
     cdef readonly object dtype
-    cdef int type_number, gates, state_count
+    cdef int type_number, gates, state_count, output
+    cdef readonly tuple starts
     cdef bint has_c
     cdef object kept
     cdef tuple x_shape, y_shape, state_shape, d_state_shape, w_ih_shape, w_hh_shape, b_shape

@@ -19,7 +19,8 @@ class Backend(NamedTuple):
 
 class Cell(NamedTuple):
     gates: int
-    states: int
+    states: tuple[str, ...]
+    starts: tuple[float, ...]
 
 class Problem:
     def __init__(

@@ -41,19 +41,22 @@ class Backend(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A row of the registry."""
+    """A row of the registry: names of states, and where a sequence without an initial state begins."""
 
     gates: int
-    states: int
+    states: tuple
+    starts: tuple
 
 
 def cells():
-    """The registry: name -> number of gates, number of states (1: h; 2: h and c)."""
+    """The registry: name -> row."""
     cdef const fastrnn_cell_table_t *table
     found = {}
     for j in range(<int>FASTRNN_CELL_COUNT):
         table = fastrnn_cell_table(j)
-        found[table.name.decode()] = Cell(table.gates, table.state_count)
+        states = tuple([table.states[k].name.decode() for k in range(table.state_count)])
+        starts = tuple([table.states[k].start for k in range(table.state_count)])
+        found[table.name.decode()] = Cell(table.gates, states, starts)
     return found
 
 
@@ -107,6 +110,7 @@ def is_forked():
 
 
 cdef dict _CELL_INDEX = {name: j for j, name in enumerate(cells())}
+cdef list _STARTS = [cell.starts for cell in cells().values()]
 
 
 cdef int _type_number(object dtype) except -1:
@@ -241,6 +245,8 @@ cdef class Problem:
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
         self.gates = fastrnn_cell_table(self.c.cell).gates
         self.state_count = fastrnn_cell_table(self.c.cell).state_count
+        self.output = fastrnn_cell_table(self.c.cell).output
+        self.starts = _STARTS[self.c.cell]
         self.has_c = self.state_count == 2
         self.c.schedule = NULL
         self.c.interrupted = <_question>_let_handlers_run

@@ -235,7 +235,7 @@ cdef class Plan:
         same as the core streams them, or None. masks: of each layer's input, for dropout. keeps_weights: the tape has
         the weights as they are now; else backward is given them.
         """
-        cdef int layer, direction, count = self.layers * self.directions
+        cdef int layer, direction, k, count = self.layers * self.directions
         cdef Tape tape = None
         cdef object y = x
         cdef list final = [arrays.new_states(count, self.B, self.H) for _ in range(self.states)]
@@ -246,9 +246,9 @@ cdef class Plan:
             tape.has_parameters = None if parameters is None else [one is not None for one in parameters]
             tape.checkpoints = None if checkpoint_steps is None else []
         if self.starting is not None:
-            start = tuple([zeroed(arrays, one, self.starting) for one in initial])
+            start = tuple([restarted(arrays, initial[k], self.starting, self.like.starts[k]) for k in range(self.states)])
         if self.has_empty:
-            pass_empty_through(self.batches[0], self._inside(arrays, initial), self._inside(arrays, final))
+            pass_empty_through(self.batches[0], self._inside(arrays, initial), self._inside(arrays, final), self.like.starts)
         for layer in range(self.layers):
             if masks is not None and masks[layer] is not None:
                 x = masked(arrays, x, masks[layer])
@@ -373,6 +373,8 @@ cdef class Plan:
 
     def _forward_checkpointed(self, Tape tape, int layer, int direction, x, y, initial, final, parameters, packed, n):
         cdef int j = layer * self.directions + direction
+        if self.like.output != 0 or self.states > 2:
+            raise ValueError(f"checkpoint: expected None for {self.cell}, whose states are more than its output and c")
         weights = Weights(*parameters[j * EACH : (j + 1) * EACH])
         both = None if packed is None else packed[j], None if packed is None else tape.packed_backward[j]
         tape.checkpoints.append(
@@ -641,12 +643,12 @@ def clear(arrays):
             array[...] = 0
 
 
-def zeroed(Arrays arrays not None, state, rows):
-    """A copy of states, zero for these sequences; None for None."""
+def restarted(Arrays arrays not None, state, rows, double start):
+    """A copy of a state, which begins anew for these sequences; None for None."""
     if state is None:
         return None
     state = state.copy()
-    arrays.states_inside(state)[:, rows] = 0
+    arrays.states_inside(state)[:, rows] = start
     return state
 
 

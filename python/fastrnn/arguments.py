@@ -29,11 +29,11 @@ class LayerArguments:
 
     def _checked_input(self, x: Any) -> Array:
         """`x` as the core reads it, in the user's layout."""
-        x = _check.array("x", x, self.dtype)
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
-            any_sizes = (None,) if x.ndim == 2 else (None, None)
-            _check.shape("x", x, self._letters(x.ndim == 2, "input_size"), (*any_sizes, self.input_size))
-        return x
+        found = _check.array("x", x, self.dtype)
+        if found.ndim not in (2, 3) or found.shape[-1] != self.input_size:
+            any_sizes = (None,) if found.ndim == 2 else (None, None)
+            _check.shape("x", found, self._letters(found.ndim == 2, "input_size"), (*any_sizes, self.input_size))
+        return found
 
     def _checked_batches(self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool) -> tuple[Batch, ...]:
         """One for each direction."""
@@ -68,9 +68,9 @@ class LayerArguments:
         return tuple(found)
 
     def _checked_dy(self, dy: Any, shape: tuple[int, ...]) -> Array:
-        dy = _check.array("dy", dy, self.dtype)
-        _check.shape("dy", dy, self._letters(len(shape) == 2, "D*H"), shape)
-        return dy
+        found = _check.array("dy", dy, self.dtype)
+        _check.shape("dy", found, self._letters(len(shape) == 2, "D*H"), shape)
+        return found
 
     def _letters(self, unbatched: bool, last: str) -> str:
         """How the shape of a sequence is written."""

@@ -103,16 +103,16 @@ class CellGradients:
 class Cell(Attributes):
     """A recurrent cell run over a whole sequence; the instances are documented one by one."""
 
-    _fixed = frozenset({"name", "gates", "has_c", "__name__", "__doc__"})
+    _fixed = frozenset({"name", "gates", "states", "__name__", "__doc__"})
     _instead = "all callers share the cell"
 
-    def __init__(self, name: str, gates: int, states: int) -> None:
-        self.name, self.gates = name, gates
-        self.has_c = states == 2
+    def __init__(self, name: str, row: _core.Cell) -> None:
+        self.name, self.gates, self.states = name, row.gates, row.states
         self.__name__ = name
-        state = "pair of ndarray (B, H): h and c" if self.has_c else "ndarray (B, H)"
-        title = name.split("_", 1)[0].upper()
-        self.__doc__ = _DOC.format(title=title, equations=_EQUATIONS[name], gates=gates, state=state)
+        several = f"{'pair' if len(row.states) == 2 else 'tuple'} of ndarray (B, H): {' and '.join(row.states)}"
+        state = several if len(row.states) > 1 else "ndarray (B, H)"
+        title, equations = name.split("_", 1)[0].upper(), _EQUATIONS.get(name, f"        csrc/kernels/cells: {name}")
+        self.__doc__ = _DOC.format(title=title, equations=equations, gates=row.gates, state=state)
 
     def __repr__(self) -> str:
         return f"<fastrnn.{self.name}>"
@@ -233,8 +233,10 @@ class Cell(Attributes):
         d_final = self._states("dstate", dstate, dtype, B, H)
         window = _check.truncation("truncation", truncation)
         gradients = self._gradient_arrays(tape, wanted, into)
-        wants = {"wants_x": "x" in wanted, "wants_states": "state" in wanted, "overwrite": into is None}
-        dx, d_initial = plan.backward(tape, dy, d_final, gradients, truncation=window, **wants)
+        dx, d_initial = plan.backward(
+            tape, dy, d_final, gradients, window, wants_x="x" in wanted, wants_states="state" in wanted,
+            overwrite=into is None,
+        )  # fmt: skip
         return CellGradients(dx, self._public(d_initial), *gradients)
 
     def _run(
@@ -268,13 +270,15 @@ class Cell(Attributes):
     ) -> tuple[Network | None, tuple[Array | None, ...]]:
         """The sizes and the states, if all arguments are as the core reads them; else None."""
         w_hh, initial = weights[1], state
-        if self.has_c and type(state) is not tuple:
-            initial = (None, None) if state is None else ()
-        elif not self.has_c:
+        if state is None:
+            initial = (None,) * len(self.states)
+        elif len(self.states) == 1:
             initial = (state,)
+        elif type(state) is not tuple:
+            initial = ()
         if type(x) is not np.ndarray or type(w_hh) is not np.ndarray or x.ndim != 3 or w_hh.ndim != 2:
             return None, ()
-        if len(initial) != 1 + self.has_c or x.dtype.char not in "fd":
+        if len(initial) != len(self.states) or x.dtype.char not in "fd":
             return None, ()
         network = self._network(x.dtype, x.shape[2], w_hh.shape[1], reverse)
         return (network if network.accepts(x, weights, initial) else None), initial
@@ -307,10 +311,11 @@ class Cell(Attributes):
     def _states(
         self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int, dtype_of: str | None = None
     ) -> tuple[Array | None, ...]:
+        count = len(self.states)
         if state is None:
-            return (None, None) if self.has_c else (None,)
-        names = (f"{name}[0]", f"{name}[1]") if self.has_c else (name,)
-        members = _check.pair(name, state) if self.has_c else (state,)
+            return (None,) * count
+        names = [f"{name}[{j}]" for j in range(count)] if count > 1 else [name]
+        members = _check.members(name, state, self.states)
         found: list[Array | None] = []
         for label, member in zip(names, members, strict=True):
             if member is not None:
@@ -320,7 +325,7 @@ class Cell(Attributes):
         return tuple(found)
 
     def _public(self, states: tuple[Array | None, ...]) -> State:
-        return None if states[0] is None else states if self.has_c else states[0]
+        return None if states[0] is None else states if len(states) > 1 else states[0]
 
     def _check_tape(self, tape: Any) -> None:
         if not isinstance(tape, Tape):
@@ -373,7 +378,7 @@ def _check_weights(
 NETWORKS_MAX = 64
 _networks: dict[Any, Network] = {}
 
-CELLS = {name: Cell(name, *row) for name, row in _core.cells().items()}
+CELLS = {name: Cell(name, row) for name, row in _core.cells().items()}
 
 
 def _cell(name: str) -> Cell:

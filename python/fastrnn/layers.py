@@ -150,6 +150,11 @@ class _Layers(Attributes, LayerArguments):
         self._frozen: _FrozenLayer | None = None
         self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
+    @property
+    def _cell(self) -> str:
+        """What the core calls it."""
+        raise NotImplementedError
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._configuration().items())})"
 
@@ -294,8 +299,9 @@ class _Layers(Attributes, LayerArguments):
         if self._frozen is None:
             frozen = Frozen(checked_parameters(self._parameters, self._shapes, self.dtype))
             weights = self._weights_of(frozen.parameters)
-            packed = ([pack(self._cell, one) for one in weights] for pack in (pack_forward, pack_backward))
-            self._frozen = _FrozenLayer(frozen, weights, *packed, backend_index())
+            forward = [pack_forward(self._cell, one) for one in weights]
+            backward = [pack_backward(self._cell, one) for one in weights]
+            self._frozen = _FrozenLayer(frozen, weights, forward, backward, backend_index())
 
     def thaw(self) -> None:
         """Use the parameters as they are again. Thawing a layer that is not frozen does nothing."""
@@ -481,7 +487,7 @@ class _Layers(Attributes, LayerArguments):
 
 
 class LSTM(_Layers):
-    _gates, _has_c = CELLS["lstm"].gates, CELLS["lstm"].has_c
+    _gates, _has_c = CELLS["lstm"].gates, True
 
     @property
     def _cell(self) -> str:

@@ -27,7 +27,7 @@ ALWAYS_INLINE void rnn_relu_backward(const struct cell_backward_in *const in, st
 static const struct cell cell_rnn_tanh = {
     .gates = GATES_rnn_tanh,
     .states = STATES_rnn_tanh,
-    .output = 0,
+    .output = OUTPUT_rnn_tanh,
     .saved_state = {NONE},
     .slots = 1,
     .reads_y = true,
@@ -38,7 +38,7 @@ static const struct cell cell_rnn_tanh = {
 static const struct cell cell_rnn_relu = {
     .gates = GATES_rnn_relu,
     .states = STATES_rnn_relu,
-    .output = 0,
+    .output = OUTPUT_rnn_relu,
     .saved_state = {NONE},
     .slots = 1,
     .reads_y = true,

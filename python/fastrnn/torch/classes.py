@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,7 +12,7 @@ _Kind = TypeVar("_Kind", bound=type)
 # torch's class -> ours, derived from it.
 OURS: dict[type, type] = {}
 # Mixed in before a user's class of this base of torch's; it has our forward.
-MIXINS: dict[type, type] = {}
+MIXINS: dict[type, Any] = {}
 
 
 def stands_for(base: type) -> Callable[[_Kind], _Kind]:
