@@ -13,7 +13,7 @@ from pathlib import Path
 import fastrnn
 import numpy as np
 import pytest
-from fastrnn import _core, config, environment, quota
+from fastrnn import _accept, _core, _plan, config, environment, quota
 from fastrnn.testing import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,28 +53,31 @@ def test_only_numpy_is_needed_at_run_time():
 # ---- types ----
 
 
-def stub_of_core():
-    return ast.parse((INSTALLED / "_core.pyi").read_text()).body
+def stub_of(module):
+    path = INSTALLED.joinpath(*module.__name__.split(".")[1:])
+    return ast.parse(path.with_suffix(".pyi").read_text()).body
 
 
 def test_package_is_typed():
     assert (INSTALLED / "py.typed").exists()
 
 
-def test_stubs_name_what_the_core_has():
-    stubbed = {node.name for node in stub_of_core() if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    public = {name for name, value in vars(_core).items() if not name.startswith("_") and is_of_core(value)}
+@pytest.mark.parametrize("module", [_core, _plan, _accept])
+def test_stubs_name_what_a_compiled_module_has(module):
+    stubbed = {node.name for node in stub_of(module) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    public = {name for name, value in vars(module).items() if not name.startswith("_") and is_of(module, value)}
     assert stubbed == public
 
 
-def is_of_core(value):
-    return getattr(value, "__module__", None) == _core.__name__
+def is_of(module, value):
+    return getattr(value, "__module__", None) == module.__name__
 
 
-def test_stubs_have_the_parameters_of_the_core():
-    for node in stub_of_core():
+@pytest.mark.parametrize("module", [_core, _plan, _accept])
+def test_stubs_have_the_parameters_of_a_compiled_module(module):
+    for node in stub_of(module):
         if isinstance(node, ast.FunctionDef):
-            expected = list(inspect.signature(getattr(_core, node.name)).parameters)
+            expected = list(inspect.signature(getattr(module, node.name)).parameters)
             assert [a.arg for a in node.args.args] == expected, node.name
 
 

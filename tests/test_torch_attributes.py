@@ -1,10 +1,11 @@
 """Attributes of torch's modules are plain and may change between calls: every path of ours sees them as torch does."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastrnn import _core
+from fastrnn.torch import _tensors
 from torch_cases import CELLS, KINDS, assert_close, flat, make_pair
 
 LAYER_CHANGES = {
@@ -128,19 +129,19 @@ def test_the_operator_refuses_weights_that_do_not_fit():
 def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
     """What it runs on is written without another look."""
     module = make_pair("LSTM", 3, 4)[1]
-    x, made, original = torch.randn(2, 2, 3, dtype=torch.float64), [], _core.Repeat
+    x, made, original = torch.randn(2, 2, 3, dtype=torch.float64), [], _tensors.Repeat
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(_core, "Repeat", lambda *arguments: made.append(arguments) or original(*arguments))
+        patch.setattr(_tensors, "Repeat", lambda *arguments: made.append(arguments) or original(*arguments))
         for _ in range(3):
             module(x)
-    ((configuration, problems, packed, parameters, x_shape, outlines, *rest),) = made
-    for others, weights in ((problems, packed * 2), (problems * 2, packed * 2), (problems, packed * 3)):
-        with pytest.raises(ValueError, match="expected"):
-            original(configuration, others, weights, parameters, x_shape, outlines, *rest)
-    for wrong, likes in (
-        ((*x_shape[:-1], 5), outlines),
-        (x_shape, (torch.empty(2, 2, 5), outlines[1])),
-        (x_shape, (outlines[0], torch.empty(1, 2, 5))),
-    ):
-        with pytest.raises(ValueError, match="expected those of the problems"):
-            original(configuration, problems, packed, parameters, wrong, likes, *rest)
+    ((configuration, plan, arrays, packed, parameters, (x_shape, state_shape), *rest),) = made
+    for weights in (packed * 2, packed[:0], [packed[0][:-1]]):
+        with pytest.raises(ValueError, match="packed"):
+            original(configuration, plan, arrays, weights, parameters, (x_shape, state_shape), *rest)
+    for shapes in (((*x_shape[:-1], 5), state_shape), (x_shape, (1, 2, 5)), (x_shape, (2, 2, 4))):
+        with pytest.raises(ValueError, match="expected those of the plan"):
+            original(configuration, plan, arrays, packed, parameters, shapes, *rest)
+    outlines, names = (torch.empty(2, 2, 5), torch.empty(1, 2, 5)), (torch.empty_like, torch.from_numpy, torch.empty(0))
+    others = _tensors.TensorArrays("dense", np.dtype(np.float64), outlines, names, (2, 2), 2, 5)
+    with pytest.raises(ValueError, match="arrays: expected those of the plan"):
+        original(configuration, plan, others, packed, parameters, (x_shape, state_shape), *rest)

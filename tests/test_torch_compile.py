@@ -11,8 +11,18 @@ torch = pytest.importorskip("torch")
 
 import fastrnn.torch
 from fastrnn import _core, config
-from fastrnn.torch import core_calls
-from torch_cases import CELLS, KINDS, assert_close, flat, loss_of, make_pair, random_input, random_state
+from fastrnn.torch import calls
+from torch_cases import (
+    CELLS,
+    KINDS,
+    assert_close,
+    flat,
+    hold_in_new_memory,
+    loss_of,
+    make_pair,
+    random_input,
+    random_state,
+)
 
 # What torch itself uses although it is deprecated, and its hints on speed.
 pytestmark = [
@@ -152,7 +162,7 @@ def test_inductor(kind):
 
 RESERVES = """
 import numpy as np
-from fastrnn.torch.core_calls import reserve_bytes
+from fastrnn.torch.calls import reserve_bytes
 
 for cell in ("lstm", "gru", "rnn_tanh"):
     for dtype in (np.float32, np.float64):
@@ -204,9 +214,9 @@ def test_no_byte_of_what_forward_saves_depends_on_what_memory_held(backend, monk
         0,
         True,
     )
-    found, empty = [], torch.empty
+    found = []
     for held in (0x55, 0xAA):
-        monkeypatch.setattr(torch, "empty", lambda *sizes, held=held, **more: empty(*sizes, **more).fill_(held))
+        hold_in_new_memory(monkeypatch, held)
         found.append(torch.ops.fastrnn.recurrence.default(*arguments))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
@@ -217,7 +227,7 @@ def test_what_forward_saves_fits_the_size_in_a_compiled_graph(backend, cell, dty
     for H in (1, 3, 4, 9, 16, 17, 31, 70):
         for rows in (0, 1, 2, 13):
             needed = _core.Problem(cell, dtype, config.backend_index(), 1, rows, 1, 0, H).reserve
-            assert needed <= core_calls.reserve_bytes(cell, dtype, H, rows)
+            assert needed <= calls.reserve_bytes(cell, dtype, H, rows)
 
 
 @kinds

@@ -1,4 +1,4 @@
-"""Training calls of one layer on a dense batch take a short way, with the bits of the long one."""
+"""Training calls of one layer on a dense batch: short ones read unpacked weights, with the bits of packed ones."""
 
 import itertools
 
@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import fastrnn
 import fastrnn.torch as drop_in
-from fastrnn import _core, config
-from fastrnn.torch import single_layer
+from torch_cases import hold_in_new_memory
 
 CELLS = ["LSTM", "GRU", "RNN"]
 KINDS = ["dense", "batch_first", "unbatched", "step", "unbatched_step"]
@@ -51,43 +51,48 @@ def assert_equal(found, expected):
         assert torch.equal(one, other)
 
 
-@pytest.fixture
-def taken(monkeypatch):
-    """Counts the calls that the short way made, forward and backward."""
-    counts = {"forward": 0, "backward": 0}
-
-    def counting(name, function):
-        def call(*arguments):
-            found = function(*arguments)
-            counts[name] += found is not None
-            return found
-
-        return call
-
-    for name in counts:
-        monkeypatch.setattr(single_layer, f"run_{name}", counting(name, getattr(single_layer, f"run_{name}")))
-    return counts
+def train_numpy(module, inputs, kind):
+    """The same on a NumPy layer, which has packed all weights."""
+    x, *states = (one.detach().numpy() for one in inputs)
+    name = type(module).__name__.removesuffix("Cell")
+    layer = getattr(fastrnn, name)(module.input_size, module.hidden_size, bias=module.bias, dtype=x.dtype,
+                                   batch_first=kind == "batch_first")  # fmt: skip
+    given = dict(module.named_parameters())
+    layer.parameters = {f"{one.removesuffix('_l0')}_l0": array.detach().numpy() for one, array in given.items()}
+    layer.freeze()
+    step = {"step": (0,), "unbatched_step": (0, 1)}.get(kind, ())
+    x, states = np.expand_dims(x, step), [np.expand_dims(one, step) for one in states]
+    y, final, tape = layer.forward(x, tuple(states) if len(states) == 2 else states[0])
+    final = final if len(states) == 2 else (final,)
+    generator = torch.Generator().manual_seed(1)
+    outputs = [*final] if step else [y, *final]
+    outputs = [np.squeeze(one, step) for one in outputs]
+    d = [torch.randn(one.shape, dtype=inputs[0].dtype, generator=generator).numpy() for one in outputs]
+    d_final = [np.expand_dims(one, step) for one in d[-len(final) :]]
+    found = layer.backward(tape, None if step else d[0], tuple(d_final) if len(final) == 2 else d_final[0])
+    d_state = found.state if len(final) == 2 else (found.state,)
+    gradients = [np.squeeze(one, step) for one in (found.x, *d_state)]
+    return [torch.from_numpy(np.array(one)) for one in (*outputs, *gradients, *found.parameters.values())]
 
 
 @pytest.mark.parametrize(("name", "kind"), list(itertools.product(CELLS, KINDS)))
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_short_way_has_the_bits_of_the_long_one(monkeypatch, taken, name, kind, size, dtype):
+def test_a_call_has_the_bits_of_packed_weights(backend, name, kind, size, dtype):
+    if kind == "unbatched":
+        size = size[0], 1
+    elif kind.endswith("step"):
+        size = 1, 1 if kind == "unbatched_step" else size[1]
     module, inputs = case(name, kind, size, dtype, bias=dtype == torch.float32)
-    found = train(module, inputs)
-    assert taken == {"forward": 1, "backward": 1}
-    monkeypatch.setattr(single_layer, "call_of", lambda *_: None)
-    assert_equal(found, train(module, inputs))
-    assert taken == {"forward": 1, "backward": 1}
+    assert_equal(train(module, inputs), train_numpy(module, inputs, kind))
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_strided_inputs_and_gradients_change_no_bit(taken, name):
+def test_strided_inputs_and_gradients_change_no_bit(name):
     module, inputs = case(name, "dense", (1, 4), torch.float32)
     found = train(module, inputs)
     strided = [torch.stack([one.detach(), one.detach()], -1)[..., 0].requires_grad_() for one in inputs]
     assert_equal(train(module, strided), found)
-    assert taken["forward"] == 1
     y = module(inputs[0])[0]
     (expected,) = torch.autograd.grad(y, inputs[0], torch.ones_like(y), retain_graph=True)
     assert torch.equal(torch.autograd.grad(y.sum(), inputs[0])[0], expected)  # its gradient is one number, expanded
@@ -133,32 +138,11 @@ def test_a_write_to_a_weight_before_backward_is_found_out():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_no_byte_of_what_forward_saves_depends_on_what_memory_held(monkeypatch, backend, name, size, dtype):
     module, inputs = case(name, "dense", size, dtype)
-    found, empty_like = [], torch.empty_like
-    module(inputs[0])  # what is kept for later calls shall not keep the function below
+    found = []
     for byte in (0, 255):
-        monkeypatch.setattr(torch, "empty_like", lambda outline, byte=byte: empty_like(outline).fill_(byte))
+        hold_in_new_memory(monkeypatch, byte)
         with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.clone(), lambda tensor: tensor):
             y, _ = module(inputs[0])
             found.append(y.grad_fn.saved_tensors[-1])
     assert found[0].dtype == torch.uint8
     assert torch.equal(*found)
-
-
-def test_a_call_takes_tensors_of_its_shapes_alone():
-    module, (x, _) = case("GRU", "dense", (1, 1), torch.float32)
-    problem = _core.Problem("gru", "float32", config.backend_index(), 1, 1, 1, 5, 19)
-    outlines, strides = [torch.empty(1, 1, 19)] * 2, (5, 5, 19, 19)
-    names = (torch.Tensor, torch.nn.Parameter), torch.float32, torch.empty_like, torch.from_numpy
-    call = _core.TensorCall(problem, (1, 1, 5), outlines, (0, None), strides, np.dtype("f"), names, np.empty)
-    weights, reserve = list(module.parameters()), torch.empty(problem.reserve, dtype=torch.uint8)
-    assert call.forward(x, None, None, weights, None, reserve) is not None
-    short = [weights[0][:-1], *weights[1:]]
-    for bad in (
-        (x[..., :4], None, None, weights, None, reserve),
-        (x.double(), None, None, weights, None, reserve),
-        (x, x, None, weights, None, reserve),
-        (x, None, None, short, None, reserve),
-        (x, None, None, weights, None, reserve[1:]),
-        (x, None, None, weights, None, None),
-    ):
-        assert call.forward(*bad) is None

@@ -2,6 +2,7 @@
 
 import fastrnn.torch
 import torch
+from fastrnn.torch import calls
 from hypothesis import strategies as st
 from strategies import dtypes, seeds, widths
 
@@ -32,6 +33,22 @@ def pairs(draw):
     torch.manual_seed(draw(seeds) % 2**31)
     kind = draw(st.sampled_from(sorted(KINDS)))
     return make_pair(kind, draw(widths), draw(widths), dtype=draw(dtypes), **draw(options))
+
+
+class HeldMemory:
+    """Makes byte tensors that hold this byte, as memory that is used again may."""
+
+    def __init__(self, byte):
+        self.byte = byte
+
+    def new_empty(self, size):
+        return torch.full((size,), self.byte, dtype=torch.uint8)
+
+
+def hold_in_new_memory(monkeypatch, byte):
+    """From now on, memory for what forward saves holds this byte."""
+    calls._dense_call.cache_clear()
+    monkeypatch.setattr(calls, "_NO_BYTES", HeldMemory(byte))
 
 
 def members(state):

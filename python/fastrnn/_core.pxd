@@ -162,3 +162,4 @@ cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *
 cdef int raise_status(int status) except -1
 cdef cnp.ndarray scratch_of(size_t size)
 cdef bint usable(object array, int type_number, int rank) noexcept
+cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,119 +75,6 @@ class Stepper:
     def _dtype(self) -> np.dtype[Any]: ...
     def _kernel_steps(self, x: _Array, steps: int) -> None: ...
 
-class Repeat:
-    def __init__(
-        self,
-        configuration: Mapping[str, Any],
-        problems: Sequence[Problem],
-        packed: Sequence[NDArray[np.uint8]],
-        parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[_Array, ...]],
-        x_shape: Any,
-        outlines: tuple[Any, Any],
-        strides: tuple[int, int, int, int],
-        torch_names: tuple[Any, Any, Any],
-        thread: tuple[tuple[Callable[[], Any], ...], Callable[[str], Any], Any],
-        settings: Callable[[], Any],
-    ) -> None: ...
-    def __call__(self, attributes: dict[str, Any], x: Any, hx: Any) -> Any: ...
-
-class Stack: ...
-
-class FrozenStack(Stack):
-    def __init__(
-        self,
-        cell: str,
-        dtype: Any,
-        backend: int,
-        I: int,
-        H: int,
-        layers: int,
-        directions: int,
-        batch_first: bool,
-        packed: tuple[NDArray[np.uint8] | None, ...],
-        empty: Callable[[tuple[int, ...], Any], _Array],
-        scratch: Callable[[int], NDArray[np.uint8]],
-    ) -> None: ...
-    def run(self, x: Any, state: Any, threads: int, team: int) -> tuple[_Array, Any] | None: ...
-
-class DenseTape:
-    @property
-    def stack(self) -> DenseStack: ...
-    @property
-    def owner(self) -> object: ...
-    @property
-    def x(self) -> _Array: ...
-    @property
-    def h0(self) -> _Maybe: ...
-    @property
-    def c0(self) -> _Maybe: ...
-    @property
-    def shape(self) -> tuple[int, int]: ...
-    @property
-    def masks(self) -> list[None]: ...
-    @property
-    def settings(self) -> tuple[int, int, int]: ...
-    @property
-    def unbatched(self) -> bool: ...
-    def layer(
-        self, j: int, width: int
-    ) -> tuple[_Array, NDArray[np.uint8] | None, NDArray[np.uint8] | None, _Maybe, _Maybe]: ...
-
-class DenseStack(Stack):
-    def __init__(
-        self,
-        cell: str,
-        dtype: Any,
-        I: int,
-        H: int,
-        layers: int,
-        batch_first: bool,
-        names: tuple[str, ...],
-        empty: Callable[[tuple[int, ...], Any], _Array],
-        scratch: Callable[[int], NDArray[np.uint8]],
-    ) -> None: ...
-    @property
-    def cell(self) -> str: ...
-    @property
-    def is_batch_first(self) -> bool: ...
-    def forward(
-        self, owner: object, parameters: Any, x: Any, state: Any, backend: int, threads: int, team: int
-    ) -> tuple[_Array, Any, DenseTape] | None: ...
-    def backward(self, tape: DenseTape, dy: Any, dstate: Any) -> tuple[_Array, Any, dict[str, _Array]] | None: ...
-
-class TensorCall:
-    def __init__(
-        self,
-        problem: Problem,
-        x_shape: tuple[int, ...],
-        outlines: tuple[Any, Any],
-        reserve: tuple[int, Any],
-        strides: tuple[int, int, int, int],
-        real: np.dtype[Any],
-        torch_names: tuple[Any, Any, Any, Any],
-        empty: Callable[[tuple[int, ...], Any], _Array],
-    ) -> None: ...
-    @property
-    def packs(self) -> bool: ...
-    @property
-    def reserve(self) -> tuple[int, Any]: ...
-    def forward(
-        self, x: Any, h0: Any, c0: Any, weights: Sequence[Any], packed: NDArray[np.uint8] | None, reserve: Any
-    ) -> tuple[Any, ...] | None: ...
-    def backward(
-        self,
-        y: Any,
-        x: Any,
-        h0: Any,
-        c0: Any,
-        weights: Sequence[Any],
-        reserve: Any,
-        dy: Any,
-        dh_n: Any,
-        dc_n: Any,
-        wanted: Sequence[bool],
-    ) -> list[Any] | None: ...
-
 POOLED_BYTES: int
 
 def cells() -> dict[str, Cell]: ...
@@ -242,7 +129,5 @@ def backward(
     weights: Sequence[_Maybe] = ...,
 ) -> None: ...
 def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
-def array_on(tensor: Any, dtype: np.dtype[Any]) -> _Array: ...
-def new_tensor(nothing: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Any, _Array]: ...
 def is_readable(array: Any, type_number: int) -> bool: ...
 def activate(backend: int, name: str, array: _Array) -> _Array: ...

@@ -15,10 +15,9 @@ from cpython.pythread cimport (
     PyThread_type_lock,
     WAIT_LOCK,
 )
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-import math
 import os
 from typing import NamedTuple
 
@@ -586,12 +585,6 @@ cdef class Stepper:
             raise ValueError("x: expected an array")
 
 
-cdef void *_data(object array) noexcept:
-    if array is None:
-        return NULL
-    return cnp.PyArray_DATA(<cnp.ndarray>array)
-
-
 def is_readable(array, int type_number):
     """Whether an array of this type number, of any rank but 0, serves the core without a copy."""
     return type(array) is cnp.ndarray and usable(array, type_number, cnp.PyArray_NDIM(<cnp.ndarray>array))
@@ -617,11 +610,36 @@ cdef bint usable(object array, int type_number, int rank) noexcept:
 # Smaller arrays come from NumPy: the C library keeps their memory by itself, in less time (docs/decisions/0010).
 POOLED_BYTES = 256 << 10
 
-cdef size_t POOLED_BYTES_MIN = POOLED_BYTES
+cdef size_t SHORT_BYTES = 32 << 10  # compared within a microsecond, for which the GIL is not given up
 
-include "_tensors.pxi"
-include "_repeat.pxi"
-include "_tensor_call.pxi"
+
+cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1:
+    """Whether memory of the copy's size equals it; false for no memory."""
+    cdef size_t size = cnp.PyArray_NBYTES(copy)
+    cdef const void *other = cnp.PyArray_DATA(copy)
+    cdef int same
+    if not cnp.PyArray_IS_C_CONTIGUOUS(copy):
+        raise ValueError("copies: expected contiguous arrays")
+    if address == 0:
+        return size == 0
+    if size < SHORT_BYTES:
+        return fastrnn_same_bytes(<const void *>address, other, size, threads)
+    with nogil:
+        same = fastrnn_same_bytes(<const void *>address, other, size, threads)
+    return same
+
+
+def same_bytes(arrays, copies, int threads):
+    """Whether every array equals its copy in every bit, read by at most `threads` threads; all are contiguous."""
+    cdef cnp.ndarray array, copy
+    for array, copy in zip(arrays, copies, strict=True):
+        if not cnp.PyArray_IS_C_CONTIGUOUS(array):
+            raise ValueError("arrays: expected contiguous arrays")
+        if cnp.PyArray_NBYTES(array) != cnp.PyArray_NBYTES(copy):
+            return False
+        if not equal_bytes(<size_t>cnp.PyArray_DATA(array), copy, threads):
+            return False
+    return True
 
 
 def activate(int backend, str name, array):

@@ -13,7 +13,6 @@ from . import _core, memory
 from ._check import Array
 from .config import backend_index, get_num_threads, team_index
 from .schedule import Batch, Integers, Part
-from .tape import CellTape
 
 
 class Weights(NamedTuple):
@@ -153,28 +152,3 @@ def scattered(states: States, rows: Integers, to: States) -> None:
 def first_rows(states: States, count: int) -> States:
     """Views."""
     return States(*(None if member is None else member[:count] for member in states))
-
-
-def backward_part(tape: CellTape, part: Part | None, arrays: BackwardArrays, d_state_rows: int | None = None) -> None:
-    """One call, over what a part visits; None: dense. `d_state_rows`: of the states' gradients, with d_first."""
-    arrays = arrays.in_order(tape.batch)
-    problem = tape.problem
-    if part is not None:
-        around = problem.backend, tape.batch.B, d_state_rows
-        problem = make_problem(tape.cell, tape.x, tape.sizes[3], part, *around)
-    _core.backward(
-        problem,
-        tape.packed,
-        tape.x,
-        tape.h0,
-        tape.c0,
-        tape.y,
-        tape.reserve,
-        arrays.dy,
-        *arrays.final,
-        arrays.dx,
-        *arrays.initial,
-        *arrays.into,
-        _scratch.at_least(problem.scratch_backward),
-        arrays.overwrite,
-    )

@@ -19,8 +19,12 @@ cdef class Arrays:
     cdef int type_number, t_axis, b_axis, j_axis, state_b_axis
     cdef cnp.npy_intp item
 
-    cdef fastrnn_view_t sequence(self, object a)
-    cdef fastrnn_view_t state(self, object a, int j)
+    cdef void *address(self, object a) except? NULL
+    cdef fastrnn_view_t sequence(self, object a) except *
+    cdef fastrnn_view_t state(self, object a, int j) except *
+    cdef object new_bytes(self, size_t size)
+    cdef cnp.ndarray new_array_sequence(self, int64_t T, int64_t B, int64_t n, bint zero)
+    cdef cnp.ndarray new_array_states(self, int64_t count, int64_t B, int64_t H)
     cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero)
     cdef object new_states(self, int64_t count, int64_t B, int64_t H)
     cdef cnp.ndarray new_array(self, int rank, cnp.npy_intp *dims)
@@ -57,7 +61,7 @@ cdef class Plan:
     cdef int64_t input_size(self, int layer)
     cdef void flip(self, fastrnn_view_t *view, int direction, cnp.npy_intp item) noexcept
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept
-    cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except NULL
+    cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL
     cdef size_t copies(self, int layer, char *area, cnp.npy_intp item, void **copies) noexcept
     cdef int _run_parts(self, list problems, int kind, fastrnn_arrays_t *a) except -1
     cdef int _forward_one(
@@ -72,3 +76,4 @@ cdef class Tape:
     cdef readonly Arrays arrays
     cdef readonly tuple initial
     cdef readonly list inputs, outputs, kept, masks, packed_backward, parameters, has_parameters
+    cdef readonly bint has_weights

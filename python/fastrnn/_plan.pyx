@@ -90,12 +90,16 @@ cdef class Arrays:
     one, sequences are dense and states (B, H).
     """
 
-    def __cinit__(self, str kind, dtype):
+    def __cinit__(self, str kind, dtype, *_):
         self.kind, self.dtype = kind, np.dtype(dtype)
         self.type_number, self.item = self.dtype.num, self.dtype.itemsize
         self.t_axis, self.b_axis, self.j_axis, self.state_b_axis = AXES[kind]
 
-    cdef fastrnn_view_t sequence(self, object a):
+    cdef void *address(self, object a) except? NULL:
+        """Of a contiguous array's numbers; null for None."""
+        return NULL if a is None else cnp.PyArray_DATA(<cnp.ndarray>a)
+
+    cdef fastrnn_view_t sequence(self, object a) except *:
         """The view (T, B, n) of a sequence; a null one for None."""
         cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
         if a is not None:
@@ -106,7 +110,7 @@ cdef class Arrays:
                 view.stride_b = cnp.PyArray_STRIDE(<cnp.ndarray>a, self.b_axis) // self.item
         return view
 
-    cdef fastrnn_view_t state(self, object a, int j):
+    cdef fastrnn_view_t state(self, object a, int j) except *:
         """The view (B, H) of the state of layer and direction j; a null one for None."""
         cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
         if a is not None:
@@ -126,7 +130,20 @@ cdef class Arrays:
             return cnp.PyArray_SimpleNew(rank, dims, self.type_number)
         return memory.empty(tuple([dims[axis] for axis in range(rank)]), self.dtype)
 
+    cdef object new_bytes(self, size_t size):
+        """Memory that a tape keeps."""
+        return new_bytes(size)
+
     cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero):
+        """An output."""
+        return self.new_array_sequence(T, B, n, zero)
+
+    cdef object new_states(self, int64_t count, int64_t B, int64_t H):
+        """Final states."""
+        return self.new_array_states(count, B, H)
+
+    cdef cnp.ndarray new_array_sequence(self, int64_t T, int64_t B, int64_t n, bint zero):
+        """A sequence in memory of NumPy's or the pool's: gradients, and what lies between layers."""
         cdef cnp.npy_intp dims[3]
         cdef int rank = 1 + (self.t_axis >= 0) + (self.b_axis >= 0)
         cdef cnp.ndarray a
@@ -140,7 +157,7 @@ cdef class Arrays:
             a.fill(0)
         return a
 
-    cdef object new_states(self, int64_t count, int64_t B, int64_t H):
+    cdef cnp.ndarray new_array_states(self, int64_t count, int64_t B, int64_t H):
         cdef cnp.npy_intp dims[3]
         cdef int rank = 1 + (self.j_axis >= 0) + (self.state_b_axis >= 0)
         if self.j_axis >= 0:
@@ -207,6 +224,10 @@ cdef class Plan:
     def reserve_bytes(self):
         """What the first layer saves in one direction."""
         return self.whole[0].sizes.reserve
+
+    def packed_bytes(self, int layer):
+        """Of a layer's weights in one direction, for forward."""
+        return self.whole[layer > 0].sizes.packed_forward
 
     cdef int64_t input_size(self, int layer):
         return self.I if layer == 0 else self.directions * self.H
@@ -291,7 +312,7 @@ cdef class Plan:
             a.packed = data_of(packed[j])
         if parameters is not None:
             for k in range(EACH):
-                a.parameters[k] = data_of(parameters[j * EACH + k])
+                a.parameters[k] = arrays.address(parameters[j * EACH + k])
         if packs:
             buffer = new_bytes(plan.sizes.packed_forward)
             a.packed = data_of(buffer)
@@ -300,7 +321,8 @@ cdef class Plan:
             packs_backward = keeps_weights and self.packs
             area = self._keep(tape, layer, keeps_weights)
             a.reserve = area if plan.sizes.reserve else NULL
-            area += lines(plan.sizes.reserve)
+            if keeps_weights:
+                area += lines(plan.sizes.reserve)
             if keeps_weights and not self.packs:
                 self.copies(layer, area, arrays.item, a.copies)
         if packs_backward:
@@ -339,15 +361,18 @@ cdef class Plan:
                 raise_status(status)
         return 0
 
-    cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except NULL:
-        """Memory of the next layer and direction in a tape: the reserve and, each on a line, the weights."""
-        cdef const fastrnn_plan_t *plan = &self.whole[layer > 0]
-        cdef size_t beside = 0
-        if keeps_weights and self.packs:
-            beside = plan.sizes.packed_backward
-        elif keeps_weights:
+    cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL:
+        """Memory of the next layer and direction in a tape: the reserve and, both on a line, the weights."""
+        cdef size_t reserve = self.whole[layer > 0].sizes.reserve, beside
+        if not keeps_weights:
+            kept = tape.arrays.new_bytes(reserve) if reserve else None
+            tape.kept.append(kept)
+            return <char *>tape.arrays.address(kept)
+        beside = self.whole[layer > 0].sizes.packed_backward
+        if not self.packs:
             beside = self.copies(layer, NULL, tape.arrays.item, NULL)
-        kept = new_bytes(LINE_BYTES + lines(plan.sizes.reserve) + beside)
+        kept = tape.arrays.new_bytes(LINE_BYTES + lines(reserve) + beside)
+        tape.has_weights = True
         tape.kept.append(kept)
         return on_a_line(kept)
 
@@ -414,9 +439,9 @@ cdef class Plan:
         if stages is None:
             stages = self._stages(truncation)
         is_dense = stages[0] is DENSE or stages[0].dense
-        dx = arrays.new_sequence(self.rows, self.width, self.I, not is_dense) if wants_x else None
+        dx = arrays.new_array_sequence(self.rows, self.width, self.I, not is_dense) if wants_x else None
         if wants_states:
-            d_initial = [arrays.new_states(count, self.B, self.H) for j in range(self.states)]
+            d_initial = [arrays.new_array_states(count, self.B, self.H) for j in range(self.states)]
         for j in range(lowest * D, count):
             cells.append(begin_down(self, tape, j, stages[j % D], d_final, d_initial, into, overwrite))
         # A window of one direction is one of the whole stack, so each stage goes all the way down. With two directions,
@@ -435,7 +460,8 @@ cdef class Plan:
     ):
         """The gradient of the layer's input, None where nobody wants it; stage -1: all of them."""
         cdef int direction, slot, number
-        cdef Down cell
+        cdef int64_t n
+        cdef _Down cell
         cdef Arrays arrays
         total = None
         for direction in range(self.directions):
@@ -447,7 +473,8 @@ cdef class Plan:
             elif layer > lowest or (layer == 0 and dx is not None):
                 slot = 2 * direction + layer % 2
                 if between[slot] is None or direction == 1:
-                    between[slot] = arrays.new_sequence(self.rows, self.width, self.input_size(layer), not is_dense)
+                    n = self.input_size(layer)
+                    between[slot] = arrays.new_array_sequence(self.rows, self.width, n, not is_dense)
                 part = between[slot]
             if stage >= 0:
                 cell.run(stage, dy, part)
@@ -486,7 +513,7 @@ cdef class Plan:
         return kept[1]
 
 
-cdef class Down:
+cdef class _Down:
     """Backward of one layer in one direction, stage by stage.
 
     Overwrites the gradients of the initial states and, unless they are added to, those of the parameters.
@@ -497,9 +524,26 @@ cdef class Down:
     cdef int j, layer, direction
     cdef object stages, problems, d_initial
     cdef list into, incoming, outgoing  # gradients of states, arrays (rows, H) or None
+    cdef cnp.ndarray packed  # for a tape that has no weights packed
     cdef fastrnn_const_view_t incoming_views[STATES]
     cdef fastrnn_view_t outgoing_views[STATES]
     cdef bint overwrite
+
+    cdef int pack(self) except -1:
+        """The weights that backward was given."""
+        cdef const fastrnn_plan_t *plan = &self.plan.whole[self.layer > 0]
+        cdef fastrnn_arrays_t a
+        cdef int k, status
+        no_arrays(&a)
+        self.packed = new_bytes(plan.sizes.packed_backward)
+        a.packed = data_of(self.packed)
+        for k in range(EACH):
+            a.parameters[k] = self.tape.arrays.address(self.tape.parameters[self.j * EACH + k])
+        with nogil:
+            status = run_pass(plan, FASTRNN_PACK_BACKWARD, &a)
+        if status != FASTRNN_OK:
+            raise_status(status)
+        return 0
 
     def _make_arrays(self, tuple d_final, list d_initial):
         cdef Arrays arrays = self.tape.arrays
@@ -571,18 +615,24 @@ cdef class Down:
         cdef Arrays arrays = tape.arrays
         cdef const fastrnn_plan_t *whole = &plan.whole[self.layer > 0]
         cdef fastrnn_arrays_t a
-        cdef cnp.ndarray kept = tape.kept[self.j], scratch
-        cdef char *area = on_a_line(kept) + lines(whole.sizes.reserve)
+        cdef cnp.ndarray scratch
+        cdef char *reserve
         cdef int k, status
         cdef fastrnn_view_t source, d_output
         no_arrays(&a)
-        a.reserve = on_a_line(kept) if whole.sizes.reserve else NULL
+        kept = tape.kept[self.j]
+        reserve = on_a_line(kept) if tape.has_weights else <char *>arrays.address(kept)
+        a.reserve = reserve if whole.sizes.reserve else NULL
         if tape.packed_backward is not None:
             a.packed = data_of(tape.packed_backward[self.j])
+        elif tape.parameters is not None:
+            a.packed = data_of(self.packed)
+            for k in range(EACH):
+                a.parameters[k] = arrays.address(tape.parameters[self.j * EACH + k])
         elif plan.packs:
-            a.packed = area
+            a.packed = reserve + lines(whole.sizes.reserve)
         else:
-            plan.copies(self.layer, area, arrays.item, <void **>a.parameters)
+            plan.copies(self.layer, reserve + lines(whole.sizes.reserve), arrays.item, <void **>a.parameters)
         source = arrays.sequence(tape.inputs[self.layer])
         d_output = plan.half(arrays.sequence(dy), self.direction, arrays.item)
         a.y = plan.half(arrays.sequence(tape.outputs[self.layer]), self.direction, arrays.item)
@@ -609,15 +659,17 @@ cdef class Down:
         return 0
 
 
-cdef Down begin_down(
+cdef _Down begin_down(
     Plan plan, Tape tape, int j, object stages, tuple d_final, list d_initial, list into, bint overwrite
 ):
-    cdef Down down = Down.__new__(Down)
+    cdef _Down down = _Down.__new__(_Down)
     cdef int k
     down.plan, down.tape, down.j = plan, tape, j
     down.layer, down.direction = j // plan.directions, j % plan.directions
     down.stages, down.problems, down.overwrite = stages, plan._problems_of(stages, j), overwrite
     down.into = into[j * EACH : (j + 1) * EACH]
+    if tape.parameters is not None and plan.packs:
+        down.pack()
     if stages is not DENSE or tape.checkpoints is not None:
         down._make_arrays(d_final, d_initial)
         return down
@@ -636,14 +688,14 @@ cdef fastrnn_view_t matrix_view(object matrix, cnp.npy_intp item) except *:
     return view
 
 
-def clear(arrays):
+cdef void clear(list arrays) except *:
     """Zero all that are there."""
     for array in arrays:
         if array is not None:
             array[...] = 0
 
 
-def restarted(Arrays arrays not None, state, rows, double start):
+cdef object restarted(Arrays arrays, object state, object rows, double start):
     """A copy of a state, which begins anew for these sequences; None for None."""
     if state is None:
         return None
@@ -652,7 +704,7 @@ def restarted(Arrays arrays not None, state, rows, double start):
     return state
 
 
-def masked(Arrays arrays not None, x, mask):
+cdef object masked(Arrays arrays, object x, object mask):
     """A sequence times a mask (T, B, n), as a new one."""
     product = arrays.new_sequence(mask.shape[0], mask.shape[1], mask.shape[2], False)
     np.multiply(arrays.inside(x), mask, out=arrays.inside(product))
@@ -664,6 +716,18 @@ cdef object masked_in_place(Arrays arrays, object x, list masks, int layer):
         inside = arrays.inside(x)
         np.multiply(inside, masks[layer], out=inside)
     return x
+
+
+def tape_of(
+    Plan plan not None, Arrays arrays not None, tuple initial, list parameters, list inputs, list outputs, list kept,
+    list masks,
+):
+    """The tape of a forward call without weights (`keeps_weights`), from what it had; parameters: as for forward."""
+    cdef Tape tape = new_tape(plan, arrays, inputs[0], initial, None)
+    tape.y = outputs[len(outputs) - 1]
+    tape.inputs, tape.outputs, tape.kept, tape.masks = inputs, outputs, kept, masks
+    tape.parameters = parameters
+    return tape
 
 
 cdef Tape new_tape(Plan plan, Arrays arrays, object x, tuple initial, object owner):

@@ -30,7 +30,6 @@ from ._kernel import (
     scratch_of,
 )
 from .schedule import Batch, Integers, Part
-from .tape import OfThisProcess
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,7 @@ class Checkpoints:
 
 
 @dataclass(frozen=True, eq=False)
-class CheckpointTape(OfThisProcess):
+class CheckpointTape:
     """What `run_forward_checkpointed` keeps: it refers to x and y, as a tape does, and has its own initial states."""
 
     cell: str
@@ -64,6 +63,9 @@ class CheckpointTape(OfThisProcess):
     batch: Batch
     checkpoints: Checkpoints
     backend: int
+
+    def __reduce__(self) -> Any:
+        raise TypeError("tape: it belongs to its process and cannot be pickled")
 
     @property
     def kept_bytes(self) -> int:

@@ -24,7 +24,7 @@ DENSE_GROUP_BYTES, DENSE_GROUP_ROWS = 2 << 20, 512
 
 
 def backward_part(tape: CheckpointTape, part: Part | None, arrays: BackwardArrays) -> None:
-    """As `_kernel.backward_part`."""
+    """One part of a stage; None: all steps of a dense batch."""
     arrays = arrays.in_order(tape.batch)
     if part is not None:
         _backward_part(tape, part, arrays)

@@ -5,46 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .. import _core
-from . import execution, formulation, single_layer
-from .packed_weights import Packed, pack
+from . import calls, formulation
+from .calls import Call
 from .plan import Plan
-from .tensors import array_of, arrays_of, arrays_or_none
+from .tensors import Packed
 
 Outputs = tuple[Tensor, ...]  # y, h_n and, for the LSTM, c_n
-
-
-def infer(
-    plan: Plan,
-    x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
-    packed: Packed,
-    masks: Sequence[Tensor | None] | None,
-) -> Outputs:
-    """Without a graph."""
-    arrays = None if masks is None else arrays_or_none(masks)
-    first: Any = array_of(x)
-    return execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=False).outputs
 
 
 class Recurrence(torch.autograd.Function):
     """y, h_n[, c_n] of a stack.
 
     All that backward reads is saved through autograd: so writes in between are found out, hooks on saved tensors work,
-    and memory is freed with the graph. `call` is what `single_layer.call_of` found, None with masks.
+    and memory is freed with the graph. packed: the weights as forward streams them, or None.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
         plan: Plan,
-        call: _core.TensorCall | None,
+        call: Call,
         packed: Packed | None,
         masks: Sequence[Tensor | None] | None,
         x: Tensor,
@@ -55,20 +39,8 @@ class Recurrence(torch.autograd.Function):
         ctx.plan, ctx.call, ctx.count, ctx.masked = plan, call, len(weights), masks is not None
         ctx.set_materialize_grads(False)
         inputs = [unswappable(tensor) for tensor in (x, h0, c0, *weights)]
-        if call is not None:
-            of_layer = packed[0] if packed is not None and call.packs else None
-            if of_layer is not None or not call.packs:
-                found = single_layer.run_forward(call, x, (h0, c0), weights, of_layer)
-                if found is not None:
-                    outputs, kept = found
-                    ctx.save_for_backward(outputs[0], *inputs, *kept)
-                    return outputs
-        packed = pack(plan.network, arrays_of(weights)) if packed is None else packed
-        arrays = None if masks is None else arrays_or_none(masks)
-        first: Any = array_of(x)
-        outcome = execution.run_forward(plan, first, array_of(h0), array_of(c0), packed, arrays, training=True)
-        outputs = outcome.outputs
-        kept = [torch.from_numpy(array) for array in outcome.kept]
+        parameters = calls.parameters_of(plan.network, weights)
+        outputs, kept = calls.forward(call, x, (h0, c0), parameters, packed, masks)
         ctx.save_for_backward(outputs[0], *inputs, *(masks or ()), *kept)
         return outputs
 
@@ -141,7 +113,7 @@ def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
 
 def kernel_gradients(
     plan: Plan,
-    call: _core.TensorCall | None,
+    call: Call,
     sequences: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
     weights: Sequence[Tensor],
     masks: Sequence[Tensor | None] | None,
@@ -149,22 +121,15 @@ def kernel_gradients(
     d: Sequence[Tensor | None],
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The gradients of x, h0, c0 and the weights, where wanted; `call` as for forward."""
-    if call is not None:
-        alone = single_layer.run_backward(call, sequences, weights, kept, d, wanted)
-        if alone is not None:
-            return alone
-    y, x, h0, c0 = arrays_or_none(sequences)
-    assert y is not None
-    assert x is not None
-    mask_arrays = None if masks is None else arrays_or_none(masks)
-    named = execution.read_kept(plan, x, y, mask_arrays, arrays_of(kept))
-    dy, dh, dc = (*arrays_or_none(d), None)[:3]
-    states = bool(wanted[1] or wanted[2])
-    asked = execution.Wanted(bool(wanted[0]), states, wanted[3:])
-    found = execution.run_backward(plan, named, h0, c0, arrays_of(weights), mask_arrays, (dy, dh, dc), asked)
-    arrays = [found.x, found.h0, found.c0, *found.weights]
-    return [
-        torch.from_numpy(np.asarray(array)) if array is not None and asked_for else None
-        for array, asked_for in zip(arrays, wanted, strict=True)
-    ]
+    """The gradients of x, h0, c0 and the weights, where wanted."""
+    (y, x, *states), each = sequences, plan.network.tensors_each
+    count = call.plan.states
+    asked = [bool(one) for one in wanted[: 1 + count]]
+    for j in range(3, len(wanted), each):
+        asked += [*map(bool, wanted[j : j + each]), *[False] * (4 - each)]
+    parameters = calls.parameters_of(plan.network, weights)
+    found = calls.backward(call, (y, x), states, parameters, masks, kept, d[: 1 + count], asked, plan.truncation)
+    gradients = [*found[: 1 + count], *[None] * (2 - count)]
+    for j in range(1 + count, len(found), 4):
+        gradients += found[j : j + each]
+    return gradients

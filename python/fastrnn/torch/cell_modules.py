@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from . import formulation, single_layer
-from .autograd import Outputs, Recurrence, infer
+from . import calls, formulation
+from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
 from .modules import _call_as_leaf
 from .operator import recurrence
@@ -115,15 +115,15 @@ class CellForward(_Base):
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         if needs_graph:
-            call = single_layer.call_of(plan, x)
-            packed = memory.get(network, weights) if call is None or call.packs else None
+            call = calls.call_of(plan, x)
+            packed = memory.get(network, weights) if call.plan.packs else None
             outputs: Outputs = Recurrence.apply(plan, call, packed, None, x, h0, c0, *weights)
             return outputs[1:]
         packed = memory.get(network, weights)
         names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
         parameters = dict(zip_longest(names, weights))
         memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
-        return infer(plan, x, h0, c0, packed, None)[1:]
+        return calls.infer(calls.call_of(plan, x), x, (h0, c0), packed, None)[1:]
 
 
 @stands_for(torch.nn.LSTMCell)

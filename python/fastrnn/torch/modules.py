@@ -13,8 +13,8 @@ from torch.compiler import is_compiling
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import _check
-from . import formulation, single_layer
-from .autograd import Outputs, Recurrence, infer
+from . import calls, formulation
+from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
 from .compiling import admit
 from .module_arguments import ModuleArguments
@@ -193,15 +193,15 @@ class RecurrentForward(ModuleArguments):
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
-            call = single_layer.call_of(plan, x) if masks is None else None
-            packed = memory.get(plan.network, weights) if call is None or call.packs else None
+            call = calls.call_of(plan, x)
+            packed = memory.get(plan.network, weights) if call.plan.packs else None
             outputs: Outputs = Recurrence.apply(plan, call, packed, masks, x, *states, *weights)
             return outputs
         packed = memory.get(plan.network, weights)
         if masks is None and plan.batches[0].dense and not plan.is_packed:
             parameters = dict(zip(self._flat_weights_names, weights, strict=True))
             memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
-        return infer(plan, x, *states, packed, masks)
+        return calls.infer(calls.call_of(plan, x), x, states, packed, masks)
 
     def _as_operator(
         self,

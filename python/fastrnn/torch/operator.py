@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import execution, formulation, single_layer
+from . import calls, formulation
 from .autograd import in_graph, is_beyond_kernels, kernel_gradients, unswappable
-from .core_calls import has_reserve, reserve_bytes
-from .packed_weights import pack
+from .calls import has_reserve, reserve_bytes
 from .plan import Network, Plan, make_packed_plan, make_plan, weight_shapes
-from .tensors import array_of, array_on, arrays_of, arrays_or_none
+from .tensors import array_on
 
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
 _STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
@@ -85,17 +84,10 @@ def recurrence(
     network = _network(cell, layers, directions, hidden_size, weights)
     _checked(x, network, weights)
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
-    first: Any = array_of(x)
-    found = execution.run_forward(
-        plan,
-        first,
-        array_of(h0),
-        array_of(c0),
-        pack(network, arrays_of(weights)),
-        None if masks is None else arrays_or_none(masks.unbind()),
-        training=training,
-    )
-    return [*found.outputs, *[torch.from_numpy(array) for array in found.kept]]
+    call = calls.call_of(plan, x)
+    parameters, applied = calls.parameters_of(network, weights), None if masks is None else masks.unbind()
+    outputs, kept = calls.forward(call, x, (h0, c0), parameters, None, applied, training=training)
+    return [*outputs, *kept]
 
 
 @recurrence.register_fake
@@ -120,10 +112,10 @@ def _(
     width, count = directions * hidden_size, layers * directions
     y = x.new_empty((*x.shape[:-1], width))
     if kind == "packed":
-        rows = inside = x.shape[0], 1
+        rows = x.shape[0], 1
         states: tuple[Any, ...] = (count, _packed_states(h0, batch_sizes), hidden_size)
     else:
-        rows = inside = _sizes(x, kind)
+        rows = _sizes(x, kind)
         states = (count, hidden_size) if kind == "unbatched" else (count, rows[1], hidden_size)
     outputs = [y, *(x.new_empty(states) for _ in range(1 + (cell == "lstm")))]
     if not training:
@@ -133,7 +125,7 @@ def _(
         size = reserve_bytes(cell, dtype, hidden_size, rows[0] * rows[1])
         outputs += [x.new_empty((size,), dtype=torch.uint8) for _ in range(count)]
     for _ in range(layers - 1):
-        outputs += [x.new_empty((*inside, width)) for _ in range(1 if masks is None else 2)]
+        outputs += [x.new_empty((*x.shape[:-1], width)) for _ in range(1 if masks is None else 2)]
     return outputs
 
 
@@ -179,8 +171,7 @@ def recurrence_backward(
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     applied = None if masks is None else masks.unbind()
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
-    call = single_layer.call_of(plan, x) if applied is None else None
-    found = kernel_gradients(plan, call, (y, x, h0, c0), weights, applied, kept, d, wanted)
+    found = kernel_gradients(plan, calls.call_of(plan, x), (y, x, h0, c0), weights, applied, kept, d, wanted)
     return [gradient for gradient in found if gradient is not None]
 
 

@@ -11,21 +11,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import _core
 from .._check import Array
 from .._kernel import Weights, pack_forward
 from ..config import backend_index, get_num_threads
-from .core_calls import dense_problem, settings
+from . import _tensors, calls
 from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN
-from .tensors import arrays_of, outline
-
-Packed = list[NDArray[np.uint8]]
+from .tensors import Packed, arrays_of
 
 
 class Kept(NamedTuple):
@@ -61,7 +56,7 @@ class PackedWeights:
     def __init__(self) -> None:
         self._kept: Kept | None = None
         self._seen: tuple[Any, ...] | None = None
-        self.again: _core.Repeat | None = None  # a call that can be repeated
+        self.again: _tensors.Repeat | None = None  # a call that can be repeated
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
@@ -73,7 +68,7 @@ class PackedWeights:
             if (
                 kept.marks == marks
                 and kept.backend == backend_index()
-                and _core.same_bytes(tensors, kept.copies, get_num_threads())
+                and _tensors.same_bytes(tensors, kept.copies, get_num_threads())
             ):
                 return kept.packed
             self._kept = self.again = None
@@ -93,27 +88,19 @@ class PackedWeights:
 
         The plan is dense, and not of a PackedSequence.
         """
-        kept, batch = self._kept, plan.batches[0]
-        if kept is None or not x.is_contiguous() or x.numel() == 0:
+        kept = self._kept
+        if kept is None or x.numel() == 0:
             return
-        network, T, B = plan.network, batch.T, batch.B
-        I, width = x.shape[-1], network.directions * network.hidden_size
-        batch_first = plan.kind == "batch_first"
-        strides = (I, T * I, width, T * width) if batch_first else (B * I, I, B * width, width)
-        inputs = [I] + [width] * (network.layers - 1)
-        dtype = kept.copies[0].dtype
-        y = None if plan.kind in ("step", "unbatched_step") else outline(plan.sequence_shape(width), x.dtype)
-        problems = [dense_problem(network.cell, dtype, settings(), (T, B, n, network.hidden_size)) for n in inputs]
         tensors = tuple(parameters.values())
-        self.again = _core.Repeat(
+        self.again = _tensors.Repeat(
             configuration,
-            problems,
+            calls.call_of(plan, x).plan,
+            calls.arrays_of_call(plan, x.dtype, returns_y=not plan.returns_state_alone),
             kept.packed,
             (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors]), kept.copies),
-            x.shape,
-            (y, outline(plan.states_shape(), x.dtype)),
-            strides,
-            (torch.Tensor, x.dtype, torch.empty_like),
+            (x.shape, torch.Size(plan.states_shape())),
+            (torch.Tensor, x.dtype),
+            not plan.returns_state_alone,
             IS_NOT_PLAIN,
-            settings,
+            calls.settings,
         )

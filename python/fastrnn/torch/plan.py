@@ -71,6 +71,11 @@ class Plan(NamedTuple):
         return self.kind == "packed"
 
     @property
+    def returns_state_alone(self) -> bool:
+        """A cell, which has no output beside the state."""
+        return self.kind in ("step", "unbatched_step")
+
+    @property
     def has_padding(self) -> bool:
         return not self.is_packed and self.batches[0].lengths is not None
 

@@ -12,10 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import _check, _core
+from .. import _check
 from .._check import Array
+from . import _tensors
+
+Packed = list[NDArray[np.uint8]]  # the weights of each layer and direction, as forward streams them
 
 NUMPY_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -32,7 +36,23 @@ def array_on(tensor: Tensor) -> Array:
     if dtype is None:
         copy: Array = tensor.detach().clone().numpy()
         return copy
-    return _core.array_on(tensor.resolve_neg() if tensor.is_neg() else tensor, dtype)
+    return _tensors.array_on(tensor.resolve_neg() if tensor.is_neg() else tensor, dtype)
+
+
+def readable(tensor: Tensor | None) -> Tensor | None:
+    """The tensor itself if its last axis is contiguous, else a contiguous copy."""
+    if tensor is None or (tensor.is_contiguous() and not tensor.is_neg() and _is_aligned(tensor)):
+        return tensor
+    tensor = tensor.resolve_neg()
+    return (
+        tensor
+        if tensor.stride(-1) == 1 and _is_aligned(tensor)
+        else tensor.clone(memory_format=torch.contiguous_format)
+    )
+
+
+def _is_aligned(tensor: Tensor) -> bool:
+    return tensor.data_ptr() % tensor.element_size() == 0
 
 
 def array_of(tensor: Tensor | None) -> Array | None:
@@ -61,14 +81,3 @@ def outline(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     tensor = torch.empty(shape, dtype=dtype, device="cpu")
     tensor.untyped_storage().resize_(0)
     return tensor
-
-
-_NOTHING = {NUMPY_DTYPES[dtype]: outline((0,), dtype) for dtype in (torch.float32, torch.float64)}
-
-
-def new_tensor(shape: tuple[int, ...], dtype: np.dtype[Any], *, zero: bool = False) -> tuple[Tensor, Array]:
-    """A contiguous tensor, and an array on its memory."""
-    tensor, array = _core.new_tensor(_NOTHING[dtype], shape, dtype)
-    if zero:
-        array.fill(0)
-    return tensor, array

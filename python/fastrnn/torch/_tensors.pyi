@@ -1,0 +1,40 @@
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._plan import Arrays, Plan
+
+_Array = NDArray[Any]
+
+class TensorArrays(Arrays):
+    def __init__(
+        self,
+        kind: str,
+        dtype: np.dtype[Any],
+        outlines: tuple[Any, Any],
+        names: tuple[Any, Any, Any],
+        grid: tuple[int, int],
+        B: int,
+        H: int,
+    ) -> None: ...
+
+class Repeat:
+    def __init__(
+        self,
+        configuration: Mapping[str, Any],
+        plan: Plan,
+        arrays: TensorArrays,
+        packed: list[NDArray[np.uint8]],
+        parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[_Array, ...]],
+        shapes: tuple[Any, Any],
+        torch_names: tuple[Any, Any],
+        returns_y: bool,
+        thread: tuple[tuple[Callable[[], Any], ...], Callable[[str], Any], Any],
+        settings: Callable[[], Any],
+    ) -> None: ...
+    def __call__(self, attributes: dict[str, Any], x: Any, hx: Any) -> Any: ...
+
+def array_on(tensor: Any, dtype: np.dtype[Any]) -> _Array: ...
+def same_bytes(tensors: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...

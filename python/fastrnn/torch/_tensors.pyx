@@ -1,0 +1,313 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""torch's tensors as the arrays of a plan, found through their Python methods, and inference calls that repeat one.
+
+``Tensor.numpy()`` forbids torch to resize the tensor's storage, for good; FSDP and ``resize_`` need that. So addresses
+are asked for. They are of use during a call alone, since torch may resize a storage between two calls.
+"""
+
+import math
+
+import numpy as np
+
+from .. import memory
+
+cimport numpy as cnp
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from .._core cimport equal_bytes, fastrnn_view_t
+from .._plan cimport Arrays, Plan
+
+cdef extern from *:
+    """
+    #include <stddef.h>
+    #ifdef __linux__
+    #include <stdint.h>
+    #include <sys/mman.h>
+    #endif
+    static void fastrnn_ask_for_huge_pages(void *begin, size_t size) {
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        const uintptr_t page = 65536; /* a multiple of every machine's */
+        const uintptr_t first = ((uintptr_t)begin + page - 1) & ~(page - 1);
+        const uintptr_t end = ((uintptr_t)begin + size) & ~(page - 1);
+        if (end > first) {
+            (void)madvise((void *)first, end - first, MADV_HUGEPAGE);
+        }
+    #else
+        (void)begin, (void)size;
+    #endif
+    }
+    """
+    void _ask_for_huge_pages "fastrnn_ask_for_huge_pages"(void *, size_t) nogil
+
+cnp.import_array()
+
+cdef size_t POOLED_BYTES_MIN = memory.POOLED_BYTES_MIN
+# From here on the C library maps fresh pages for every allocation (glibc's largest M_MMAP_THRESHOLD).
+cdef size_t FRESH_BYTES_MIN = 32 << 20
+# Addresses of allocations lie above, except on a few platforms, where `address_of` looks twice.
+cdef size_t LOW_ADDRESSES = <size_t>1 << 40
+
+
+cdef size_t address_of(object tensor) except? 0:
+    """Of a tensor's first number; 0 if its storage holds no memory: then torch gives the offset of a view."""
+    cdef size_t address = tensor.data_ptr()
+    if address < LOW_ADDRESSES and address != 0 and tensor.untyped_storage().nbytes() == 0:
+        return 0
+    return address
+
+
+cdef object _tensor_like(object empty_like, object outline, size_t size):
+    """A new tensor of `size` bytes. outline: a tensor without memory of the same shape and dtype."""
+    tensor = empty_like(outline)
+    if size >= FRESH_BYTES_MIN:
+        _ask_for_huge_pages(<void *><size_t>tensor.data_ptr(), size)
+    return tensor
+
+
+def array_on(tensor, dtype):
+    """An array on the memory of a dense tensor with the same shape and strides. It keeps the tensor alive."""
+    cdef cnp.npy_intp dims[32]
+    cdef cnp.npy_intp steps[32]
+    cdef cnp.npy_intp size = (<cnp.dtype?>dtype).itemsize, count = 1
+    cdef int axis, rank
+    cdef bint is_contiguous = tensor.is_contiguous()
+    cdef size_t address
+    shape = tensor.shape
+    rank = len(shape)
+    if rank > 32:
+        raise ValueError(f"tensor: expected at most 32 axes, got {rank}")
+    strides = None if is_contiguous else tensor.stride()
+    for axis in range(rank):
+        dims[axis] = shape[axis]
+        count *= dims[axis]
+        if not is_contiguous:
+            steps[axis] = <cnp.npy_intp>strides[axis] * size
+    if count == 0:
+        return np.empty(shape, dtype)
+    address = address_of(tensor)
+    if address == 0:
+        raise RuntimeError("tensor: its storage was resized to 0 bytes and holds no memory")
+    array = cnp.PyArray_New(
+        np.ndarray, rank, dims, (<cnp.dtype>dtype).type_num, NULL if is_contiguous else steps, <void *>address, 0,
+        cnp.NPY_ARRAY_CARRAY, None,
+    )  # fmt: skip
+    cnp.set_array_base(array, tensor)
+    return array
+
+
+def same_bytes(tensors, copies, int threads):
+    """Whether every tensor equals its copy, an array, in every bit; all are contiguous."""
+    for tensor, copy in zip(tensors, copies, strict=True):
+        if tensor.nbytes != copy.nbytes or not equal_bytes(address_of(tensor), <cnp.ndarray?>copy, threads):
+            return False
+    return True
+
+
+cdef class TensorArrays(Arrays):
+    """Tensors of a call with these sizes, and arrays.
+
+    outlines: of the output, None if nobody reads it, and of a final state, see `_tensor_like`; names: torch.empty_like,
+    torch.from_numpy and an outline of 0 bytes; grid, B, H: rows of sequences, batch and hidden size.
+    """
+
+    cdef object y_outline, state_outline, empty_like, from_numpy, no_bytes
+    cdef size_t y_bytes, state_bytes
+    cdef int64_t rows, width, B, H
+
+    def __init__(self, kind, dtype, outlines, names, grid, int64_t B, int64_t H):
+        self.y_outline, self.state_outline = outlines
+        self.empty_like, self.from_numpy, self.no_bytes = names
+        self.rows, self.width = grid
+        self.B, self.H = B, H
+        self.y_bytes = 0 if self.y_outline is None else self.y_outline.numel() * self.item
+        self.state_bytes = self.state_outline.numel() * self.item
+
+    cdef void *address(self, object a) except? NULL:
+        cdef size_t found
+        if a is None:
+            return NULL
+        if type(a) is cnp.ndarray:
+            return cnp.PyArray_DATA(<cnp.ndarray>a)
+        found = address_of(a)
+        if found == 0 and a.numel() > 0:
+            raise RuntimeError("tensor: its storage was resized to 0 bytes and holds no memory")
+        return <void *>found
+
+    cdef fastrnn_view_t sequence(self, object a) except *:
+        cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
+        cdef ptrdiff_t n
+        if a is None or type(a) is cnp.ndarray:
+            return Arrays.sequence(self, a)
+        view.data = self.address(a)
+        if a.is_contiguous():
+            n = a.size(-1)
+            if self.t_axis >= 0:
+                view.stride_t = n if self.b_axis < self.t_axis else self.width * n
+            if self.b_axis >= 0:
+                view.stride_b = self.rows * n if 0 <= self.t_axis and self.b_axis < self.t_axis else n
+            return view
+        strides = a.stride()
+        if self.t_axis >= 0:
+            view.stride_t = strides[self.t_axis]
+        if self.b_axis >= 0:
+            view.stride_b = strides[self.b_axis]
+        return view
+
+    cdef fastrnn_view_t state(self, object a, int j) except *:
+        cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
+        if a is None or type(a) is cnp.ndarray:
+            return Arrays.state(self, a, j)
+        view.data = self.address(a)
+        if a.is_contiguous():
+            if self.j_axis >= 0:
+                view.data = <char *>view.data + j * self.B * self.H * self.item
+            view.stride_b = self.H
+            return view
+        strides = a.stride()
+        if self.j_axis >= 0:
+            view.data = <char *>view.data + j * <ptrdiff_t>strides[self.j_axis] * self.item
+        if self.state_b_axis >= 0:
+            view.stride_b = strides[self.state_b_axis]
+        return view
+
+    cdef object new_bytes(self, size_t size):
+        if size >= POOLED_BYTES_MIN:  # on a page of its own
+            return self.from_numpy(memory.empty((size,), memory.BYTES))
+        return self.no_bytes.new_empty(size)
+
+    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero):
+        if self.y_outline is None:
+            return self.new_array_sequence(T, B, n, zero)
+        tensor = _tensor_like(self.empty_like, self.y_outline, self.y_bytes)
+        if zero and self.y_bytes:
+            memset(<void *><size_t>tensor.data_ptr(), 0, self.y_bytes)
+        return tensor
+
+    cdef object new_states(self, int64_t count, int64_t B, int64_t H):
+        return _tensor_like(self.empty_like, self.state_outline, self.state_bytes)
+
+    def inside(self, a):
+        a = a if type(a) is cnp.ndarray else array_on(a, self.dtype)
+        if a.ndim == 2 and self.t_axis >= 0 and self.b_axis >= 0:  # rows of a dense batch
+            return a.reshape(self.rows, self.width, -1)
+        return Arrays.inside(self, a)
+
+    def states_inside(self, a):
+        return Arrays.states_inside(self, a if a is None or type(a) is cnp.ndarray else array_on(a, self.dtype))
+
+    cdef bint reads(self, object tensor, object tensor_type, object dtype, object shape) except -1:
+        """Whether the core reads a tensor as it is: plain, of this shape, its last axis contiguous."""
+        if type(tensor) is not tensor_type or tensor.dtype is not dtype or not tensor.is_cpu:
+            return False
+        if tensor.shape != shape or tensor.is_neg():
+            return False
+        if not tensor.is_contiguous() and tensor.stride(-1) != 1:
+            return False
+        return tensor.data_ptr() % self.item == 0
+
+
+cdef class Repeat:
+    """A dense inference call of a stack that is like one made before.
+
+    A short call takes less time than the Python around it. So everything that such a call needs is kept: its plan,
+    packed weights, and what they were packed from. A call compares (what tensors are, the bytes of the parameters, the
+    thread's state) and runs the plan, or returns None: then something is different.
+
+    configuration: attributes of the module, by name, which must be as they were. parameters: their names; those tensors,
+    None for an absent one; contiguous tensors on their memory; arrays of the contents of the present ones when they were
+    packed. shapes: of the input and of a state. returns_y: a cell returns its state alone. thread: functions whose
+    results must be false, one that is given the device, and torch's module of forward-mode differentiation; settings: a
+    function, and its result.
+    """
+
+    cdef Plan plan
+    cdef TensorArrays arrays
+    cdef list packed
+    cdef tuple attributes, values, names, weights, aliases, copies, thread
+    cdef object tensor_type, dtype, x_shape, state_shape, settings, setting, autocast, dual
+    cdef bint returns_y
+
+    def __init__(
+        self, configuration, Plan plan not None, TensorArrays arrays not None, list packed not None, parameters, shapes,
+        torch_names, bint returns_y, thread, settings,
+    ):  # fmt: skip
+        self.attributes, self.values = tuple(configuration), tuple(configuration.values())
+        self.plan, self.arrays, self.packed = plan, arrays, packed
+        self.names, self.weights, self.aliases, self.copies = parameters
+        self.x_shape, self.state_shape = shapes
+        self.tensor_type, self.dtype = torch_names
+        self.returns_y = returns_y
+        (self.thread, self.autocast, self.dual), self.settings = thread, settings
+        self.setting = settings()
+        if not plan.is_dense or len(packed) != plan.layers * plan.directions:
+            raise ValueError("plan: expected a dense one, and packed weights for each layer and direction")
+        if arrays.rows != plan.rows or arrays.width != plan.width or arrays.B != plan.B or arrays.H != plan.H:
+            raise ValueError("arrays: expected those of the plan")
+        if math.prod(self.x_shape) != plan.rows * plan.width * plan.I:
+            raise ValueError("shapes: expected those of the plan")
+        if math.prod(self.state_shape) != len(packed) * plan.B * plan.H:
+            raise ValueError("shapes: expected those of the plan")
+        for j, one in enumerate(packed):
+            if one.nbytes < plan.packed_bytes(j // plan.directions):
+                raise ValueError("packed: expected weights of the plan")
+
+    cdef bint _is_current(self, dict attributes) except -1:
+        cdef Py_ssize_t j
+        cdef Py_ssize_t copy = 0
+        cdef int threads = self.setting[1]
+        parameters = attributes["_parameters"]
+        if not isinstance(parameters, dict):  # torch before 2.5 has an OrderedDict
+            return False
+        for j in range(len(self.attributes)):
+            value = attributes.get(self.attributes[j])
+            if value is not self.values[j] and value != self.values[j]:
+                return False
+        for j in range(len(self.names)):
+            weight = self.weights[j]
+            if (<dict>parameters).get(self.names[j]) is not weight:
+                return False
+            if weight is None:
+                continue
+            if not weight.is_set_to(self.aliases[j]):
+                return False
+            if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads):
+                return False
+            copy += 1
+        return True
+
+    cdef tuple _states_of(self, object hx):
+        """The states; None if something is different."""
+        cdef tuple states
+        cdef int k
+        if hx is None:
+            return (None,) * self.plan.states
+        if self.plan.states == 1:
+            states = (hx,)
+        elif type(hx) is tuple and len(<tuple>hx) == self.plan.states:
+            states = hx
+        else:
+            return None
+        for k in range(len(states)):
+            if not self.arrays.reads(states[k], self.tensor_type, self.dtype, self.state_shape):
+                return None
+        return states
+
+    def __call__(self, dict attributes, x, hx):
+        """What the module with these attributes returns for x and hx; None if something is different."""
+        for function in self.thread:
+            if function():
+                return None
+        if self.autocast("cpu") or self.dual._current_level >= 0:
+            return None
+        if not self.arrays.reads(x, self.tensor_type, self.dtype, self.x_shape) or self.settings() != self.setting:
+            return None
+        states = self._states_of(hx)
+        if states is None or not self._is_current(attributes):
+            return None
+        y, final, _ = self.plan.forward(
+            self.arrays, x, states, None, self.packed, None, None, None, None, False
+        )  # fmt: skip
+        state = final if self.plan.states > 1 else final[0]
+        return (y, state) if self.returns_y else state
