@@ -10,6 +10,11 @@ cdef enum:
     STATES = 8  # FASTRNN_STATES_MAX
 
 
+cdef struct StateView:  # (layers*D, B, H)
+    char *data
+    ptrdiff_t step, stride_b  # from one layer and direction to the next, in bytes; elements
+
+
 cdef class Tape
 
 
@@ -21,12 +26,12 @@ cdef class Arrays:
 
     cdef void *address(self, object a) except? NULL
     cdef fastrnn_view_t sequence(self, object a) except *
-    cdef fastrnn_view_t state(self, object a, int j) except *
+    cdef StateView states_view(self, object a) except *
     cdef object new_bytes(self, size_t size)
     cdef cnp.ndarray new_array_sequence(self, int64_t T, int64_t B, int64_t n, bint zero)
     cdef cnp.ndarray new_array_states(self, int64_t count, int64_t B, int64_t H)
-    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero)
-    cdef object new_states(self, int64_t count, int64_t B, int64_t H)
+    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero, fastrnn_view_t *view)
+    cdef object new_states(self, int64_t count, int64_t B, int64_t H, StateView *view)
     cdef cnp.ndarray new_array(self, int rank, cnp.npy_intp *dims)
 
 
@@ -65,8 +70,8 @@ cdef class Plan:
     cdef size_t copies(self, int layer, char *area, cnp.npy_intp item, void **copies) noexcept
     cdef int _run_parts(self, list problems, int kind, fastrnn_arrays_t *a) except -1
     cdef int _forward_one(
-        self, Arrays arrays, int layer, int direction, object x, object y, tuple initial, list final, list parameters,
-        list packed, Tape tape, bint keeps_weights,
+        self, Arrays arrays, int layer, int direction, fastrnn_view_t x, fastrnn_view_t y, StateView *initial,
+        StateView *final, list parameters, list packed, Tape tape, bint keeps_weights,
     ) except -1
 
 

@@ -69,6 +69,14 @@ cdef void *data_of(object array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
 
 
+cdef fastrnn_view_t state_of(StateView states, int j) noexcept:
+    """The view (B, H) of layer and direction j."""
+    cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, states.stride_b)
+    if states.data is not NULL:
+        view.data = states.data + j * states.step
+    return view
+
+
 cdef fastrnn_const_view_t read_only(fastrnn_view_t view) noexcept:
     return fastrnn_const_view_t(view.data, view.stride_t, view.stride_b)
 
@@ -110,13 +118,13 @@ cdef class Arrays:
                 view.stride_b = cnp.PyArray_STRIDE(<cnp.ndarray>a, self.b_axis) // self.item
         return view
 
-    cdef fastrnn_view_t state(self, object a, int j) except *:
-        """The view (B, H) of the state of layer and direction j; a null one for None."""
-        cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
+    cdef StateView states_view(self, object a) except *:
+        """The view (layers*D, B, H) of states; a null one for None."""
+        cdef StateView view = StateView(NULL, 0, 0)
         if a is not None:
-            view.data = cnp.PyArray_DATA(<cnp.ndarray>a)
+            view.data = <char *>cnp.PyArray_DATA(<cnp.ndarray>a)
             if self.j_axis >= 0:
-                view.data = <char *>view.data + j * cnp.PyArray_STRIDE(<cnp.ndarray>a, self.j_axis)
+                view.step = cnp.PyArray_STRIDE(<cnp.ndarray>a, self.j_axis)
             if self.state_b_axis >= 0:
                 view.stride_b = cnp.PyArray_STRIDE(<cnp.ndarray>a, self.state_b_axis) // self.item
         return view
@@ -134,13 +142,17 @@ cdef class Arrays:
         """Memory that a tape keeps."""
         return new_bytes(size)
 
-    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero):
-        """An output."""
-        return self.new_array_sequence(T, B, n, zero)
+    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero, fastrnn_view_t *view):
+        """An output and its view."""
+        cdef cnp.ndarray a = self.new_array_sequence(T, B, n, zero)
+        view[0] = Arrays.sequence(self, a)
+        return a
 
-    cdef object new_states(self, int64_t count, int64_t B, int64_t H):
-        """Final states."""
-        return self.new_array_states(count, B, H)
+    cdef object new_states(self, int64_t count, int64_t B, int64_t H, StateView *view):
+        """Final states and their view."""
+        cdef cnp.ndarray a = self.new_array_states(count, B, H)
+        view[0] = Arrays.states_view(self, a)
+        return a
 
     cdef cnp.ndarray new_array_sequence(self, int64_t T, int64_t B, int64_t n, bint zero):
         """A sequence in memory of NumPy's or the pool's: gradients, and what lies between layers."""
@@ -259,55 +271,64 @@ cdef class Plan:
         cdef int layer, direction, k, count = self.layers * self.directions
         cdef Tape tape = None
         cdef object y = x
-        cdef list final = [arrays.new_states(count, self.B, self.H) for _ in range(self.states)]
-        cdef tuple start = initial
+        cdef list final = [], restarted_states = []
+        cdef StateView start_views[STATES]
+        cdef StateView final_views[STATES]
+        cdef fastrnn_view_t x_view, y_view
         if training:
             tape = new_tape(self, arrays, x, initial, owner)
             tape.masks, tape.packed_backward = masks, packed_backward
             tape.has_parameters = None if parameters is None else [one is not None for one in parameters]
             tape.checkpoints = None if checkpoint_steps is None else []
-        if self.starting is not None:
-            start = tuple([restarted(arrays, initial[k], self.starting, self.like.starts[k]) for k in range(self.states)])
+        for k in range(self.states):
+            final.append(arrays.new_states(count, self.B, self.H, &final_views[k]))
+            start = initial[k]
+            if self.starting is not None:
+                start = restarted(arrays, start, self.starting, self.like.starts[k])
+                restarted_states.append(start)
+            start_views[k] = arrays.states_view(start)
         if self.has_empty:
-            pass_empty_through(self.batches[0], self._inside(arrays, initial), self._inside(arrays, final), self.like.starts)
+            starts = self.like.starts
+            pass_empty_through(self.batches[0], self._inside(arrays, initial), self._inside(arrays, final), starts)
+        x_view = arrays.sequence(x)
         for layer in range(self.layers):
             if masks is not None and masks[layer] is not None:
                 x = masked(arrays, x, masks[layer])
-            y = arrays.new_sequence(self.rows, self.width, self.directions * self.H, self.pads)
+                x_view = arrays.sequence(x)
+            y = arrays.new_sequence(self.rows, self.width, self.directions * self.H, self.pads, &y_view)
             for direction in range(self.directions):
                 if checkpoint_steps is not None:
                     self._forward_checkpointed(tape, layer, direction, x, y, initial, final, parameters, packed,
                                                checkpoint_steps)
-                else:
-                    self._forward_one(arrays, layer, direction, x, y, start, final, parameters, packed, tape,
-                                      keeps_weights)
+                    continue
+                self._forward_one(arrays, layer, direction, x_view, y_view, start_views, final_views, parameters, packed,
+                                  tape, keeps_weights)
             if tape is not None:
                 tape.inputs.append(x)
                 tape.outputs.append(y)
-            x = y
+            x, x_view = y, y_view
         if tape is not None:
             tape.y = y
         return y, tuple(final), tape
 
     cdef int _forward_one(
-        self, Arrays arrays, int layer, int direction, object x, object y, tuple initial, list final, list parameters,
-        list packed, Tape tape, bint keeps_weights,
+        self, Arrays arrays, int layer, int direction, fastrnn_view_t x, fastrnn_view_t y, StateView *initial,
+        StateView *final, list parameters, list packed, Tape tape, bint keeps_weights,
     ) except -1:
         cdef int j = layer * self.directions + direction, k, status = FASTRNN_OK
         cdef const fastrnn_plan_t *plan = &self.whole[layer > 0]
         cdef fastrnn_arrays_t a, of_backward
-        cdef fastrnn_view_t source
         cdef cnp.ndarray buffer = None, scratch
         cdef bint packs = packed is None and self.packs, packs_backward = False
         cdef char *area = NULL
         no_arrays(&a)
-        source, a.y = arrays.sequence(x), self.half(arrays.sequence(y), direction, arrays.item)
-        self.flip(&source, direction, arrays.item)
+        a.y = self.half(y, direction, arrays.item)
+        self.flip(&x, direction, arrays.item)
         self.flip(&a.y, direction, arrays.item)
-        a.x = read_only(source)
+        a.x = read_only(x)
         for k in range(self.states):
-            a.initial[k] = read_only(arrays.state(initial[k], j))
-            a.final[k] = arrays.state(final[k], j)
+            a.initial[k] = read_only(state_of(initial[k], j))
+            a.final[k] = state_of(final[k], j)
         if packed is not None:
             a.packed = data_of(packed[j])
         if parameters is not None:
@@ -435,6 +456,7 @@ cdef class Plan:
         cdef int layer, j, number, D = self.directions, count = self.layers * D
         cdef int lowest = self._lowest(into, wants_x or wants_states)
         cdef list d_initial = [None] * self.states, cells = [None] * (lowest * D), between = [None] * 4
+        cdef StateView views[3][STATES]  # of initial states, and of gradients of final and initial ones
         cdef bint is_dense
         if stages is None:
             stages = self._stages(truncation)
@@ -442,8 +464,12 @@ cdef class Plan:
         dx = arrays.new_array_sequence(self.rows, self.width, self.I, not is_dense) if wants_x else None
         if wants_states:
             d_initial = [arrays.new_array_states(count, self.B, self.H) for j in range(self.states)]
+        for j in range(self.states):
+            views[0][j] = arrays.states_view(tape.initial[j])
+            views[1][j] = arrays.states_view(d_final[j])
+            views[2][j] = arrays.states_view(d_initial[j])
         for j in range(lowest * D, count):
-            cells.append(begin_down(self, tape, j, stages[j % D], d_final, d_initial, into, overwrite))
+            cells.append(begin_down(self, tape, j, stages[j % D], d_final, d_initial, views, into, overwrite))
         # A window of one direction is one of the whole stack, so each stage goes all the way down. With two directions,
         # each layer and direction has windows of its own.
         for number in range(len(stages[0].stages) if D == 1 else 1):
@@ -527,6 +553,7 @@ cdef class _Down:
     cdef cnp.ndarray packed  # for a tape that has no weights packed
     cdef fastrnn_const_view_t incoming_views[STATES]
     cdef fastrnn_view_t outgoing_views[STATES]
+    cdef fastrnn_const_view_t initial_views[STATES]
     cdef bint overwrite
 
     cdef int pack(self) except -1:
@@ -644,7 +671,7 @@ cdef class _Down:
             plan.flip(&a.dx, self.direction, arrays.item)
         a.x, a.dy = read_only(source), read_only(d_output)
         for k in range(plan.states):
-            a.initial[k] = read_only(arrays.state(tape.initial[k], self.j))
+            a.initial[k] = self.initial_views[k]
             a.d_final[k], a.d_initial[k] = self.incoming_views[k], self.outgoing_views[k]
         for k in range(EACH):
             a.gradients[k] = data_of(into[k])
@@ -660,7 +687,8 @@ cdef class _Down:
 
 
 cdef _Down begin_down(
-    Plan plan, Tape tape, int j, object stages, tuple d_final, list d_initial, list into, bint overwrite
+    Plan plan, Tape tape, int j, object stages, tuple d_final, list d_initial, StateView (*views)[STATES], list into,
+    bint overwrite,
 ):
     cdef _Down down = _Down.__new__(_Down)
     cdef int k
@@ -670,12 +698,12 @@ cdef _Down begin_down(
     down.into = into[j * EACH : (j + 1) * EACH]
     if tape.parameters is not None and plan.packs:
         down.pack()
+    for k in range(plan.states):
+        down.initial_views[k] = read_only(state_of(views[0][k], j))
+        down.incoming_views[k] = read_only(state_of(views[1][k], j))
+        down.outgoing_views[k] = state_of(views[2][k], j)
     if stages is not DENSE or tape.checkpoints is not None:
         down._make_arrays(d_final, d_initial)
-        return down
-    for k in range(plan.states):
-        down.incoming_views[k] = read_only(tape.arrays.state(d_final[k], j))
-        down.outgoing_views[k] = tape.arrays.state(d_initial[k], j)
     return down
 
 
@@ -706,7 +734,8 @@ cdef object restarted(Arrays arrays, object state, object rows, double start):
 
 cdef object masked(Arrays arrays, object x, object mask):
     """A sequence times a mask (T, B, n), as a new one."""
-    product = arrays.new_sequence(mask.shape[0], mask.shape[1], mask.shape[2], False)
+    cdef fastrnn_view_t view
+    product = arrays.new_sequence(mask.shape[0], mask.shape[1], mask.shape[2], False, &view)
     np.multiply(arrays.inside(x), mask, out=arrays.inside(product))
     return product
 

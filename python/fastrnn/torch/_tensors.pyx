@@ -17,7 +17,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from .._core cimport equal_bytes, fastrnn_view_t
-from .._plan cimport Arrays, Plan
+from .._plan cimport Arrays, Plan, StateView
 
 cdef extern from *:
     """
@@ -58,11 +58,12 @@ cdef size_t address_of(object tensor) except? 0:
     return address
 
 
-cdef object _tensor_like(object empty_like, object outline, size_t size):
-    """A new tensor of `size` bytes. outline: a tensor without memory of the same shape and dtype."""
+cdef object _tensor_like(object empty_like, object outline, size_t size, void **address):
+    """A new tensor of `size` bytes and where it lies. outline: a tensor without memory of the same shape and dtype."""
     tensor = empty_like(outline)
+    address[0] = <void *><size_t>tensor.data_ptr()
     if size >= FRESH_BYTES_MIN:
-        _ask_for_huge_pages(<void *><size_t>tensor.data_ptr(), size)
+        _ask_for_huge_pages(address[0], size)
     return tensor
 
 
@@ -135,19 +136,21 @@ cdef class TensorArrays(Arrays):
             raise RuntimeError("tensor: its storage was resized to 0 bytes and holds no memory")
         return <void *>found
 
+    cdef fastrnn_view_t contiguous_sequence(self, void *data, ptrdiff_t n) noexcept:
+        cdef fastrnn_view_t view = fastrnn_view_t(data, 0, 0)
+        if self.t_axis >= 0:
+            view.stride_t = n if self.b_axis < self.t_axis else self.width * n
+        if self.b_axis >= 0:
+            view.stride_b = self.rows * n if 0 <= self.t_axis and self.b_axis < self.t_axis else n
+        return view
+
     cdef fastrnn_view_t sequence(self, object a) except *:
-        cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
-        cdef ptrdiff_t n
+        cdef fastrnn_view_t view
         if a is None or type(a) is cnp.ndarray:
             return Arrays.sequence(self, a)
-        view.data = self.address(a)
         if a.is_contiguous():
-            n = a.size(-1)
-            if self.t_axis >= 0:
-                view.stride_t = n if self.b_axis < self.t_axis else self.width * n
-            if self.b_axis >= 0:
-                view.stride_b = self.rows * n if 0 <= self.t_axis and self.b_axis < self.t_axis else n
-            return view
+            return self.contiguous_sequence(self.address(a), a.size(-1))
+        view = fastrnn_view_t(self.address(a), 0, 0)
         strides = a.stride()
         if self.t_axis >= 0:
             view.stride_t = strides[self.t_axis]
@@ -155,19 +158,19 @@ cdef class TensorArrays(Arrays):
             view.stride_b = strides[self.b_axis]
         return view
 
-    cdef fastrnn_view_t state(self, object a, int j) except *:
-        cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
+    cdef StateView contiguous_states(self, void *data) noexcept:
+        return StateView(<char *>data, self.B * self.H * self.item if self.j_axis >= 0 else 0, self.H)
+
+    cdef StateView states_view(self, object a) except *:
+        cdef StateView view
         if a is None or type(a) is cnp.ndarray:
-            return Arrays.state(self, a, j)
-        view.data = self.address(a)
+            return Arrays.states_view(self, a)
         if a.is_contiguous():
-            if self.j_axis >= 0:
-                view.data = <char *>view.data + j * self.B * self.H * self.item
-            view.stride_b = self.H
-            return view
+            return self.contiguous_states(self.address(a))
+        view = StateView(<char *>self.address(a), 0, 0)
         strides = a.stride()
         if self.j_axis >= 0:
-            view.data = <char *>view.data + j * <ptrdiff_t>strides[self.j_axis] * self.item
+            view.step = <ptrdiff_t>strides[self.j_axis] * self.item
         if self.state_b_axis >= 0:
             view.stride_b = strides[self.state_b_axis]
         return view
@@ -177,16 +180,21 @@ cdef class TensorArrays(Arrays):
             return self.from_numpy(memory.empty((size,), memory.BYTES))
         return self.no_bytes.new_empty(size)
 
-    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero):
+    cdef object new_sequence(self, int64_t T, int64_t B, int64_t n, bint zero, fastrnn_view_t *view):
+        cdef void *data
         if self.y_outline is None:
-            return self.new_array_sequence(T, B, n, zero)
-        tensor = _tensor_like(self.empty_like, self.y_outline, self.y_bytes)
+            return Arrays.new_sequence(self, T, B, n, zero, view)
+        tensor = _tensor_like(self.empty_like, self.y_outline, self.y_bytes, &data)
         if zero and self.y_bytes:
-            memset(<void *><size_t>tensor.data_ptr(), 0, self.y_bytes)
+            memset(data, 0, self.y_bytes)
+        view[0] = self.contiguous_sequence(data, n)
         return tensor
 
-    cdef object new_states(self, int64_t count, int64_t B, int64_t H):
-        return _tensor_like(self.empty_like, self.state_outline, self.state_bytes)
+    cdef object new_states(self, int64_t count, int64_t B, int64_t H, StateView *view):
+        cdef void *data
+        tensor = _tensor_like(self.empty_like, self.state_outline, self.state_bytes, &data)
+        view[0] = self.contiguous_states(data)
+        return tensor
 
     def inside(self, a):
         a = a if type(a) is cnp.ndarray else array_on(a, self.dtype)

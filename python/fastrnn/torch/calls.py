@@ -142,7 +142,9 @@ def forward(
     )
     if not training:
         return (y, *final), []
-    kept = [one for one in tape.kept if one is not None]
+    kept: list[Tensor] = []
+    if has_reserve(call.plan.cell):
+        kept = [torch.empty(0, dtype=torch.uint8) if one is None else one for one in tape.kept]
     for layer in range(call.plan.layers - 1):
         kept.append(tape.outputs[layer])
         if masks is not None and masks[layer] is not None:
