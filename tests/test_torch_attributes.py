@@ -142,6 +142,6 @@ def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
         with pytest.raises(ValueError, match="expected those of the plan"):
             original(configuration, plan, arrays, packed, parameters, shapes, *rest)
     outlines, names = (torch.empty(2, 2, 5), torch.empty(1, 2, 5)), (torch.empty_like, torch.from_numpy, torch.empty(0))
-    others = _tensors.TensorArrays("dense", np.dtype(np.float64), outlines, names, (2, 2), 2, 5)
+    others = _tensors.TensorArrays("dense", np.dtype(np.float64), outlines, names, (2, 2), 2, 5, True)
     with pytest.raises(ValueError, match="arrays: expected those of the plan"):
         original(configuration, plan, others, packed, parameters, (x_shape, state_shape), *rest)

@@ -57,6 +57,10 @@ cdef class Plan:
         self, Tape tape, object dy, tuple d_final, list into, object truncation=*, object stages=*, bint wants_x=*,
         bint wants_states=*, bint overwrite=*,
     )
+    cdef tuple up(
+        self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
+        list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights,
+    )
     cdef object _down_layer(
         self, list cells, int layer, int lowest, int stage, object dy, object dx, list between, bint is_dense
     )

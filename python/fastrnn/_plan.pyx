@@ -268,29 +268,40 @@ cdef class Plan:
         same as the core streams them, or None. masks: of each layer's input, for dropout. keeps_weights: the tape has
         the weights as they are now; else backward is given them.
         """
-        cdef int layer, direction, k, count = self.layers * self.directions
+        cdef int k
         cdef Tape tape = None
-        cdef object y = x
-        cdef list final = [], restarted_states = []
+        cdef list restarted_states = []
         cdef StateView start_views[STATES]
-        cdef StateView final_views[STATES]
-        cdef fastrnn_view_t x_view, y_view
         if training:
             tape = new_tape(self, arrays, x, initial, owner)
             tape.masks, tape.packed_backward = masks, packed_backward
             tape.has_parameters = None if parameters is None else [one is not None for one in parameters]
             tape.checkpoints = None if checkpoint_steps is None else []
         for k in range(self.states):
-            final.append(arrays.new_states(count, self.B, self.H, &final_views[k]))
             start = initial[k]
             if self.starting is not None:
                 start = restarted(arrays, start, self.starting, self.like.starts[k])
                 restarted_states.append(start)
             start_views[k] = arrays.states_view(start)
+        y, final = self.up(arrays, x, arrays.sequence(x), initial, start_views, parameters, packed, masks, tape,
+                           checkpoint_steps, keeps_weights)
+        return y, final, tape
+
+    cdef tuple up(
+        self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
+        list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights,
+    ):
+        """All layers and directions: (y, final states). start_views: of the states before the first step."""
+        cdef int layer, direction, k, count = self.layers * self.directions
+        cdef list final = []
+        cdef StateView final_views[STATES]
+        cdef fastrnn_view_t y_view
+        cdef object y = x
+        for k in range(self.states):
+            final.append(arrays.new_states(count, self.B, self.H, &final_views[k]))
         if self.has_empty:
             starts = self.like.starts
             pass_empty_through(self.batches[0], self._inside(arrays, initial), self._inside(arrays, final), starts)
-        x_view = arrays.sequence(x)
         for layer in range(self.layers):
             if masks is not None and masks[layer] is not None:
                 x = masked(arrays, x, masks[layer])
@@ -309,7 +320,7 @@ cdef class Plan:
             x, x_view = y, y_view
         if tape is not None:
             tape.y = y
-        return y, tuple(final), tape
+        return y, tuple(final)
 
     cdef int _forward_one(
         self, Arrays arrays, int layer, int direction, fastrnn_view_t x, fastrnn_view_t y, StateView *initial,

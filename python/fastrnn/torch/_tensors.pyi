@@ -18,6 +18,7 @@ class TensorArrays(Arrays):
         grid: tuple[int, int],
         B: int,
         H: int,
+        saves: bool,
     ) -> None: ...
 
 class Repeat:
@@ -38,3 +39,29 @@ class Repeat:
 
 def array_on(tensor: Any, dtype: np.dtype[Any]) -> _Array: ...
 def same_bytes(tensors: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
+def infer(
+    plan: Plan, arrays: TensorArrays, x: Any, states: Sequence[Any], packed: list[NDArray[np.uint8]], masks: Any
+) -> tuple[Any, ...]: ...
+def forward(
+    plan: Plan,
+    arrays: TensorArrays,
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    packed: list[NDArray[np.uint8]] | None,
+    masks: Any,
+    training: bool = True,
+) -> tuple[tuple[Any, ...], list[Any]]: ...
+def backward(
+    plan: Plan,
+    arrays: TensorArrays,
+    y: Any,
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    masks: Any,
+    kept: Sequence[Any],
+    d: Sequence[Any],
+    wanted: Sequence[bool],
+    truncation: tuple[int, int] | None,
+) -> list[Any]: ...

@@ -8,8 +8,10 @@ are asked for. They are of use during a call alone, since torch may resize a sto
 import math
 
 import numpy as np
+import torch
 
 from .. import memory
+from .._plan import tape_of
 
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t, size_t
@@ -17,7 +19,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from .._core cimport equal_bytes, fastrnn_view_t
-from .._plan cimport Arrays, Plan, StateView
+from .._plan cimport STATES, Arrays, Plan, StateView, Tape
 
 cdef extern from *:
     """
@@ -42,6 +44,10 @@ cdef extern from *:
     void _ask_for_huge_pages "fastrnn_ask_for_huge_pages"(void *, size_t) nogil
 
 cnp.import_array()
+
+cdef object _CONTIGUOUS = torch.contiguous_format
+cdef enum:
+    EACH = 4  # parameters of a layer and direction; an absent one is None
 
 cdef size_t POOLED_BYTES_MIN = memory.POOLED_BYTES_MIN
 # From here on the C library maps fresh pages for every allocation (glibc's largest M_MMAP_THRESHOLD).
@@ -110,14 +116,17 @@ cdef class TensorArrays(Arrays):
     """Tensors of a call with these sizes, and arrays.
 
     outlines: of the output, None if nobody reads it, and of a final state, see `_tensor_like`; names: torch.empty_like,
-    torch.from_numpy and an outline of 0 bytes; grid, B, H: rows of sequences, batch and hidden size.
+    torch.from_numpy and an outline of 0 bytes; grid, B, H: rows of sequences, batch and hidden size; saves: whether the
+    cell has a reserve.
     """
 
     cdef object y_outline, state_outline, empty_like, from_numpy, no_bytes
     cdef size_t y_bytes, state_bytes
     cdef int64_t rows, width, B, H
+    cdef bint saves
 
-    def __init__(self, kind, dtype, outlines, names, grid, int64_t B, int64_t H):
+    def __init__(self, kind, dtype, outlines, names, grid, int64_t B, int64_t H, bint saves):
+        self.saves = saves
         self.y_outline, self.state_outline = outlines
         self.empty_like, self.from_numpy, self.no_bytes = names
         self.rows, self.width = grid
@@ -175,6 +184,15 @@ cdef class TensorArrays(Arrays):
             view.stride_b = strides[self.state_b_axis]
         return view
 
+    cdef cnp.ndarray new_gradient(self, object parameter):
+        """An array of a parameter's shape."""
+        cdef cnp.npy_intp dims[2]
+        cdef int rank = parameter.dim()
+        dims[0] = parameter.size(0)
+        if rank > 1:
+            dims[1] = parameter.size(1)
+        return self.new_array(rank, dims)
+
     cdef object new_bytes(self, size_t size):
         if size >= POOLED_BYTES_MIN:  # on a page of its own
             return self.from_numpy(memory.empty((size,), memory.BYTES))
@@ -205,15 +223,131 @@ cdef class TensorArrays(Arrays):
     def states_inside(self, a):
         return Arrays.states_inside(self, a if a is None or type(a) is cnp.ndarray else array_on(a, self.dtype))
 
-    cdef bint reads(self, object tensor, object tensor_type, object dtype, object shape) except -1:
-        """Whether the core reads a tensor as it is: plain, of this shape, its last axis contiguous."""
-        if type(tensor) is not tensor_type or tensor.dtype is not dtype or not tensor.is_cpu:
-            return False
-        if tensor.shape != shape or tensor.is_neg():
-            return False
-        if not tensor.is_contiguous() and tensor.stride(-1) != 1:
-            return False
-        return tensor.data_ptr() % self.item == 0
+
+cdef void *plain_address(object tensor, object tensor_type, object dtype, object shape, size_t item) except? NULL:
+    """Of a plain tensor of this shape with a contiguous last axis; null for another."""
+    cdef size_t address
+    if type(tensor) is not tensor_type or tensor.dtype is not dtype or not tensor.is_cpu:
+        return NULL
+    if tensor.shape != shape or tensor.is_neg():
+        return NULL
+    address = address_of(tensor)
+    return NULL if address % item else <void *>address
+
+
+cdef object readable(object tensor):
+    """The tensor itself if the core reads it, else a contiguous copy; None for None."""
+    if tensor is None:
+        return None
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    if tensor.data_ptr() % tensor.element_size():
+        return tensor.clone(memory_format=_CONTIGUOUS)
+    return tensor if tensor.is_contiguous() or tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+cdef list parameters_of(object weights, int count):
+    """EACH of each layer and direction as the core reads them, None for an absent bias."""
+    cdef list found = []
+    cdef int j, each = len(weights) // count
+    if each not in (2, EACH) or each * count != len(weights):
+        raise ValueError(f"weights: expected two or four for each layer and direction, got {len(weights)}")
+    for j in range(each * count):
+        weight = weights[j]
+        found.append(weight if weight.is_contiguous() and not weight.is_neg() else weight.contiguous().resolve_neg())
+        if each == 2 and j % 2 == 1:
+            found.append(None)
+            found.append(None)
+    return found
+
+
+cdef list applied_masks(object masks):
+    """Of each layer's input, as arrays; None without dropout."""
+    return None if masks is None else [None, *masks]
+
+
+def forward(
+    Plan plan not None, TensorArrays arrays not None, x, states, weights, packed, masks, bint training=True
+):
+    """(outputs, kept): y and the final states, and what backward needs.
+
+    weights: two or four tensors of each layer and direction; packed: the same as forward streams them, or None; masks:
+    arrays, of the input of each layer but the first, or None.
+    """
+    cdef int k, layer
+    cdef Tape tape
+    cdef list kept = []
+    cdef tuple initial = tuple([readable(states[k]) for k in range(plan.states)])
+    cdef list parameters = parameters_of(weights, plan.layers * plan.directions)
+    y, final, found = plan.forward(
+        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, training, False
+    )  # fmt: skip
+    if not training:
+        return (y, *final), kept
+    tape = found
+    if arrays.saves:
+        kept = [arrays.new_bytes(0) if one is None else one for one in tape.kept]
+    for layer in range(plan.layers - 1):
+        kept.append(tape.outputs[layer])
+        if masks is not None and masks[layer] is not None:
+            kept.append(tape.inputs[layer + 1])
+    return (y, *final), kept
+
+
+def infer(Plan plan not None, TensorArrays arrays not None, x, states, list packed not None, masks):
+    """y and the final states."""
+    cdef int k
+    cdef tuple initial = tuple([readable(states[k]) for k in range(plan.states)])
+    y, final, _ = plan.forward(
+        arrays, readable(x), initial, None, packed, None, applied_masks(masks), None, None, False
+    )  # fmt: skip
+    return (y, *final)
+
+
+def backward(
+    Plan plan not None, TensorArrays arrays not None, y, x, states, weights, masks, kept, d, wanted, truncation
+):
+    """The gradients of x, two states and the weights, None where not wanted.
+
+    kept: what forward returned; d: of y and the final states, None standing for zero; wanted: for each gradient.
+    """
+    cdef int count = plan.layers * plan.directions, each = len(weights) // count, j, k, layer, at
+    cdef list parameters = parameters_of(weights, count), into = [None] * (EACH * count), found = []
+    cdef list inputs = [readable(x)], outputs = [], reserves = [None] * count
+    cdef tuple initial = tuple([readable(states[k]) for k in range(plan.states)])
+    cdef tuple d_final = tuple([readable(d[1 + k]) for k in range(plan.states)])
+    cdef bint wants_states = False
+    at = 0
+    if arrays.saves:
+        reserves, at = list(kept[:count]), count
+    for layer in range(plan.layers - 1):
+        outputs.append(kept[at])
+        at += 1
+        if masks is not None and masks[layer] is not None:
+            inputs.append(kept[at])
+            at += 1
+        else:
+            inputs.append(outputs[layer])
+    outputs.append(readable(y))
+    for j in range(count):
+        for k in range(each):
+            if wanted[3 + j * each + k]:
+                into[j * EACH + k] = arrays.new_gradient(parameters[j * EACH + k])
+    for k in range(plan.states):
+        wants_states = wants_states or wanted[1 + k]
+    tape = tape_of(plan, arrays, initial, parameters, inputs, outputs, reserves, applied_masks(masks))
+    dx, d_initial = plan.backward(tape, readable(d[0]), d_final, into, truncation, None, wanted[0], wants_states)
+    if dx is not None and (<cnp.ndarray>dx).ndim != x.dim():
+        dx = dx.reshape(tuple(x.shape))
+    found.append(None if dx is None else arrays.from_numpy(dx))
+    for k in range(2):
+        is_there = k < plan.states and wanted[1 + k]
+        found.append(arrays.from_numpy((<tuple>d_initial)[k]) if is_there else None)
+    for j in range(count):
+        for k in range(each):
+            gradient = into[j * EACH + k]
+            found.append(None if gradient is None else arrays.from_numpy(gradient))
+    return found
 
 
 cdef class Repeat:
@@ -285,37 +419,54 @@ cdef class Repeat:
             copy += 1
         return True
 
-    cdef tuple _states_of(self, object hx):
-        """The states; None if something is different."""
+    cdef bint _find_sequence(self, object x, fastrnn_view_t *view) except -1:
+        """The view of x; false if something is different."""
+        cdef void *data = plain_address(x, self.tensor_type, self.dtype, self.x_shape, self.arrays.item)
+        if data is NULL:
+            return False
+        if x.is_contiguous():
+            view[0] = self.arrays.contiguous_sequence(data, self.plan.I)
+            return True
+        if x.stride(-1) != 1:
+            return False
+        view[0] = self.arrays.sequence(x)
+        return True
+
+    cdef bint _find_states(self, object hx, StateView *views) except -1:
+        """The views of the states; false if something is different."""
         cdef tuple states
+        cdef void *data
         cdef int k
         if hx is None:
-            return (None,) * self.plan.states
+            for k in range(self.plan.states):
+                views[k] = StateView(NULL, 0, 0)
+            return True
         if self.plan.states == 1:
             states = (hx,)
         elif type(hx) is tuple and len(<tuple>hx) == self.plan.states:
             states = hx
         else:
-            return None
-        for k in range(len(states)):
-            if not self.arrays.reads(states[k], self.tensor_type, self.dtype, self.state_shape):
-                return None
-        return states
+            return False
+        for k in range(self.plan.states):
+            data = plain_address(states[k], self.tensor_type, self.dtype, self.state_shape, self.arrays.item)
+            if data is NULL or not states[k].is_contiguous():
+                return False
+            views[k] = self.arrays.contiguous_states(data)
+        return True
 
     def __call__(self, dict attributes, x, hx):
         """What the module with these attributes returns for x and hx; None if something is different."""
+        cdef fastrnn_view_t x_view
+        cdef StateView states[STATES]
         for function in self.thread:
             if function():
                 return None
         if self.autocast("cpu") or self.dual._current_level >= 0:
             return None
-        if not self.arrays.reads(x, self.tensor_type, self.dtype, self.x_shape) or self.settings() != self.setting:
+        if not self._find_sequence(x, &x_view) or self.settings() != self.setting:
             return None
-        states = self._states_of(hx)
-        if states is None or not self._is_current(attributes):
+        if not self._find_states(hx, states) or not self._is_current(attributes):
             return None
-        y, final, _ = self.plan.forward(
-            self.arrays, x, states, None, self.packed, None, None, None, None, False
-        )  # fmt: skip
-        state = final if self.plan.states > 1 else final[0]
+        y, final = self.plan.up(self.arrays, x, x_view, None, states, None, self.packed, None, None, None, False)
+        state = final if self.plan.states > 1 else (<tuple>final)[0]
         return (y, state) if self.returns_y else state

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import calls, formulation
+from . import _tensors, formulation
 from .calls import Call
 from .plan import Plan
-from .tensors import Packed
+from .tensors import Packed, arrays_or_none
 
 Outputs = tuple[Tensor, ...]  # y, h_n and, for the LSTM, c_n
 
@@ -39,8 +39,8 @@ class Recurrence(torch.autograd.Function):
         ctx.plan, ctx.call, ctx.count, ctx.masked = plan, call, len(weights), masks is not None
         ctx.set_materialize_grads(False)
         inputs = [unswappable(tensor) for tensor in (x, h0, c0, *weights)]
-        parameters = calls.parameters_of(plan.network, weights)
-        outputs, kept = calls.forward(call, x, (h0, c0), parameters, packed, masks)
+        applied = None if masks is None else arrays_or_none(masks)
+        outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, packed, applied)
         ctx.save_for_backward(outputs[0], *inputs, *(masks or ()), *kept)
         return outputs
 
@@ -57,7 +57,10 @@ class Recurrence(torch.autograd.Function):
         if is_beyond_kernels(d):
             inputs = in_graph(ctx.next_functions, (x, h0, c0, *weights))
             return None, None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
-        found = kernel_gradients(plan, ctx.call, (y, x, h0, c0), weights, masks, kept, d, wanted)
+        applied = None if masks is None else arrays_or_none(masks)
+        inner, arrays = ctx.call
+        truncation = plan.truncation
+        found = _tensors.backward(inner, arrays, y, x, (h0, c0), weights, applied, kept, d, wanted, truncation)
         return None, None, None, None, *found
 
 
@@ -109,27 +112,3 @@ def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
         return True
     is_batched = torch._C._functorch.is_legacy_batchedtensor
     return any(tensor is not None and is_batched(tensor) for tensor in d)
-
-
-def kernel_gradients(
-    plan: Plan,
-    call: Call,
-    sequences: tuple[Tensor, Tensor, Tensor | None, Tensor | None],
-    weights: Sequence[Tensor],
-    masks: Sequence[Tensor | None] | None,
-    kept: Sequence[Tensor],
-    d: Sequence[Tensor | None],
-    wanted: Sequence[bool],
-) -> list[Tensor | None]:
-    """The gradients of x, h0, c0 and the weights, where wanted."""
-    (y, x, *states), each = sequences, plan.network.tensors_each
-    count = call.plan.states
-    asked = [bool(one) for one in wanted[: 1 + count]]
-    for j in range(3, len(wanted), each):
-        asked += [*map(bool, wanted[j : j + each]), *[False] * (4 - each)]
-    parameters = calls.parameters_of(plan.network, weights)
-    found = calls.backward(call, (y, x), states, parameters, masks, kept, d[: 1 + count], asked, plan.truncation)
-    gradients = [*found[: 1 + count], *[None] * (2 - count)]
-    for j in range(1 + count, len(found), 4):
-        gradients += found[j : j + each]
-    return gradients

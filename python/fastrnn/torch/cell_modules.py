@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from . import calls, formulation
+from . import _tensors, calls, formulation
 from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
 from .modules import _call_as_leaf
@@ -123,7 +123,7 @@ class CellForward(_Base):
         names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
         parameters = dict(zip_longest(names, weights))
         memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
-        return calls.infer(calls.call_of(plan, x), x, (h0, c0), packed, None)[1:]
+        return _tensors.infer(*calls.call_of(plan, x), x, (h0, c0), packed, None)[1:]
 
 
 @stands_for(torch.nn.LSTMCell)

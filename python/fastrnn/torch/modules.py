@@ -13,7 +13,7 @@ from torch.compiler import is_compiling
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import _check
-from . import calls, formulation
+from . import _tensors, calls, formulation
 from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
 from .compiling import admit
@@ -22,7 +22,7 @@ from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Network, Plan, make_packed_plan, make_plan
 from .routes import ONNX, Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once, tracing_state
-from .tensors import array_on
+from .tensors import array_on, arrays_or_none
 
 # Every attribute that a call without dropout depends on.
 CONFIGURATION = (
@@ -201,7 +201,8 @@ class RecurrentForward(ModuleArguments):
         if masks is None and plan.batches[0].dense and not plan.is_packed:
             parameters = dict(zip(self._flat_weights_names, weights, strict=True))
             memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
-        return calls.infer(calls.call_of(plan, x), x, states, packed, masks)
+        applied = None if masks is None else arrays_or_none(masks)
+        return _tensors.infer(*calls.call_of(plan, x), x, states, packed, applied)
 
     def _as_operator(
         self,

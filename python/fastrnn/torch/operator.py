@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import calls, formulation
-from .autograd import in_graph, is_beyond_kernels, kernel_gradients, unswappable
+from . import _tensors, calls, formulation
+from .autograd import in_graph, is_beyond_kernels, unswappable
 from .calls import has_reserve, reserve_bytes
 from .plan import Network, Plan, make_packed_plan, make_plan, weight_shapes
-from .tensors import array_on
+from .tensors import array_on, arrays_or_none
 
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
 _STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
@@ -85,8 +85,8 @@ def recurrence(
     _checked(x, network, weights)
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     call = calls.call_of(plan, x)
-    parameters, applied = calls.parameters_of(network, weights), None if masks is None else masks.unbind()
-    outputs, kept = calls.forward(call, x, (h0, c0), parameters, None, applied, training=training)
+    applied = None if masks is None else arrays_or_none(masks.unbind())
+    outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, None, applied, training)
     return [*outputs, *kept]
 
 
@@ -169,9 +169,10 @@ def recurrence_backward(
     network = _network(cell, layers, directions, hidden_size, weights)
     _checked(x, network, weights)
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
-    applied = None if masks is None else masks.unbind()
+    applied = None if masks is None else arrays_or_none(masks.unbind())
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
-    found = kernel_gradients(plan, calls.call_of(plan, x), (y, x, h0, c0), weights, applied, kept, d, wanted)
+    call = calls.call_of(plan, x)
+    found = _tensors.backward(*call, y, x, (h0, c0), weights, applied, kept, d, wanted, plan.truncation)
     return [gradient for gradient in found if gradient is not None]
 
 

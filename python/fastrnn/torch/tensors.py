@@ -39,22 +39,6 @@ def array_on(tensor: Tensor) -> Array:
     return _tensors.array_on(tensor.resolve_neg() if tensor.is_neg() else tensor, dtype)
 
 
-def readable(tensor: Tensor | None) -> Tensor | None:
-    """The tensor itself if its last axis is contiguous, else a contiguous copy."""
-    if tensor is None or (tensor.is_contiguous() and not tensor.is_neg() and _is_aligned(tensor)):
-        return tensor
-    tensor = tensor.resolve_neg()
-    return (
-        tensor
-        if tensor.stride(-1) == 1 and _is_aligned(tensor)
-        else tensor.clone(memory_format=torch.contiguous_format)
-    )
-
-
-def _is_aligned(tensor: Tensor) -> bool:
-    return tensor.data_ptr() % tensor.element_size() == 0
-
-
 def array_of(tensor: Tensor | None) -> Array | None:
     """The same in a form that the core reads: a copy where the last axis is not contiguous."""
     if tensor is None:
