@@ -180,7 +180,7 @@ def onnx_cell(kind, x, h, c, W, R, B):
 
 
 def assert_is_cell(layer, cell, weights, x, state):
-    """A layer of one direction against a cell on steps x (T, B, I)."""
+    """A layer of one direction against a cell on steps x (T, B, I); bounds assume weights of variance 1/(I + H)."""
     y, final = layer(np.ascontiguousarray(x.swapaxes(0, 1)) if layer.batch_first else x, state)
     y = y.swapaxes(0, 1) if layer.batch_first else y
     h, c = (member[0].astype(np.longdouble) for member in (members(state) * 2)[:2])
@@ -203,7 +203,7 @@ def test_layers_of_keras_are_their_definition(kind, dtype, T, B, I, H, seed):
     kind = "SimpleRNN" if kind == "RNN" else kind
     (G, bias), rng = KERAS[kind], np.random.default_rng(seed)
     shapes = [(I, G * H), (H, G * H), (*bias[:-1], G * H)]
-    weights = [random_weights(rng, shape, H).astype(dtype) for shape in shapes]
+    weights = [random_weights(rng, shape, I + H).astype(dtype) for shape in shapes]
     layer = convert.from_keras(kind, weights)
     x = rng.standard_normal((T, B, I)).astype(dtype)
     assert_is_cell(layer, partial(keras_cell, kind), weights, x, random_input(layer, T, B, seed)[1])
@@ -212,7 +212,7 @@ def test_layers_of_keras_are_their_definition(kind, dtype, T, B, I, H, seed):
 @cells
 def test_nodes_of_onnx_are_their_definition(kind, dtype, T, B, I, H, seed):
     G, rng = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind], np.random.default_rng(seed)
-    weights = [random_weights(rng, shape, H).astype(dtype) for shape in ((G * H, I), (G * H, H), (2 * G * H,))]
+    weights = [random_weights(rng, shape, I + H).astype(dtype) for shape in ((G * H, I), (G * H, H), (2 * G * H,))]
     attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
     layer = convert.from_onnx(kind, *(array[np.newaxis] for array in weights), attributes)
     x = rng.standard_normal((T, B, I)).astype(dtype)
