@@ -20,7 +20,8 @@ enum { GATES_MAX = 8, STATES_MAX = 4, SAVED_MAX = 8, SLOTS_MAX = 8, NONE = -1 };
 /* GATES_lstm = 4, OUTPUT_lstm = 0, STATES_lstm = 2, … */
 #define FASTRNN_STATE(name, start) +1
 enum {
-#define FASTRNN_CELL(name, gates, output, states) GATES_##name = gates, OUTPUT_##name = output, STATES_##name = 0 states,
+#define FASTRNN_CELL(name, gates, output, states) \
+    GATES_##name = gates, OUTPUT_##name = output, STATES_##name = 0 states,
 #include "../cells.def"
 #undef FASTRNN_CELL
 };
