@@ -237,6 +237,15 @@ cdef class Plan:
         """What the first layer saves in one direction."""
         return self.whole[0].sizes.reserve
 
+    def check_parameters(self, list parameters):
+        """ValueError unless all have the sizes that the core reads."""
+        cdef int64_t rows = self.like.gates * self.H, columns
+        for j, one in enumerate(parameters):
+            k = j % EACH
+            columns = 1 if k > 1 else self.H if k == 1 else self.input_size(j // EACH // self.directions)
+            if one is not None and one.nbytes != rows * columns * self.like.dtype.itemsize:
+                raise ValueError("parameters: expected those of the plan")
+
     def packed_bytes(self, int layer):
         """Of a layer's weights in one direction, for forward."""
         return self.whole[layer > 0].sizes.packed_forward

@@ -27,20 +27,29 @@ class Repeat:
         configuration: Mapping[str, Any],
         plan: Plan,
         arrays: TensorArrays,
-        packed: list[NDArray[np.uint8]],
-        parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[_Array, ...]],
+        packed: list[NDArray[np.uint8]] | None,
+        parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[_Array, ...] | None],
         shapes: tuple[Any, Any],
         torch_names: tuple[Any, Any],
         returns_y: bool,
         thread: tuple[tuple[Callable[[], Any], ...], Callable[[str], Any], Any],
         settings: Callable[[], Any],
     ) -> None: ...
+
+class Repeats:
+    def add(self, call: Repeat) -> None: ...
     def __call__(self, attributes: dict[str, Any], x: Any, hx: Any) -> Any: ...
 
 def array_on(tensor: Any, dtype: np.dtype[Any]) -> _Array: ...
 def same_bytes(tensors: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
 def infer(
-    plan: Plan, arrays: TensorArrays, x: Any, states: Sequence[Any], packed: list[NDArray[np.uint8]], masks: Any
+    plan: Plan,
+    arrays: TensorArrays,
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    packed: list[NDArray[np.uint8]] | None,
+    masks: Any,
 ) -> tuple[Any, ...]: ...
 def forward(
     plan: Plan,

@@ -45,6 +45,8 @@ cdef extern from *:
 
 cnp.import_array()
 
+cdef enum:
+    REPEATS_MAX = 8
 cdef object _CONTIGUOUS = torch.contiguous_format
 cdef enum:
     EACH = 4  # parameters of a layer and direction; an absent one is None
@@ -294,12 +296,13 @@ def forward(
     return (y, *final), kept
 
 
-def infer(Plan plan not None, TensorArrays arrays not None, x, states, list packed not None, masks):
-    """y and the final states."""
+def infer(Plan plan not None, TensorArrays arrays not None, x, states, weights, list packed, masks):
+    """y and the final states; packed None: the weights are packed if that pays."""
     cdef int k
     cdef tuple initial = tuple([readable(states[k]) for k in range(plan.states)])
+    cdef list parameters = None if packed is not None else parameters_of(weights, plan.layers * plan.directions)
     y, final, _ = plan.forward(
-        arrays, readable(x), initial, None, packed, None, applied_masks(masks), None, None, False
+        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, False
     )  # fmt: skip
     return (y, *final)
 
@@ -355,26 +358,28 @@ cdef class Repeat:
 
     A short call takes less time than the Python around it. So everything that such a call needs is kept: its plan,
     packed weights, and what they were packed from. A call compares (what tensors are, the bytes of the parameters, the
-    thread's state) and runs the plan, or returns None: then something is different.
+    thread's state) and runs the plan, or returns None: then something is different. Where packing does not pay, the call
+    reads the parameters themselves, and compares no bytes.
 
-    configuration: attributes of the module, by name, which must be as they were. parameters: their names; those tensors,
-    None for an absent one; contiguous tensors on their memory; arrays of the contents of the present ones when they were
-    packed. shapes: of the input and of a state. returns_y: a cell returns its state alone. thread: functions whose
-    results must be false, one that is given the device, and torch's module of forward-mode differentiation; settings: a
-    function, and its result.
+    configuration: attributes of the module, by name, which must be as they were. packed: None where packing does not
+    pay. parameters: their names; those tensors, None for an absent one; contiguous tensors on their memory; arrays of the
+    contents of the present ones when they were packed, or None. shapes: of the input and of a state. returns_y: a cell
+    returns its state alone. thread: functions whose results must be false, one that is given the device, and torch's
+    module of forward-mode differentiation; settings: a function, and its result.
     """
 
     cdef Plan plan
     cdef TensorArrays arrays
-    cdef list packed
+    cdef list packed, parameters
     cdef tuple attributes, values, names, weights, aliases, copies, thread
     cdef object tensor_type, dtype, x_shape, state_shape, settings, setting, autocast, dual
     cdef bint returns_y
 
     def __init__(
-        self, configuration, Plan plan not None, TensorArrays arrays not None, list packed not None, parameters, shapes,
+        self, configuration, Plan plan not None, TensorArrays arrays not None, list packed, parameters, shapes,
         torch_names, bint returns_y, thread, settings,
     ):  # fmt: skip
+        cdef int count = plan.layers * plan.directions
         self.attributes, self.values = tuple(configuration), tuple(configuration.values())
         self.plan, self.arrays, self.packed = plan, arrays, packed
         self.names, self.weights, self.aliases, self.copies = parameters
@@ -383,17 +388,20 @@ cdef class Repeat:
         self.returns_y = returns_y
         (self.thread, self.autocast, self.dual), self.settings = thread, settings
         self.setting = settings()
-        if not plan.is_dense or len(packed) != plan.layers * plan.directions:
+        if not plan.is_dense or (packed is None and plan.packs) or (packed is not None and len(packed) != count):
             raise ValueError("plan: expected a dense one, and packed weights for each layer and direction")
         if arrays.rows != plan.rows or arrays.width != plan.width or arrays.B != plan.B or arrays.H != plan.H:
             raise ValueError("arrays: expected those of the plan")
         if math.prod(self.x_shape) != plan.rows * plan.width * plan.I:
             raise ValueError("shapes: expected those of the plan")
-        if math.prod(self.state_shape) != len(packed) * plan.B * plan.H:
+        if math.prod(self.state_shape) != count * plan.B * plan.H:
             raise ValueError("shapes: expected those of the plan")
-        for j, one in enumerate(packed):
+        for j, one in enumerate(packed or ()):
             if one.nbytes < plan.packed_bytes(j // plan.directions):
                 raise ValueError("packed: expected weights of the plan")
+        if packed is None:
+            self.parameters = parameters_of([one for one in self.aliases if one is not None], count)
+            plan.check_parameters(self.parameters)
 
     cdef bint _is_current(self, dict attributes) except -1:
         cdef Py_ssize_t j
@@ -414,9 +422,10 @@ cdef class Repeat:
                 continue
             if not weight.is_set_to(self.aliases[j]):
                 return False
-            if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads):
-                return False
-            copy += 1
+            if self.packed is not None:
+                if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads):
+                    return False
+                copy += 1
         return True
 
     cdef bint _find_sequence(self, object x, fastrnn_view_t *view) except -1:
@@ -454,7 +463,7 @@ cdef class Repeat:
             views[k] = self.arrays.contiguous_states(data)
         return True
 
-    def __call__(self, dict attributes, x, hx):
+    cdef object run(self, dict attributes, object x, object hx):
         """What the module with these attributes returns for x and hx; None if something is different."""
         cdef fastrnn_view_t x_view
         cdef StateView states[STATES]
@@ -467,6 +476,34 @@ cdef class Repeat:
             return None
         if not self._find_states(hx, states) or not self._is_current(attributes):
             return None
-        y, final = self.plan.up(self.arrays, x, x_view, None, states, None, self.packed, None, None, None, False)
+        y, final = self.plan.up(
+            self.arrays, x, x_view, None, states, self.parameters, self.packed, None, None, None, False
+        )  # fmt: skip
         state = final if self.plan.states > 1 else (<tuple>final)[0]
         return (y, state) if self.returns_y else state
+
+
+cdef class Repeats:
+    """The repeated calls of a module, by the shape of the input."""
+
+    cdef dict calls
+
+    def __init__(self):
+        self.calls = {}
+
+    def add(self, Repeat call not None):
+        """Keep this one, and forget all if there are many."""
+        if len(self.calls) >= REPEATS_MAX:
+            self.calls = {}
+        self.calls[call.x_shape] = call
+
+    def __call__(self, dict attributes, x, hx):
+        """As a `Repeat`."""
+        cdef Repeat call
+        if type(x) is not torch.Tensor:
+            return None
+        found = self.calls.get(x.shape)
+        if found is None:
+            return None
+        call = found
+        return call.run(attributes, x, hx)

@@ -114,16 +114,15 @@ class CellForward(_Base):
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
+        call = calls.call_of(plan, x)
+        packed = memory.get(network, weights) if call.plan.packs else None
         if needs_graph:
-            call = calls.call_of(plan, x)
-            packed = memory.get(network, weights) if call.plan.packs else None
             outputs: Outputs = Recurrence.apply(plan, call, packed, None, x, h0, c0, *weights)
             return outputs[1:]
-        packed = memory.get(network, weights)
         names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
         parameters = dict(zip_longest(names, weights))
         memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
-        return _tensors.infer(*calls.call_of(plan, x), x, (h0, c0), packed, None)[1:]
+        return _tensors.infer(*call, x, (h0, c0), weights, packed, None)[1:]
 
 
 @stands_for(torch.nn.LSTMCell)

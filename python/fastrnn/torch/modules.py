@@ -192,17 +192,16 @@ class RecurrentForward(ModuleArguments):
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
+        call = calls.call_of(plan, x)
+        packed = memory.get(plan.network, weights) if call.plan.packs else None
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
-            call = calls.call_of(plan, x)
-            packed = memory.get(plan.network, weights) if call.plan.packs else None
             outputs: Outputs = Recurrence.apply(plan, call, packed, masks, x, *states, *weights)
             return outputs
-        packed = memory.get(plan.network, weights)
         if masks is None and plan.batches[0].dense and not plan.is_packed:
             parameters = dict(zip(self._flat_weights_names, weights, strict=True))
             memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
         applied = None if masks is None else arrays_or_none(masks)
-        return _tensors.infer(*calls.call_of(plan, x), x, states, packed, applied)
+        return _tensors.infer(*call, x, states, weights, packed, applied)
 
     def _as_operator(
         self,

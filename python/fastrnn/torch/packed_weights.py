@@ -49,14 +49,14 @@ def pack(network: Network, arrays: Sequence[Array]) -> Packed:
 
 
 class PackedWeights:
-    """The memory of one module; `again` is a call that can be repeated. Copies and pickles of it are empty."""
+    """The memory of one module; `again` has calls that can be repeated. Copies and pickles of it are empty."""
 
     __slots__ = ("_kept", "_seen", "again")
 
     def __init__(self) -> None:
         self._kept: Kept | None = None
         self._seen: tuple[Any, ...] | None = None
-        self.again: _tensors.Repeat | None = None  # a call that can be repeated
+        self.again: _tensors.Repeats | None = None
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
@@ -88,19 +88,30 @@ class PackedWeights:
 
         The plan is dense, and not of a PackedSequence.
         """
-        kept = self._kept
-        if kept is None or x.numel() == 0:
+        kept, call, tensors = self._kept, calls.call_of(plan, x), tuple(parameters.values())
+        packs = call.plan.packs
+        if x.numel() == 0 or (kept is None if packs else not all(_is_plain(one) for one in tensors)):
             return
-        tensors = tuple(parameters.values())
-        self.again = _tensors.Repeat(
+        packed, copies = (kept.packed, kept.copies) if packs and kept is not None else (None, None)
+        repeat = _tensors.Repeat(
             configuration,
-            calls.call_of(plan, x).plan,
+            call.plan,
             calls.arrays_of_call(plan, x.dtype, returns_y=not plan.returns_state_alone),
-            kept.packed,
-            (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors]), kept.copies),
+            packed,
+            (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors]), copies),
             (x.shape, torch.Size(plan.states_shape())),
             (torch.Tensor, x.dtype),
             not plan.returns_state_alone,
             IS_NOT_PLAIN,
             calls.settings,
         )
+        if self.again is None:
+            self.again = _tensors.Repeats()
+        self.again.add(repeat)
+
+
+def _is_plain(tensor: Tensor | None) -> bool:
+    """Whether the core reads a parameter as it is."""
+    return tensor is None or (
+        tensor.is_contiguous() and not tensor.is_neg() and tensor.data_ptr() % tensor.element_size() == 0
+    )
