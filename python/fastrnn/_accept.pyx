@@ -183,7 +183,7 @@ cdef class Network:
         initial = self._states(owner, "state", state, arrays, plan.B)
         parameters = owner._frozen_parameters() if packed is not None else self._parameters(owner)
         of_forward, of_backward = (None, None) if packed is None else packed
-        masks = owner._masks(plan.T, plan.B)
+        masks = owner._masks(plan.T, plan.B) if self.layers > 1 and owner.dropout else None
         n = None if checkpoint is None else owner._chosen_checkpoint(plan, checkpoint)
         y, final, tape = plan.forward(
             arrays, given, initial, parameters, of_forward, of_backward, masks, n, owner, True
@@ -208,8 +208,13 @@ cdef class Network:
         window = None if truncation is None else _check.truncation("truncation", truncation)
         into = self.new_gradients(owner.bias)
         dx, d_initial = plan.backward(made, dy, d_final, into, window)
-        present = [array for array in into if array is not None]
-        gradients = dict(zip(owner._shapes, present, strict=True))
+        gradients = {}
+        j = 0
+        for name in owner._shapes:
+            if into[j] is None:  # biases, of which there are none
+                j += 2
+            gradients[name] = into[j]
+            j += 1
         return dx, d_initial if self.states > 1 else d_initial[0], gradients
 
     cdef bint _is_like(self, object array, cnp.ndarray other):

@@ -194,10 +194,10 @@ class _Layers(Attributes, LayerArguments):
         ValueError
             For another shape, of an argument or of a replaced parameter.
         """
-        frozen = self._frozen_now()
-        network = self._network or self._new_network()
-        found: tuple[Array, State] = network.infer(
-            self, None if frozen is None else frozen.forward, x, state, lengths, resets
+        frozen = None if self._frozen is None else self._frozen_now()
+        packed = None if frozen is None else frozen.forward
+        found: tuple[Array, State] = (self._network or self._new_network()).infer(
+            self, packed, x, state, lengths, resets
         )
         return found
 
@@ -242,7 +242,7 @@ class _Layers(Attributes, LayerArguments):
         n = None
         if checkpoint is not None or budget is not None:
             n = _check.checkpoint("checkpoint", checkpoint, budget)
-        frozen = self._frozen_now()
+        frozen = None if self._frozen is None else self._frozen_now()
         packed = None if frozen is None else (frozen.forward, frozen.backward)
         found: tuple[Array, State, Tape] = (self._network or self._new_network()).train(
             self, packed, x, state, lengths, resets, n
@@ -473,10 +473,8 @@ class _Layers(Attributes, LayerArguments):
         states = count * T * B * H * self.dtype.itemsize if self._has_c else 0
         return 1 if states <= checkpoint[0] else math.isqrt(max(T - 1, 0)) + 1
 
-    def _masks(self, T: int, B: int) -> list[Array | None] | None:
-        """Dropout of each layer's input but the first one's; None without dropout."""
-        if not self.dropout or self.num_layers == 1:
-            return None
+    def _masks(self, T: int, B: int) -> list[Array | None]:
+        """Dropout of each layer's input but the first one's."""
         shape = (T, B, self._directions * self.hidden_size)
         return [self._mask(shape) if layer else None for layer in range(self.num_layers)]
 

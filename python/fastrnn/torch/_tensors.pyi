@@ -30,7 +30,7 @@ class Repeat:
         packed: list[NDArray[np.uint8]] | None,
         parameters: tuple[tuple[str, ...], tuple[Any, ...], tuple[Any, ...], tuple[_Array, ...] | None],
         shapes: tuple[Any, Any],
-        torch_names: tuple[Any, Any],
+        dtype: Any,
         returns_y: bool,
         thread: tuple[tuple[Callable[[], Any], ...], Callable[[str], Any], Any],
         settings: Callable[[], Any],

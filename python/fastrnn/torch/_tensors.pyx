@@ -48,6 +48,7 @@ cnp.import_array()
 cdef enum:
     REPEATS_MAX = 8
 cdef object _CONTIGUOUS = torch.contiguous_format
+cdef object _TENSOR = torch.Tensor
 cdef enum:
     EACH = 4  # parameters of a layer and direction; an absent one is None
 
@@ -226,12 +227,12 @@ cdef class TensorArrays(Arrays):
         return Arrays.states_inside(self, a if a is None or type(a) is cnp.ndarray else array_on(a, self.dtype))
 
 
-cdef void *plain_address(object tensor, object tensor_type, object dtype, object shape, size_t item) except? NULL:
-    """Of a plain tensor of this shape with a contiguous last axis; null for another."""
+cdef void *plain_address(object tensor, object dtype, object shape, size_t item) except? NULL:
+    """Of a plain tensor of this shape, if one is given; null for another."""
     cdef size_t address
-    if type(tensor) is not tensor_type or tensor.dtype is not dtype or not tensor.is_cpu:
+    if type(tensor) is not _TENSOR or tensor.dtype is not dtype or not tensor.is_cpu:
         return NULL
-    if tensor.shape != shape or tensor.is_neg():
+    if (shape is not None and tensor.shape != shape) or tensor.is_neg():
         return NULL
     address = address_of(tensor)
     return NULL if address % item else <void *>address
@@ -372,19 +373,19 @@ cdef class Repeat:
     cdef TensorArrays arrays
     cdef list packed, parameters
     cdef tuple attributes, values, names, weights, aliases, copies, thread
-    cdef object tensor_type, dtype, x_shape, state_shape, settings, setting, autocast, dual
+    cdef object dtype, x_shape, state_shape, settings, setting, autocast, dual
     cdef bint returns_y
 
     def __init__(
         self, configuration, Plan plan not None, TensorArrays arrays not None, list packed, parameters, shapes,
-        torch_names, bint returns_y, thread, settings,
+        dtype, bint returns_y, thread, settings,
     ):  # fmt: skip
         cdef int count = plan.layers * plan.directions
         self.attributes, self.values = tuple(configuration), tuple(configuration.values())
         self.plan, self.arrays, self.packed = plan, arrays, packed
         self.names, self.weights, self.aliases, self.copies = parameters
         self.x_shape, self.state_shape = shapes
-        self.tensor_type, self.dtype = torch_names
+        self.dtype = dtype
         self.returns_y = returns_y
         (self.thread, self.autocast, self.dual), self.settings = thread, settings
         self.setting = settings()
@@ -429,8 +430,8 @@ cdef class Repeat:
         return True
 
     cdef bint _find_sequence(self, object x, fastrnn_view_t *view) except -1:
-        """The view of x; false if something is different."""
-        cdef void *data = plain_address(x, self.tensor_type, self.dtype, self.x_shape, self.arrays.item)
+        """The view of x, which has the call's shape; false if something is different."""
+        cdef void *data = plain_address(x, self.dtype, None, self.arrays.item)
         if data is NULL:
             return False
         if x.is_contiguous():
@@ -457,7 +458,7 @@ cdef class Repeat:
         else:
             return False
         for k in range(self.plan.states):
-            data = plain_address(states[k], self.tensor_type, self.dtype, self.state_shape, self.arrays.item)
+            data = plain_address(states[k], self.dtype, self.state_shape, self.arrays.item)
             if data is NULL or not states[k].is_contiguous():
                 return False
             views[k] = self.arrays.contiguous_states(data)
@@ -500,7 +501,7 @@ cdef class Repeats:
     def __call__(self, dict attributes, x, hx):
         """As a `Repeat`."""
         cdef Repeat call
-        if type(x) is not torch.Tensor:
+        if type(x) is not _TENSOR:
             return None
         found = self.calls.get(x.shape)
         if found is None:

@@ -100,7 +100,7 @@ class PackedWeights:
             packed,
             (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors]), copies),
             (x.shape, torch.Size(plan.states_shape())),
-            (torch.Tensor, x.dtype),
+            x.dtype,
             not plan.returns_state_alone,
             IS_NOT_PLAIN,
             calls.settings,
