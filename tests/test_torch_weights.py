@@ -94,13 +94,14 @@ def expected_of(module, x, hx=None):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", [*KINDS, *CELLS])
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_every_way_of_changing_a_parameter_is_seen(kind, way, context):
+@pytest.mark.parametrize("B", [2, 9])  # unpacked weights, and packed ones
+def test_every_way_of_changing_a_parameter_is_seen(kind, way, context, B):
     if way == "swap_tensors" and kind in KINDS:
         pytest.skip("torch refuses it where there are weak references, which its layers keep")
     torch.manual_seed(0)
     _, module = make_pair(kind, 5, 5, dtype="float32")
     name = "weight_ih" if kind in CELLS else "weight_ih_l0"
-    x, h = (torch.randn(2, 5), torch.randn(2, 5)) if kind in CELLS else (torch.randn(3, 2, 5), torch.randn(1, 2, 5))
+    x, h = (torch.randn(B, 5), torch.randn(B, 5)) if kind in CELLS else (torch.randn(1, B, 5), torch.randn(1, B, 5))
     hx = (h, h.clone()) if "LSTM" in kind else h
     for _ in range(3):  # packed weights are kept from the second call on
         with context():
@@ -174,3 +175,17 @@ def test_functional_call_and_tied_parameters():
         plain.load_state_dict(other)
         torch.testing.assert_close(found, plain(x)[0])
         torch.testing.assert_close(one(x)[0], expected_of(one, x)[0])
+
+
+def test_calls_of_several_shapes_and_slices_take_turns_without_a_mistake():
+    """More shapes than are kept, contiguous and not, of inputs and of states."""
+    module, rng = fastrnn.torch.LSTM(3, 4), torch.Generator().manual_seed(0)
+    big = torch.randn(4, 12, 6, generator=rng)
+    with torch.no_grad():
+        for _ in range(3):
+            for B in range(1, 12):
+                for x in (big[:1, :B, :3], big[:1, :B, 1:4], big[:, :B, :3].contiguous()[:1]):
+                    state = torch.randn(2, 1, 2 * B, 4, generator=rng)[:, :, ::2].unbind()
+                    for hx in (None, state, tuple(one.contiguous() for one in state)):
+                        for found, expected in zip(flat(module(x, hx)), expected_of(module, x, hx), strict=True):
+                            torch.testing.assert_close(found, expected)
