@@ -87,23 +87,25 @@ cdef class Network:
             self.plans[key] = plan
         return plan
 
-    def ragged_plan(self, tuple batches):
-        """Steps that lengths and resets leave."""
-        chosen = backend_index(), get_num_threads(), team_index()
-        return Plan(self._like(chosen), self.cell, self.I, self.layers, batches)
-
     # ---- layers ----
 
-    cdef Plan _plan_of(self, object owner, cnp.ndarray x, object lengths, object resets):
+    cdef tuple _order(self, object owner, cnp.ndarray x, object lengths, object resets):
+        """A plan, and the sequences of a dense batch that ignore their initial state, or None."""
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(x) == 3 else self.unbatched
         cdef int64_t T = cnp.PyArray_DIM(x, arrays.t_axis)
         cdef int64_t B = cnp.PyArray_DIM(x, arrays.b_axis) if arrays.b_axis >= 0 else 1
         if lengths is None and resets is None:
-            return self.dense_plan(T, B)
-        batches = owner._checked_batches(T, B, lengths, resets, arrays.b_axis < 0)
-        if all([batch.dense for batch in batches]):
-            return self.dense_plan(T, B)
-        return self.ragged_plan(batches)
+            return self.dense_plan(T, B), None
+        return self.plan_of_batches(owner._checked_batches(T, B, lengths, resets, arrays.b_axis < 0))
+
+    def plan_of_batches(self, tuple batches):
+        """A plan for a batch of each direction, and the sequences that ignore their initial state, or None."""
+        first = batches[0]
+        starting = first.starting if self.directions == 1 else None
+        if first.dense or starting is not None:
+            return self.dense_plan(first.T, first.B), starting
+        chosen = backend_index(), get_num_threads(), team_index()
+        return Plan(self._like(chosen), self.cell, self.I, self.layers, batches), None
 
     cdef cnp.ndarray _input(self, object owner, object x):
         cdef int rank = cnp.PyArray_NDIM(<cnp.ndarray>x) if type(x) is cnp.ndarray else 0
@@ -168,17 +170,21 @@ cdef class Network:
     def infer(self, owner, list packed, x, state, lengths, resets):
         """(y, state), as a layer returns them; packed: the frozen weights, or None."""
         cdef cnp.ndarray given = self._input(owner, x)
-        cdef Plan plan = self._plan_of(owner, given, lengths, resets)
+        cdef Plan plan
+        plan, starting = self._order(owner, given, lengths, resets)
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(given) == 3 else self.unbatched
         initial = self._states(owner, "state", state, arrays, plan.B)
         parameters = self._parameters(owner) if packed is None else None
-        y, final, _ = plan.forward(arrays, given, initial, parameters, packed, None, None, None, None, False)
+        y, final, _ = plan.forward(
+            arrays, given, initial, parameters, packed, None, None, None, None, False, True, starting
+        )  # fmt: skip
         return y, final if self.states > 1 else final[0]
 
     def train(self, owner, packed, x, state, lengths, resets, checkpoint):
         """(y, state, tape); packed: forward's and backward's frozen weights, or None."""
         cdef cnp.ndarray given = self._input(owner, x)
-        cdef Plan plan = self._plan_of(owner, given, lengths, resets)
+        cdef Plan plan
+        plan, starting = self._order(owner, given, lengths, resets)
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(given) == 3 else self.unbatched
         initial = self._states(owner, "state", state, arrays, plan.B)
         parameters = owner._frozen_parameters() if packed is not None else self._parameters(owner)
@@ -186,7 +192,7 @@ cdef class Network:
         masks = owner._masks(plan.T, plan.B) if self.layers > 1 and owner.dropout else None
         n = None if checkpoint is None else owner._chosen_checkpoint(plan, checkpoint)
         y, final, tape = plan.forward(
-            arrays, given, initial, parameters, of_forward, of_backward, masks, n, owner, True
+            arrays, given, initial, parameters, of_forward, of_backward, masks, n, owner, True, True, starting
         )
         cnp.PyArray_CLEARFLAGS(<cnp.ndarray>y, cnp.NPY_ARRAY_WRITEABLE)
         return y, final if self.states > 1 else final[0], tape

@@ -47,16 +47,16 @@ cdef class Plan:
     cdef dict stage_problems
     cdef bint pads, has_empty
     cdef bint flipped[2]
-    cdef object starting
 
     cpdef tuple forward(
         self, Arrays arrays, object x, tuple initial, list parameters, list packed, list packed_backward, list masks,
-        object checkpoint_steps, object owner, bint training, bint keeps_weights=*,
+        object checkpoint_steps, object owner, bint training, bint keeps_weights=*, object starting=*,
     )
     cpdef tuple backward(
         self, Tape tape, object dy, tuple d_final, list into, object truncation=*, object stages=*, bint wants_x=*,
         bint wants_states=*, bint overwrite=*,
     )
+    cdef tuple restarted(self, Arrays arrays, tuple initial, object starting)
     cdef tuple up(
         self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
         list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights,
@@ -80,7 +80,7 @@ cdef class Plan:
 
 
 cdef class Tape:
-    cdef readonly object owner, x, y, checkpoints
+    cdef readonly object owner, x, y, checkpoints, starting
     cdef readonly Plan plan
     cdef readonly Arrays arrays
     cdef readonly tuple initial

@@ -179,6 +179,10 @@ cdef class Arrays:
         dims[rank - 1] = H
         return self.new_array(rank, dims)
 
+    def copy_of_states(self, a):
+        """A copy that is laid out alike."""
+        return a.copy()
+
     def inside(self, a):
         """A view (T, B, n) of a sequence."""
         if self.kind == "batch_first":
@@ -211,7 +215,7 @@ cdef class Plan:
         self.I, self.H, self.states = I, problem.H, like.state_count
         self.T, self.B = first.T, first.B
         self.rows, self.width = first.grid
-        self.is_dense, self.starting = first.dense, first.starting if len(batches) == 1 else None
+        self.is_dense = first.dense
         for direction in range(self.directions):
             self.flipped[direction] = batches[direction].flipped
         problem.T, problem.B = self.rows, self.width
@@ -220,7 +224,7 @@ cdef class Plan:
             make_plan(&problem, &self.whole[layer])
         self.stage_problems = {}
         self.parts = None
-        if not self.is_dense and self.starting is None:
+        if not self.is_dense:
             self.pads, self.has_empty = first.has_padding, first.has_empty
             self.parts = [
                 [self._problems(layer, batch.forward_parts, self.B, None) for batch in batches]
@@ -269,32 +273,43 @@ cdef class Plan:
 
     cpdef tuple forward(
         self, Arrays arrays, object x, tuple initial, list parameters, list packed, list packed_backward, list masks,
-        object checkpoint_steps, object owner, bint training, bint keeps_weights=True,
+        object checkpoint_steps, object owner, bint training, bint keeps_weights=True, object starting=None,
     ):
         """(y, final states, tape), the tape None unless training.
 
         parameters: EACH of each layer and direction, contiguous, None for an absent one; packed, packed_backward: the
         same as the core streams them, or None. masks: of each layer's input, for dropout. keeps_weights: the tape has
-        the weights as they are now; else backward is given them.
+        the weights as they are now; else backward is given them. starting: of a dense batch, the sequences (B,) that
+        ignore their initial state.
         """
         cdef int k
         cdef Tape tape = None
-        cdef list restarted_states = []
         cdef StateView start_views[STATES]
         if training:
             tape = new_tape(self, arrays, x, initial, owner)
             tape.masks, tape.packed_backward = masks, packed_backward
             tape.has_parameters = None if parameters is None else [one is not None for one in parameters]
             tape.checkpoints = None if checkpoint_steps is None else []
+            tape.starting = starting
+        if starting is not None:
+            initial = self.restarted(arrays, initial, starting)
         for k in range(self.states):
-            start = initial[k]
-            if self.starting is not None:
-                start = restarted(arrays, start, self.starting, self.like.starts[k])
-                restarted_states.append(start)
-            start_views[k] = arrays.states_view(start)
+            start_views[k] = arrays.states_view(initial[k])
         y, final = self.up(arrays, x, arrays.sequence(x), initial, start_views, parameters, packed, masks, tape,
                            checkpoint_steps, keeps_weights)
         return y, final, tape
+
+    cdef tuple restarted(self, Arrays arrays, tuple initial, object starting):
+        """Copies of the initial states, with the start values for some sequences."""
+        cdef int k
+        cdef list found = []
+        for k in range(self.states):
+            state = initial[k]
+            if state is not None:
+                state = arrays.copy_of_states(state)
+                arrays.states_inside(state)[:, starting] = self.like.starts[k]
+            found.append(state)
+        return tuple(found)
 
     cdef tuple up(
         self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
@@ -484,8 +499,9 @@ cdef class Plan:
         dx = arrays.new_array_sequence(self.rows, self.width, self.I, not is_dense) if wants_x else None
         if wants_states:
             d_initial = [arrays.new_array_states(count, self.B, self.H) for j in range(self.states)]
+        initial = tape.initial if tape.starting is None else self.restarted(arrays, tape.initial, tape.starting)
         for j in range(self.states):
-            views[0][j] = arrays.states_view(tape.initial[j])
+            views[0][j] = arrays.states_view(initial[j])
             views[1][j] = arrays.states_view(d_final[j])
             views[2][j] = arrays.states_view(d_initial[j])
         for j in range(lowest * D, count):
@@ -499,6 +515,9 @@ cdef class Plan:
                 above = None if below is None else masked_in_place(arrays, below, tape.masks, layer)
         if wants_states and self.has_empty:
             pass_empty_through(self.batches[0], self._inside(arrays, d_final), self._inside(arrays, d_initial))
+        if wants_states and tape.starting is not None:
+            for gradient in d_initial:
+                arrays.states_inside(gradient)[:, tape.starting] = 0
         return dx, tuple(d_initial)
 
     cdef object _down_layer(
@@ -743,15 +762,6 @@ cdef void clear(list arrays) except *:
             array[...] = 0
 
 
-cdef object restarted(Arrays arrays, object state, object rows, double start):
-    """A copy of a state, which begins anew for these sequences; None for None."""
-    if state is None:
-        return None
-    state = state.copy()
-    arrays.states_inside(state)[:, rows] = start
-    return state
-
-
 cdef object masked(Arrays arrays, object x, object mask):
     """A sequence times a mask (T, B, n), as a new one."""
     cdef fastrnn_view_t view
@@ -769,13 +779,13 @@ cdef object masked_in_place(Arrays arrays, object x, list masks, int layer):
 
 def tape_of(
     Plan plan not None, Arrays arrays not None, tuple initial, list parameters, list inputs, list outputs, list kept,
-    list masks,
+    list masks, starting=None,
 ):
     """The tape of a forward call without weights (`keeps_weights`), from what it had; parameters: as for forward."""
     cdef Tape tape = new_tape(plan, arrays, inputs[0], initial, None)
     tape.y = outputs[len(outputs) - 1]
     tape.inputs, tape.outputs, tape.kept, tape.masks = inputs, outputs, kept, masks
-    tape.parameters = parameters
+    tape.parameters, tape.starting = parameters, starting
     return tape
 
 

@@ -256,13 +256,15 @@ class Cell(Attributes):
             x, weights, initial = self._checked(x, weights, state)
             network = self._network(x.dtype, x.shape[2], weights[1].shape[1], reverse)
         T, B = x.shape[:2]
-        plan = network.dense_plan(T, B)
+        plan, starting = network.dense_plan(T, B), None
         if lengths is not None or resets is not None:
             lengths = _check.lengths("lengths", lengths, T, B)
             batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
-            plan = plan if batch.dense else network.ragged_plan((batch,))
+            plan, starting = network.plan_of_batches((batch,))
         n = None if checkpoint is None else _check.integer("checkpoint", checkpoint, 1)
-        y, final, tape = plan.forward(network.batched, x, initial, [*weights], None, None, None, n, self, training)
+        y, final, tape = plan.forward(
+            network.batched, x, initial, [*weights], None, None, None, n, self, training, True, starting
+        )
         return y, self._public(final), tape
 
     def _accepted(

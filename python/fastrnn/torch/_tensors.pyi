@@ -50,6 +50,7 @@ def infer(
     weights: Sequence[Any],
     packed: list[NDArray[np.uint8]] | None,
     masks: Any,
+    starting: NDArray[np.bool_] | None,
 ) -> tuple[Any, ...]: ...
 def forward(
     plan: Plan,
@@ -59,6 +60,7 @@ def forward(
     weights: Sequence[Any],
     packed: list[NDArray[np.uint8]] | None,
     masks: Any,
+    starting: NDArray[np.bool_] | None,
     training: bool = True,
 ) -> tuple[tuple[Any, ...], list[Any]]: ...
 def backward(
@@ -69,6 +71,7 @@ def backward(
     states: Sequence[Any],
     weights: Sequence[Any],
     masks: Any,
+    starting: NDArray[np.bool_] | None,
     kept: Sequence[Any],
     d: Sequence[Any],
     wanted: Sequence[bool],

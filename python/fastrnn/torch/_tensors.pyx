@@ -217,6 +217,9 @@ cdef class TensorArrays(Arrays):
         view[0] = self.contiguous_states(data)
         return tensor
 
+    def copy_of_states(self, a):
+        return a.clone(memory_format=_CONTIGUOUS)
+
     def inside(self, a):
         a = a if type(a) is cnp.ndarray else array_on(a, self.dtype)
         if a.ndim == 2 and self.t_axis >= 0 and self.b_axis >= 0:  # rows of a dense batch
@@ -270,12 +273,12 @@ cdef list applied_masks(object masks):
 
 
 def forward(
-    Plan plan not None, TensorArrays arrays not None, x, states, weights, packed, masks, bint training=True
+    Plan plan not None, TensorArrays arrays not None, x, states, weights, packed, masks, starting, bint training=True
 ):
     """(outputs, kept): y and the final states, and what backward needs.
 
     weights: two or four tensors of each layer and direction; packed: the same as forward streams them, or None; masks:
-    arrays, of the input of each layer but the first, or None.
+    arrays, of the input of each layer but the first, or None; starting: the sequences that ignore their initial state.
     """
     cdef int k, layer
     cdef Tape tape
@@ -283,7 +286,7 @@ def forward(
     cdef tuple initial = tuple([readable(states[k]) for k in range(plan.states)])
     cdef list parameters = parameters_of(weights, plan.layers * plan.directions)
     y, final, found = plan.forward(
-        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, training, False
+        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, training, False, starting
     )  # fmt: skip
     if not training:
         return (y, *final), kept
@@ -297,19 +300,19 @@ def forward(
     return (y, *final), kept
 
 
-def infer(Plan plan not None, TensorArrays arrays not None, x, states, weights, list packed, masks):
+def infer(Plan plan not None, TensorArrays arrays not None, x, states, weights, list packed, masks, starting):
     """y and the final states; packed None: the weights are packed if that pays."""
     cdef int k
     cdef tuple initial = tuple([readable(states[k]) for k in range(plan.states)])
     cdef list parameters = None if packed is not None else parameters_of(weights, plan.layers * plan.directions)
     y, final, _ = plan.forward(
-        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, False
+        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, False, False, starting
     )  # fmt: skip
     return (y, *final)
 
 
 def backward(
-    Plan plan not None, TensorArrays arrays not None, y, x, states, weights, masks, kept, d, wanted, truncation
+    Plan plan not None, TensorArrays arrays not None, y, x, states, weights, masks, starting, kept, d, wanted, truncation
 ):
     """The gradients of x, two states and the weights, None where not wanted.
 
@@ -339,7 +342,7 @@ def backward(
                 into[j * EACH + k] = arrays.new_gradient(parameters[j * EACH + k])
     for k in range(plan.states):
         wants_states = wants_states or wanted[1 + k]
-    tape = tape_of(plan, arrays, initial, parameters, inputs, outputs, reserves, applied_masks(masks))
+    tape = tape_of(plan, arrays, initial, parameters, inputs, outputs, reserves, applied_masks(masks), starting)
     dx, d_initial = plan.backward(tape, readable(d[0]), d_final, into, truncation, None, wanted[0], wants_states)
     if dx is not None and (<cnp.ndarray>dx).ndim != x.dim():
         dx = dx.reshape(tuple(x.shape))

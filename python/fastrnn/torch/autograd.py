@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import _tensors, formulation
+from . import _tensors, calls, formulation
 from .calls import Call
 from .plan import Plan
 from .tensors import Packed, arrays_or_none
@@ -40,7 +40,7 @@ class Recurrence(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         inputs = [unswappable(tensor) for tensor in (x, h0, c0, *weights)]
         applied = None if masks is None else arrays_or_none(masks)
-        outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, packed, applied)
+        outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, packed, applied, calls.starting_of(plan))
         ctx.save_for_backward(outputs[0], *inputs, *(masks or ()), *kept)
         return outputs
 
@@ -59,8 +59,8 @@ class Recurrence(torch.autograd.Function):
             return None, None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
         applied = None if masks is None else arrays_or_none(masks)
         inner, arrays = ctx.call
-        truncation = plan.truncation
-        found = _tensors.backward(inner, arrays, y, x, (h0, c0), weights, applied, kept, d, wanted, truncation)
+        given = (h0, c0), weights, applied, calls.starting_of(plan)
+        found = _tensors.backward(inner, arrays, y, x, *given, kept, d, wanted, plan.truncation)
         return None, None, None, None, *found
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import _core, _plan
@@ -38,10 +39,15 @@ def settings() -> tuple[int, int, int]:
 def call_of(plan: Plan, x: Tensor) -> Call:
     """The call for this plan and input."""
     batch = plan.batches[0]
-    if batch.dense:
+    if batch.dense or starting_of(plan) is not None:
         sizes = batch.T, batch.B, x.shape[-1]
         return _dense_call(plan.network, plan.kind, sizes, x.dtype, settings())
     return _new_call(plan, x.shape[-1], x.dtype, settings())
+
+
+def starting_of(plan: Plan) -> NDArray[np.bool_] | None:
+    """Where resets do no more than to start some sequences anew: which ones (B,)."""
+    return plan.batches[0].starting if len(plan.batches) == 1 else None
 
 
 @lru_cache(maxsize=256)

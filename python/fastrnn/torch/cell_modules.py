@@ -122,7 +122,7 @@ class CellForward(_Base):
         names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
         parameters = dict(zip_longest(names, weights))
         memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
-        return _tensors.infer(*call, x, (h0, c0), weights, packed, None)[1:]
+        return _tensors.infer(*call, x, (h0, c0), weights, packed, None, None)[1:]
 
 
 @stands_for(torch.nn.LSTMCell)

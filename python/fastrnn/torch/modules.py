@@ -201,7 +201,7 @@ class RecurrentForward(ModuleArguments):
             parameters = dict(zip(self._flat_weights_names, weights, strict=True))
             memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
         applied = None if masks is None else arrays_or_none(masks)
-        return _tensors.infer(*call, x, states, weights, packed, applied)
+        return _tensors.infer(*call, x, states, weights, packed, applied, calls.starting_of(plan))
 
     def _as_operator(
         self,

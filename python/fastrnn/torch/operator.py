@@ -86,7 +86,7 @@ def recurrence(
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     call = calls.call_of(plan, x)
     applied = None if masks is None else arrays_or_none(masks.unbind())
-    outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, None, applied, training)
+    outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, None, applied, calls.starting_of(plan), training)
     return [*outputs, *kept]
 
 
@@ -172,7 +172,9 @@ def recurrence_backward(
     applied = None if masks is None else arrays_or_none(masks.unbind())
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
     call = calls.call_of(plan, x)
-    found = _tensors.backward(*call, y, x, (h0, c0), weights, applied, kept, d, wanted, plan.truncation)
+    found = _tensors.backward(
+        *call, y, x, (h0, c0), weights, applied, calls.starting_of(plan), kept, d, wanted, plan.truncation
+    )
     return [gradient for gradient in found if gradient is not None]
 
 
