@@ -1,10 +1,10 @@
-/* Whether several threads pay just now, in long calls (short ones: trials.h). On cores that a neighbour uses as well, a
- * thread that has lost its core keeps its team waiting for a slice of the scheduler: a call then takes up to fifty
- * times as long as on one thread, however its barriers wait. So each of these calls is judged by the clock. If two in
- * turn took clearly longer than one thread would have taken, calls run on one thread for a while, longer after each
- * attempt that fails; a call that goes well shortens the next pause. Results have the same bits either way.
+/* Decides whether long calls use several threads at the moment (short calls: trials.h). A thread that loses its core to
+ * a neighbour keeps its team waiting for a time slice of the scheduler, and the call can take far longer than on one
+ * thread (docs/decisions/0004). So each long call is timed. After two calls in turn that took clearly longer than one
+ * thread would have taken, calls run on one thread for a while. The pause grows with each attempt that fails and
+ * shrinks with each call that goes well. The bits of a result do not depend on the number of threads.
  *
- * Times are nanoseconds. Races between callers do no harm: each field is valid by itself.
+ * Times are in nanoseconds. Races between callers are harmless: each field is valid by itself.
  */
 #ifndef FASTRNN_CROWDING_H
 #define FASTRNN_CROWDING_H
@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 enum {
-    CROWDING_LOSS_PERCENT = 125, /* a team's call may take this much of the time that one thread would have taken … */
-    CROWDING_LOSS_NS = 10000,    /* … and this much more: starting a team is not free */
-    CROWDING_PAUSE_CALLS = 20,   /* a pause is at least this many times the call that was lost: 5 % at most are */
+    CROWDING_LOSS_PERCENT = 125,  /* a team's call may take this share of one thread's time … */
+    CROWDING_LOSS_NS = 10000,     /* … and this much more, for starting the team */
+    CROWDING_PAUSE_CALLS = 20,    /* the shortest pause, in durations of the call that lost (at most 5 % lose) */
     CROWDING_PAUSE_MAX = 1 << 30, /* about a second */
 };
 
@@ -31,8 +31,8 @@ static inline bool crowding_allows_team(struct crowding *const c, const int64_t 
     return left <= 0 || left > CROWDING_PAUSE_MAX; /* more than a pause is left only after a clock was set back */
 }
 
-/* A team took `wall` in all; its threads worked for `busy` in sum (or for less), which is what one thread would have
- * taken. Without a neighbour wall is below busy, however unevenly the work was shared. */
+/* Records a team's call: `wall` is its duration, `busy` an upper bound of the sum of its threads' work, which is the
+ * time of one thread. Without a neighbour `wall` is below `busy`, however unevenly the work was shared. */
 static inline void crowding_judge(struct crowding *const c, const int64_t now, const int64_t wall, const int64_t busy) {
     const int64_t before = atomic_load_explicit(&c->pause, memory_order_relaxed);
     if (wall <= busy / 100 * CROWDING_LOSS_PERCENT + CROWDING_LOSS_NS) {

@@ -1,17 +1,17 @@
-/* Which way to run a short call is fastest, found by trying. Whether a second thread pays for work of some
- * microseconds, and whether threads should share rows or units, depends on what a barrier costs just now and on who
- * else uses the cores: no constant knows. So calls of one kind (same sizes, same direction) are timed, and now and then
- * a few of them take another way. Results have the same bits whatever the way.
+/* Finds the fastest way to run a short call by trial. Two things decide whether a second thread pays for a few
+ * microseconds of work, and whether threads should share rows or units: the cost of a barrier at this moment, and the
+ * load from other programs. No constant predicts them. So calls of one kind (same sizes, same direction) are timed, and
+ * a few of them take another way now and then. The bits of a result do not depend on the way.
  *
- * A way that was tried in vain is tried again after a pause that keeps what trials cost below two percent, and doubles.
- * A team that loses again before it has won back what the last loss cost, as beside a busy neighbour, gives way to one
- * thread at once.
+ * A trial that loses is repeated only after a pause, which doubles each time; the pauses keep the cost of trials below
+ * two percent. A team that loses again before it has recovered the cost of its last loss gives way to one thread at
+ * once: a neighbour probably uses the same cores.
  *
- * What is known of calls that come soon after one of their kind is kept apart from the others, whose team must first be
- * woken up.
+ * Calls that follow soon after one of their kind have slots of their own, since the team of a later call must first be
+ * woken.
  *
- * Times are nanoseconds, in slots per unit of the call's amount. A slot that another caller holds just then is passed
- * by: that call takes the guess.
+ * Times are in nanoseconds; slots hold them per unit of the call's amount. A call whose slot is held by another caller
+ * does not wait: it takes the cost model's guess.
  */
 #ifndef FASTRNN_TRIALS_H
 #define FASTRNN_TRIALS_H

@@ -13,11 +13,11 @@ static const struct call_way one_thread = {.threads = 1};
 
 /* ---- calls ---- */
 
-/* Multiply-adds that a thread of the whole call, and a member at each step, must at least have: starting a team and a
- * barrier cost as much as some 50 000 and 11 000 of them, and a second thread has to win that back. Groups, which share
- * nothing but the call, need no work at each step. GRU forward at T=100, B=1, H=128 takes 275 us on one thread, 167 on
- * two. A member also needs accumulators to fill the time that each takes: an RNN at H=128 has eight panels. Short calls
- * begin with what this says, and then find out. */
+/* The least number of multiply-adds for a thread of the whole call, and for a member at each step
+ * (docs/decisions/0014): starting a team costs as much as some 50 000 of them and a barrier as some 11 000, and a
+ * second thread has to win that back. Groups meet only at the end of the call and need no work at each step. A member
+ * also needs enough independent accumulators to hide the latency of each: an RNN at H=128 has eight panels. Short calls
+ * start from this model and are then timed. */
 enum { WORK_PER_THREAD = 100000, STEP_WORK_PER_MEMBER = 22000, CHAINS_PER_MEMBER = 8 };
 
 /* The threads that the work can feed; all, if the caller says so. */
@@ -119,8 +119,8 @@ void way_judge(const int64_t now, const int64_t wall, const int64_t busy) {
 
 /* ---- copies ---- */
 
-/* Bytes that each thread of a team packs or compares, until it is known better: at 30 GB/s, a team starts in the time
- * of some 64 KiB. Fewer than TRIED_BYTES_MIN take one thread. */
+/* The least number of bytes that each thread of a team packs or compares, until trials have timed it. A team starts in
+ * the time that one thread needs for some 64 KiB. Fewer bytes than TRIED_BYTES_MIN always take one thread. */
 enum { BYTES_PER_THREAD = 256 << 10, TRIED_BYTES_MIN = 128 << 10 };
 
 static struct call_way try_bytes(const uint64_t kind, const double bytes, const int most) {

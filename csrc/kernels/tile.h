@@ -29,9 +29,8 @@ enum {
     TILE_ROWS_MAX = TILE_ROWS > TILE_ROWS_OF_THREE ? (int)TILE_ROWS : (int)TILE_ROWS_OF_THREE,
     /* One row needs its panels as independent chains: latency 4 x 2 units. */
     TILE_PANELS_MAX = 9,
-    /* How far ahead a lone tile of several rows fetches its panels: past L2's latency at 12 cycles a k. One row is read
-     * as fast as the machine fetches by itself, and asking for more takes its place: LSTM forward at T=100, B=1, H=512
-     * takes 3.7 ms without, 4.1 with it. */
+    /* How far ahead a lone tile of several rows fetches its panels: past L2's latency at 12 cycles a k. A tile of one
+     * row fetches nothing: the hardware prefetcher keeps up, and more requests slow it down (docs/decisions/0017). */
     TILE_PREFETCH_K = 16,
 };
 
@@ -102,8 +101,8 @@ ALWAYS_INLINE void tile_start(vreal (*const acc)[TILE_PANELS_MAX], const struct 
     }
 }
 
-/* The lines of a tile's rows in the next block, which lies too far away for the machine to foresee: dx at T=20, B=32,
- * H=512 runs at 52 to 58 % of the FMA peak without, at 79 to 82 % with it. */
+/* Fetches the lines of a tile's rows in the next block, which lies too far away for the hardware prefetcher
+ * (docs/decisions/0017). */
 ALWAYS_INLINE void tile_prefetch_rows(const struct tile_shape shape, const real *const at) {
     UNROLL
     for (int r = 0; r < shape.R; r++) {
