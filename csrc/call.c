@@ -27,15 +27,15 @@ static bool same_bytes(const char *const one, const char *const other, const siz
 }
 
 #if defined(_OPENMP)
-/* What the threads of a call share beside its arguments. */
+/* State that the threads of a call share, besides the arguments. */
 struct team_state {
     struct team_barrier groups[TEAM_THREADS_MAX], all;
-    bool clocked;              /* whether to find `busy` */
+    bool clocked;              /* whether to measure `busy` */
     atomic_int_least64_t busy; /* nanoseconds that all threads worked, in sum */
     struct team_interruption interruption;
 };
 
-/* One thread of the region: finds its place, works, and notes how long. */
+/* Runs one thread of the region: finds its place, works, and records its time. */
 static void join_team(const struct team_call *const call, const enum fastrnn_team cut, struct team_state *const team) {
     const struct layout_shape *const shape = &call->plan->shape;
     const struct team_split split = team_split(shape, cut, omp_get_num_threads());
@@ -60,7 +60,7 @@ static void join_team(const struct team_call *const call, const enum fastrnn_tea
 }
 
 static enum fastrnn_status run_team(const struct team_call *const call, const struct call_way *const way) {
-    struct team_state team; /* 32 KiB, of which few are used */
+    struct team_state team; /* 32 KiB, mostly unused */
     for (int j = 0; j < way->threads; j++) {
         barrier_init(&team.groups[j]);
     }

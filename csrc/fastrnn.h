@@ -1,9 +1,9 @@
 /* fastrnn: recurrent layers on a CPU. The C interface.
  *
- * A problem says what is computed: one layer in one direction over a schedule of sequences. fastrnn_make_plan checks it
- * and finds all sizes. fastrnn_run runs a pass of the plan on arrays of the caller: pack the weights, forward,
- * backward. The caller owns all memory. Every function returns a status; nothing prints, aborts, allocates or keeps a
- * reference.
+ * A problem describes the computation: one layer in one direction over a schedule of sequences. fastrnn_make_plan
+ * checks the problem and computes all sizes. fastrnn_run runs one pass of the plan on the caller's arrays: pack the
+ * weights, forward, or backward. The caller owns all memory. Every function returns a status; nothing prints, aborts,
+ * allocates or keeps a reference.
  *
  * Sizes: T time steps, B batch, I input size, H hidden size, G gates (LSTM 4: i,f,g,o; GRU 3: r,z,n; RNN 1).
  * Equations, weight layouts and gate order are those of torch.nn (docs/math.md).
@@ -24,12 +24,12 @@ enum fastrnn_status {
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
     FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it, or FASTRNN_HIDE hides it */
     FASTRNN_BAD_SIZE,     /* a negative size or thread count, or team is not a fastrnn_team */
-    FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range or there twice */
+    FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range or repeated */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
-    FASTRNN_INTERRUPTED,  /* the problem's `interrupted` said so; what the call writes is in pieces */
-    FASTRNN_BAD_PLAN,     /* not a plan that fastrnn_make_plan made, or not a fastrnn_pass */
-    FASTRNN_BAD_ARRAYS,   /* struct_size is not that of struct fastrnn_arrays */
+    FASTRNN_INTERRUPTED,  /* the problem's `interrupted` returned nonzero; the outputs are incomplete */
+    FASTRNN_BAD_PLAN,     /* fastrnn_make_plan did not make the plan, or pass is not a fastrnn_pass */
+    FASTRNN_BAD_ARRAYS,   /* struct_size is not sizeof(struct fastrnn_arrays) */
 };
 
 enum { FASTRNN_GATES_MAX = 8, FASTRNN_STATES_MAX = 8, FASTRNN_PARAMETERS_MAX = 16 };
@@ -45,33 +45,33 @@ enum fastrnn_dtype { FASTRNN_F32, FASTRNN_F64, FASTRNN_DTYPE_COUNT };
 
 /* The order in which (t, b) rows are visited (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
  * row t*B + b of the sequence tensors belongs to sequence i at step s where row[offset(s) + i] = t*B + b and
- * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and no state be named twice by first, by last
- * or by d_first. fastrnn_make_plan has no memory to find that out: forward and backward do. The lengths of the arrays,
- * and what forward has filled when backward reads it, are the caller's word. */
+ * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and neither first nor last nor d_first may name
+ * a state twice. Forward and backward check these two rules; fastrnn_make_plan has no memory to do so. The library
+ * cannot check the lengths of the arrays, nor that backward reads the arrays that forward has filled. */
 struct fastrnn_schedule {
     int64_t steps;         /* S */
     const int64_t *active; /* [S], never growing */
     const int64_t *row;    /* [sum of active], each in 0 … T*B - 1 */
     int64_t states;        /* rows of initial and final states, and of their gradients without d_first; dense: B */
-    const int64_t *first;  /* [active[0]]: what the sequence starts from. Below states: this row of the initial states;
-                              -1: the cell's start values; states + r, in backward alone: the states after row r of y,
-                              constants */
-    const int64_t *last; /* [active[0]]: row of the final states that the sequence's last states go to, in backward row
-                            that their gradients come from; -1: nowhere, zero */
-    /* Backward alone. Null: the gradient of a row of initial states goes to the same row of d_initial, and no other
-     * goes anywhere. */
-    const int64_t *d_first; /* [active[0]]: row of d_initial that the gradient of what the sequence starts from goes to,
-                               even if that is the state after a row of y; -1: nowhere */
+    const int64_t *first;  /* [active[0]]: the states that the sequence starts from. Below states: this row of the
+                              initial states; -1: the cell's start values; states + r, in backward alone: the states
+                              after row r of y, as constants */
+    const int64_t *last; /* [active[0]]: row of the final states that receives the sequence's last states; in backward,
+                            the row that holds their gradients. -1: no row; gradients are zero */
+    /* Backward alone. Null: the gradient of a row of initial states goes to the same row of d_initial, and the
+     * gradients of other starting states are dropped. */
+    const int64_t *d_first; /* [active[0]]: row of d_initial that receives the gradient of the sequence's starting
+                               states, also where they are the states after a row of y; -1: dropped */
     int64_t d_states;       /* with d_first: rows of d_final and d_initial */
 };
 
-/* How many of the threads a call takes, and what they share out. */
+/* How many threads a call uses, and whether they share sequences or hidden units. */
 enum fastrnn_team {
-    FASTRNN_TEAM_PAYING, /* as many as pay for this work, and one after calls in which they did not */
-    /* For tests and benchmarks, all of them, cut … */
-    FASTRNN_TEAM_ALL,      /* … as paying threads would be */
-    FASTRNN_TEAM_BY_ROWS,  /* … by sequences, as far as there are enough */
-    FASTRNN_TEAM_BY_UNITS, /* … by hidden units, as far as there are enough */
+    FASTRNN_TEAM_PAYING, /* the fastest number; one thread for a while after calls that more threads slowed down */
+    /* For tests and benchmarks: all threads, which share … */
+    FASTRNN_TEAM_ALL,      /* … what the library would choose */
+    FASTRNN_TEAM_BY_ROWS,  /* … the sequences, as far as there are enough */
+    FASTRNN_TEAM_BY_UNITS, /* … the hidden units, as far as there are enough */
     FASTRNN_TEAM_COUNT
 };
 
@@ -83,7 +83,7 @@ struct fastrnn_problem {
     enum fastrnn_team team;
     int64_t T, B, I, H;
     const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
-    /* Null, or asked by the calling thread after each quarter of a second of a call: nonzero gives the call up. */
+    /* May be null. The calling thread calls it every quarter of a second; a nonzero result stops the call. */
     int (*interrupted)(void);
 };
 
@@ -96,15 +96,15 @@ struct fastrnn_sizes {
     size_t scratch_forward, scratch_backward;
 };
 
-/* A checked problem and everything that follows from it. Plain memory: it may be copied, and need not be released. It
- * refers to the problem's schedule, whose arrays must stay as they are. */
+/* A checked problem with its sizes and layouts. A plan is plain memory: it may be copied, and need not be released. It
+ * refers to the arrays of the problem's schedule, which must outlive the plan and not change. */
 struct fastrnn_plan {
     size_t struct_size; /* set by fastrnn_make_plan */
     struct fastrnn_sizes sizes;
-    uint64_t rest[96]; /* the library's own */
+    uint64_t rest[96]; /* private */
 };
 
-/* A (T, B, n) tensor or a (B, n) matrix whose last axis is contiguous. Strides count elements and may be negative.
+/* A (T, B, n) tensor or a (B, n) matrix with a contiguous last axis. Strides count elements and may be negative.
  * Element (t, b, j) lies at data[t*stride_t + b*stride_b + j]. */
 struct fastrnn_view {
     void *data;
@@ -116,7 +116,7 @@ struct fastrnn_const_view {
     ptrdiff_t stride_t, stride_b;
 };
 
-/* What happens to gradients of parameters that are there already. */
+/* Whether backward adds to the gradients of the parameters or overwrites them. */
 enum fastrnn_accumulation { FASTRNN_ADD, FASTRNN_OVERWRITE };
 
 enum fastrnn_pass {
@@ -127,26 +127,26 @@ enum fastrnn_pass {
     FASTRNN_PASS_COUNT
 };
 
-/* The arrays of a pass. Zero the struct first: null data is an input that is zero, or an output that is not wanted.
+/* The arrays of a pass. Zero the struct first: null data means a zero input, or an output that is not computed.
  * Parameters, states and their gradients are in the order of the cell's table.
  *
  * Outputs must not overlap each other or any input, except that `final` may be `initial` where every sequence ends in
- * the row that it starts from, as in a dense schedule. States are (B, H), or (states, H) with a schedule. Rows of y,
- * states and dx that the schedule does not visit, of `final` that no `last` names, and of d_initial that no `first`
- * names are left alone. */
+ * the row that it starts from, as in a dense schedule. States are (B, H), or (states, H) with a schedule. The library
+ * does not write rows of y, states and dx that the schedule does not visit, rows of `final` that no `last` names, and
+ * rows of d_initial that no `first` names. */
 struct fastrnn_arrays {
     size_t struct_size; /* sizeof(struct fastrnn_arrays) */
 
     /* C-contiguous, in torch's layout. Read by the packing passes, and by forward and backward if `packed` is null. */
     const void *parameters[FASTRNN_PARAMETERS_MAX];
-    /* Forward without packed weights: where to copy matrices, for a backward after they may have changed. A call of no
-     * rows copies nothing. */
+    /* Forward without packed weights: destinations for copies of the matrices, so that backward can read the copies
+     * after the parameters have changed. A call of no rows copies nothing. */
     void *copies[FASTRNN_PARAMETERS_MAX];
     /* Backward: gradients in the same layout. */
     void *gradients[FASTRNN_PARAMETERS_MAX];
     enum fastrnn_accumulation accumulation; /* of the gradients */
 
-    void *packed; /* written by the packing passes; read by forward and backward, each its own */
+    void *packed; /* written by a packing pass, then read by the pass of the same direction */
 
     struct fastrnn_const_view x;                           /* (T, B, I) */
     struct fastrnn_view y;                                 /* (T, B, H), written by forward, read by backward */
@@ -159,7 +159,7 @@ struct fastrnn_arrays {
     struct fastrnn_const_view d_final[FASTRNN_STATES_MAX];
     struct fastrnn_view d_initial[FASTRNN_STATES_MAX]; /* overwritten */
 
-    void *reserve; /* forward: null for inference, else filled for backward, which only reads it */
+    void *reserve; /* forward: null for inference, else filled; backward reads it and leaves it unchanged */
     void *scratch;
 };
 
@@ -172,7 +172,7 @@ int fastrnn_packing_pays(const struct fastrnn_plan *plan);
 
 const char *fastrnn_status_message(enum fastrnn_status status);
 
-/* Cells. A parameter has rows_per_unit*H rows and so many columns; an optional one is zero if null. */
+/* Cells. A parameter has rows_per_unit*H rows, and 1, I or H columns; a null optional parameter is zero. */
 enum fastrnn_columns { FASTRNN_ONE_COLUMN, FASTRNN_COLUMNS_OF_INPUT /* I */, FASTRNN_COLUMNS_OF_STATE /* H */ };
 
 struct fastrnn_parameter {
@@ -182,12 +182,12 @@ struct fastrnn_parameter {
     int required;
 };
 
-/* The parameters of the cells that are compiled: rows in G parts of H, one for each gate. */
+/* The parameters of the compiled cells. Each has G parts of H rows, one for each gate. */
 enum fastrnn_gate_parameter { FASTRNN_W_IH, FASTRNN_W_HH, FASTRNN_B_IH, FASTRNN_B_HH };
 
 struct fastrnn_state {
     const char *name;
-    double start; /* of a sequence without an initial state */
+    double start; /* start value of a sequence without an initial state */
 };
 
 struct fastrnn_cell_table {
@@ -201,30 +201,31 @@ struct fastrnn_cell_table {
 
 const struct fastrnn_cell_table *fastrnn_cell_table(enum fastrnn_cell cell); /* null: no such cell */
 
-/* Backends, best first. One that this CPU cannot run is listed all the same.
+/* Backends, best first, including those that this CPU cannot run.
  *
- * The environment variable FASTRNN_HIDE names backends, separated by commas, that do not run, as on a CPU without their
- * instruction set: better backends, which need it too, do not run either. It is read once, by the first of these
- * functions or calls. If it has a name that cannot be hidden, nothing runs: fastrnn_best_backend returns -1. */
+ * The environment variable FASTRNN_HIDE lists backends to hide, separated by commas. A hidden backend does not run, as
+ * on a CPU without its instruction set, and neither do better backends that need the same instruction set. The variable
+ * is read once, by the first of these functions or calls. If it lists a name that cannot be hidden, no backend runs:
+ * fastrnn_best_backend returns -1. */
 int fastrnn_backend_count(void);
 const char *fastrnn_backend_name(int backend);
 int fastrnn_backend_runs_here(int backend);
-int fastrnn_backend_is_hidden(int backend);     /* it would run here without FASTRNN_HIDE */
-int fastrnn_backend_can_be_hidden(int backend); /* FASTRNN_HIDE may name it: not every such CPU runs it */
+int fastrnn_backend_is_hidden(int backend);     /* would run here without FASTRNN_HIDE */
+int fastrnn_backend_can_be_hidden(int backend); /* FASTRNN_HIDE may list it; not for the baseline */
 int fastrnn_backend_has_fma(int backend);       /* backends with FMA agree in every bit */
 int fastrnn_backend_vector_length(int backend, enum fastrnn_dtype dtype);
 int fastrnn_best_backend(void);
 
 /* Threads. */
 const char *fastrnn_openmp_version(void); /* "none" in a build without OpenMP */
-const char *fastrnn_openmp_library(void); /* the file of its runtime; null without OpenMP, or where it is unknown */
-int fastrnn_max_threads(void);            /* what OpenMP would use now; 1 in a child of fork() and without OpenMP */
-int fastrnn_is_forked(void);              /* this process is a fork of one that had loaded fastrnn */
+const char *fastrnn_openmp_library(void); /* file of OpenMP's runtime; null if unknown or without OpenMP */
+int fastrnn_max_threads(void);            /* OpenMP's current number; 1 in a child of fork() and without OpenMP */
+int fastrnn_is_forked(void);              /* the parent had loaded fastrnn before it forked this process */
 
-/* Whether n bytes are equal, read by as many of `threads` threads as pay. */
+/* Nonzero if n bytes are equal. Up to `threads` threads read them, as many as make it faster. */
 int fastrnn_same_bytes(const void *one, const void *other, size_t n, int threads);
 
-const char *fastrnn_build(void); /* the compiler, and the flags that it was given for every file */
+const char *fastrnn_build(void); /* the compiler, and the flags of every file */
 
 /* The activations that the cells use, for tests: y[j] = f(x[j]) for j < n. */
 enum fastrnn_activation { FASTRNN_TANH, FASTRNN_SIGMOID, FASTRNN_ACTIVATION_COUNT };

@@ -1,12 +1,12 @@
-/* Whether OpenMP's threads can be used in this process: GNU OpenMP's pool does not survive fork(), and a parallel
- * region in the child would wait for threads that are gone. */
+/* Detects a forked process, in which OpenMP's threads cannot be used: GNU OpenMP's pool does not survive fork(), and a
+ * parallel region in the child would wait forever for threads of the parent. */
 #ifndef FASTRNN_FORK_H
 #define FASTRNN_FORK_H
 
 #include <stdbool.h>
 
-/* This process is a fork, without exec, of one that had loaded fastrnn, or of one that had loaded GNU OpenMP before
- * this process loaded fastrnn. */
+/* True in a process that was forked without exec, if its parent had loaded fastrnn, or had loaded GNU OpenMP and the
+ * child then loaded fastrnn. */
 bool fork_is_child(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* Every size and offset of packed weights, reserve and scratch; docs/memory-layout.md has the pictures. Offsets count
- * reals and are multiples of a cache line. All arithmetic is checked: a layout whose `overflowed` is set is unusable.
+ * reals and are multiples of a cache line. All arithmetic is checked: if `overflowed` is set, the layout is unusable.
  *
  * NB = ceil(H / VL) blocks of VL units and NI = ceil(I / VL) blocks of inputs; the last block is padded.
  */
@@ -22,10 +22,10 @@ enum {
     LAYOUT_GRADIENT_ROWS = 512,
 };
 
-/* What a layout depends on. */
+/* The sizes that determine a layout. */
 struct layout_shape {
     int gates, states, saved, slots;
-    bool apart; /* whether the halves of a gate stay apart */
+    bool apart; /* whether the input's and the state's half of some gate stay apart */
     int vl, real_bytes;
     int64_t T, B, I, H;
     int64_t steps, sequences, rows; /* of the schedule: S, n[0], sum of n[s] */
@@ -36,7 +36,7 @@ struct layout_cursor {
     bool overflowed;
 };
 
-/* The next offset, for a*b*c*d reals. */
+/* Reserves a*b*c*d reals and returns their offset. */
 static inline size_t layout_take(struct layout_cursor *const cursor, const int line, const int64_t a, const int64_t b,
                                  const int64_t c, const int64_t d) {
     const size_t at = cursor->reals;
@@ -51,7 +51,8 @@ static inline size_t layout_take(struct layout_cursor *const cursor, const int l
     return at;
 }
 
-/* The caller's bytes for a region: room to align it, and a limit that keeps every later sum of offsets exact. */
+/* The bytes that the caller provides for a region: with room to align it, and below a limit that keeps every later sum
+ * of offsets exact. */
 static inline size_t layout_bytes(struct layout_cursor *const cursor, const int real_bytes) {
     size_t bytes;
     cursor->overflowed |= __builtin_mul_overflow(cursor->reals, (size_t)real_bytes, &bytes);
@@ -70,17 +71,17 @@ static inline int64_t layout_row(const int64_t n, const struct layout_shape *con
     return (lines | 1) * layout_line(s);
 }
 
-/* Reals from one block of packed weights to the next, K rows of G vectors: an odd number of cache lines, since a tile
- * reads several blocks side by side, which a power of two would send to the same cache sets. */
+/* Reals from one block of packed weights (K rows of G vectors) to the next. The distance is an odd number of cache
+ * lines: a tile reads several blocks side by side, and a power of two would map them to the same cache sets. */
 static inline int64_t layout_weight_block(const int64_t K, const int64_t G, const int vl, const int line) {
     const int64_t reals = K * G * vl;
     return reals == 0 ? 0 : (layout_blocks(reals, line) | 1) * line;
 }
 
-/* Where the vectors of packed weights lie: that of gate g and number k of a block at g*gate + k*step reals. Blocks of
- * so many gates as a tile exists for are [k][G][VL]; others are single panels, [G][k][VL]. */
+/* Strides of packed weights in reals: in a block, the vector of gate g and number k lies at g*gate + k*step. If a tile
+ * exists for the cell's number of gates, a block is [k][G][VL]; otherwise it consists of single panels, [G][k][VL]. */
 struct layout_weights {
-    int64_t block, gate, step; /* reals from one to the next */
+    int64_t block, gate, step; /* from one block, gate or k to the next */
 };
 
 static inline bool layout_has_tile(const int gates) { return gates == 1 || gates == 3 || gates == 4; }
@@ -94,8 +95,8 @@ static inline struct layout_weights layout_weights(const struct layout_shape *co
     return (struct layout_weights){s->gates * panel, panel, s->vl};
 }
 
-/* Weights for forward, block by block, biases [NB][G][VL]. b_x holds b_ih + b_hh, but b_ih alone for gates that stay
- * apart, whose b_hh is in b_apart [NB][G][VL]. */
+/* Weights for forward, block by block, and biases [NB][G][VL]. b_x holds b_ih + b_hh. For gates that stay apart, b_x
+ * holds b_ih alone, and b_apart [NB][G][VL] holds b_hh. */
 struct layout_packed_forward {
     struct layout_weights of_input, of_state;
     size_t w_ih, w_hh, b_x, b_apart, bytes;
@@ -120,7 +121,7 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
 
 /* The transposes for backward: w_hh [NB][G][H][VL] and w_ih [NI][G][H][VL], k running over gates in slot order. */
 struct layout_packed_backward {
-    int64_t w_block; /* of both */
+    int64_t w_block; /* reals from one block to the next, in both */
     size_t w_ih, w_hh, bytes;
     bool overflowed;
 };
@@ -138,7 +139,7 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
 }
 
 /* Reserve: an ordinary array (T, B, R). A row holds `saved` vectors of H units one after the other, each padded to a
- * multiple of LAYOUT_SAVED_UNITS units, whatever the vectors of a backend are. */
+ * multiple of LAYOUT_SAVED_UNITS units on every backend. */
 enum { LAYOUT_SAVED_UNITS = 16 };
 static inline int64_t layout_saved_units(const int64_t H) {
     return layout_blocks(H, LAYOUT_SAVED_UNITS) * LAYOUT_SAVED_UNITS;
@@ -159,7 +160,7 @@ static inline size_t layout_reserve_bytes(const struct layout_shape *const s, bo
     return bytes;
 }
 
-/* Where a row of the schedule lies in the sequence tensors. */
+/* The position of a row of the schedule in the sequence tensors. */
 struct layout_place {
     int64_t t, b;
 };
@@ -168,12 +169,12 @@ static inline int64_t layout_place_reals(const struct layout_shape *const s) {
     return (int64_t)sizeof(struct layout_place) / s->real_bytes;
 }
 
-/* Forward's scratch. State rows are sequences; x, gates and places are rows of the current chunk, of which group g of
- * the team owns those from  first sequence + g * chunk_rows  on. */
+/* Forward's scratch. State rows are sequences; x, gates and places are rows of the current chunk. Group g of the team
+ * owns the chunk rows from  first sequence + g * chunk_rows  on. */
 struct layout_forward_scratch {
     int64_t state_row, x_row, gates_row; /* reals in a row */
     int64_t chunk_rows;
-    size_t h[2], states, x, gates, places, bytes; /* states: those after h, `state` apart */
+    size_t h[2], states, x, gates, places, bytes; /* states: the cell's states after h, `state` reals apart */
     size_t state;                                 /* reals of one state */
     bool overflowed;
 };
@@ -206,8 +207,9 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     return l;
 }
 
-/* Before any work, scratch holds a byte for each row that a schedule may visit, then for each state that a sequence may
- * start from or end in: whether it has been named. The caller has checked that these numbers are below 2^62. */
+/* The check of a schedule needs one byte of scratch for each row that the schedule may visit, and then one for each
+ * state that a sequence may start from or end in: nonzero once the schedule has named it. The caller has checked that
+ * these numbers are below 2^62. */
 static inline size_t layout_marks_bytes(const struct fastrnn_problem *const p) {
     if (!p->schedule) {
         return 0;
@@ -217,12 +219,12 @@ static inline size_t layout_marks_bytes(const struct fastrnn_problem *const p) {
     return (size_t)(rows > states ? rows : states);
 }
 
-/* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]: the first `sequences` rows hold the step that
- * the chunk before ended with, each sequence at its own number. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
+/* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]. The first `sequences` rows hold the last step
+ * of the previous chunk, in the order of the sequences. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
 struct layout_backward_scratch {
     int64_t state_row;
     int64_t chunk_rows, gradient_rows;
-    size_t states, gradients, x, h_prev, places, bytes; /* states: their gradients, `state` apart */
+    size_t states, gradients, x, h_prev, places, bytes; /* states: their gradients, `state` reals apart */
     size_t state;
     bool overflowed;
 };

@@ -1,4 +1,4 @@
-/* A plan from the inside: the problem, and all that every call of it would otherwise compute again. */
+/* The content of a plan: the problem, and the sizes and layouts that its calls share. */
 #ifndef FASTRNN_PLAN_H
 #define FASTRNN_PLAN_H
 
@@ -15,13 +15,13 @@ struct plan {
     struct layout_shape shape;
     struct layout_packed_forward packed_forward;
     struct layout_packed_backward packed_backward;
-    struct layout_forward_scratch forward_scratch; /* for as many groups as any cut has */
+    struct layout_forward_scratch forward_scratch; /* for the largest number of groups */
     struct layout_backward_scratch backward_scratch;
-} __attribute__((may_alias)); /* it lies in a struct fastrnn_plan */
+} __attribute__((may_alias)); /* stored in a struct fastrnn_plan */
 
 _Static_assert(sizeof(struct plan) <= sizeof(struct fastrnn_plan), "struct fastrnn_plan is too small");
 
-/* Null for what fastrnn_make_plan has not made. */
+/* Null if fastrnn_make_plan has not made the plan. */
 static inline const struct plan *plan_of(const struct fastrnn_plan *const plan) {
     return plan && plan->struct_size == sizeof *plan ? (const struct plan *)plan : NULL;
 }

@@ -14,7 +14,7 @@ static inline int64_t schedule_active(const struct fastrnn_problem *const p, con
     return s >= schedule_steps(p) ? 0 : p->schedule ? p->schedule->active[s] : p->B;
 }
 
-/* Sequences in all; a dense schedule of no steps still has B of them, whose states pass through. */
+/* The number of sequences. A dense schedule of no steps still has B sequences: their states pass through. */
 static inline int64_t schedule_sequences(const struct fastrnn_problem *const p) {
     return p->schedule ? schedule_active(p, 0) : p->B;
 }
@@ -29,7 +29,7 @@ static inline struct layout_place schedule_place(const struct fastrnn_problem *c
     return (struct layout_place){row / p->B, row % p->B};
 }
 
-/* Where a sequence's states come from. */
+/* The source of a sequence's starting states. */
 struct schedule_origin {
     enum { ORIGIN_START, ORIGIN_STATE, ORIGIN_ROW } kind; /* start values, a row of initial states, a row of y */
     struct layout_place place;                            /* of a state: b alone */
@@ -56,7 +56,7 @@ static inline int64_t schedule_last(const struct fastrnn_problem *const p, const
     return p->schedule ? p->schedule->last[i] : i;
 }
 
-/* The row of d_initial that takes the gradient of what sequence i starts from; -1: none. */
+/* The row of d_initial that receives the gradient of sequence i's starting states; -1: none. */
 static inline int64_t schedule_d_first(const struct fastrnn_problem *const p, const int64_t i) {
     return p->schedule && p->schedule->d_first ? p->schedule->d_first[i] : schedule_first(p, i);
 }
@@ -102,7 +102,7 @@ static inline struct team_range schedule_share(const struct fastrnn_problem *con
     return (struct team_range){schedule_cut(p, rows, part, parts), schedule_cut(p, rows, part + 1, parts)};
 }
 
-/* The sum of n[s]; false where it overflows. */
+/* Sets *rows to the sum of n[s]; false if it overflows. */
 static inline bool schedule_rows(const struct fastrnn_problem *const p, int64_t *const rows) {
     if (!p->schedule) {
         return !__builtin_mul_overflow(p->T, p->B, rows);

@@ -1,6 +1,6 @@
-/* The threads of one call. Rows of the batch are split over groups; the members of a group also split the hidden
- * units and meet at a barrier once a step. OpenMP starts the threads (call.c); the barriers are our own, since a group
- * is only a part of OpenMP's team, and since they must yield when a neighbour takes the core.
+/* The threads of one call. Groups of threads share the rows of the batch; the members of a group also share the hidden
+ * units and meet at a barrier once a step. OpenMP starts the threads (call.c). The barriers are our own for two
+ * reasons: a group is only a part of OpenMP's team, and a waiting thread must yield when a neighbour takes the core.
  */
 #ifndef FASTRNN_TEAM_H
 #define FASTRNN_TEAM_H
@@ -26,14 +26,14 @@ struct team_barrier {
     _Alignas(CACHE_LINE_BYTES) atomic_uint generation;
 };
 
-/* Whether a call is to be given up: its own thread asks, see fastrnn_problem.interrupted. */
+/* State of the question whether to stop a call (fastrnn_problem.interrupted), which the calling thread asks. */
 struct team_interruption {
-    int64_t next_question; /* when to ask; 0: not yet known */
+    int64_t next_question; /* the time of the next question; 0: not set yet */
     atomic_bool given_up;
-    atomic_int_least64_t last_look[TEAM_THREADS_MAX]; /* of each group: the look at which it gives up */
+    atomic_int_least64_t last_look[TEAM_THREADS_MAX]; /* for each group, the number of the look at which it stops */
 };
 
-/* What one thread knows of its place: member `member` of `members` in group `group` of `groups`. */
+/* The place of one thread: member `member` of `members` in group `group` of `groups`. */
 struct team_member {
     int group, groups;
     int member, members;
@@ -43,7 +43,7 @@ struct team_member {
     struct team_interruption *interruption;
 };
 
-/* Nanoseconds of a clock that nobody sets. */
+/* Nanoseconds of a monotonic clock. */
 static inline int64_t team_clock(void) {
 #if defined(_WIN32)
     LARGE_INTEGER ticks, second;
@@ -97,7 +97,7 @@ static inline int barrier_is_closed(struct team_barrier *const barrier, const un
     return atomic_load_explicit(&barrier->generation, memory_order_acquire) == generation;
 }
 
-/* Spins for about as long as a step takes, then yields the core at every look. */
+/* Spins for about the duration of a step, then yields the core between looks. */
 static inline void barrier_wait(struct team_barrier *const barrier, const int members, int64_t *const waited) {
     if (members == 1) {
         return;
@@ -128,12 +128,12 @@ static inline void team_wait(const struct team_member *const m) {
     barrier_wait(m->team_barrier, team_size(m), m->waited);
 }
 
-/* When a thread looks up from its steps: after about TEAM_WORK_PER_LOOK multiply-adds of its group, some 0.1 ms, in
- * which reading the clock does not show. The members of a group look at the same steps. */
+/* How often a thread checks for an interruption: after about TEAM_WORK_PER_LOOK multiply-adds of its group, so rarely
+ * that the cost of reading the clock is negligible. The members of a group look at the same steps. */
 enum { TEAM_WORK_PER_LOOK = 4 << 20, TEAM_QUESTION_NS = 250 * 1000 * 1000 };
 
 struct team_looks {
-    int (*interrupted)(void); /* or null: never */
+    int (*interrupted)(void); /* null: never looks */
     int64_t every, left, number;
 };
 
@@ -155,7 +155,7 @@ static inline bool team_has_given_up(const struct team_member *const m) {
     return atomic_load_explicit(&m->interruption->given_up, memory_order_relaxed);
 }
 
-/* The group's first member learns what the call's own thread was told, and tells the others. */
+/* The calling thread asks whether to stop; the first member of each group passes the answer to its group. */
 static inline void take_look(const struct team_member *const m, const struct team_looks *const looks) {
     if (team_rank(m) == 0) {
         const int64_t now = team_clock();
@@ -173,8 +173,8 @@ static inline void take_look(const struct team_member *const m, const struct tea
     }
 }
 
-/* The group's barrier after a step; true where its members, all of them, give the call up. A slow member may see the
- * answer to a later look, hence its number. */
+/* The group's barrier after a step. Returns true if the group stops; all its members return the same. Looks are
+ * numbered, since a slow member may already see the answer to a later look. */
 static inline bool step_wait(const struct team_member *const m, struct team_looks *const looks) {
     const bool looks_now = --looks->left == 0;
     if (looks_now) {
@@ -188,31 +188,31 @@ static inline bool step_wait(const struct team_member *const m, struct team_look
     return atomic_load_explicit(&m->interruption->last_look[m->group], memory_order_relaxed) <= looks->number++;
 }
 
-/* How many sequences keep a thread busy by rows alone, where fewer would read all recurrent weights for little work:
- * the members of a group read a part each, but meet at a barrier in every step (measured by benchmarks/splits.py).
- * Weights that do not fit the caches of one core are best read once for all threads. */
+/* The least number of sequences for each thread when threads share sequences (docs/decisions/0014,
+ * benchmarks/splits.py). With fewer sequences a thread reads all recurrent weights for little work; members that share
+ * units read a part of the weights each, but meet at a barrier in every step. Weights beyond one core's caches are best
+ * read once for all threads. */
 static inline int64_t team_rows(const struct layout_shape *const s) {
     const double weights = (double)s->gates * (double)s->H * (double)s->H * s->real_bytes;
     return weights <= 64 << 10 ? 1 : weights <= 256 << 10 ? 3 : weights <= 2 << 20 ? TEAM_ROWS : TEAM_ROWS_FAR;
 }
 
-/* The multiply-adds of so many rows: of a forward call, or of a step. */
+/* The multiply-adds of a forward call, or of a step, with so many rows. */
 static inline double team_work(const struct layout_shape *const s, const int64_t rows) {
     return (double)s->gates * (double)s->H * (double)(s->I + s->H) * (double)rows;
 }
 
-/* Short calls try how they are best run (trials.h). Calls of fewer multiply-adds take one thread. Those of more vector
- * operations, some milliseconds, have work enough for as many threads as they can feed, and a single one that is run
- * another way would show. */
+/* Limits of short calls, which find the fastest way by trial (trials.h). Calls below the first limit, in multiply-adds,
+ * use one thread. Calls above the second, in vector operations, take milliseconds: the cost model is reliable there,
+ * and a single losing trial would be noticed. */
 enum { TEAM_TRIED_WORK_MIN = 80000, TEAM_TRIED_VECTORS_MAX = 8000000 };
 
 static inline bool team_is_tried(const struct layout_shape *const s) {
     return team_work(s, s->rows) / s->vl <= TEAM_TRIED_VECTORS_MAX;
 }
 
-/* How many groups and members a team of `threads` is cut into: by rows as far as they keep threads busy; with fewer,
- * members of a group share the units, of which each takes a block at least. Threads beyond groups*members have nothing
- * to do. */
+/* Cuts a team of `threads` into groups and members. Groups share the sequences, as long as each has enough (team_rows).
+ * Members of a group share the units, at least one block each. Threads beyond groups*members are idle. */
 struct team_split {
     int groups, members;
 };
@@ -231,7 +231,7 @@ static inline struct team_split team_split(const struct layout_shape *const s, c
     return (struct team_split){g, members <= blocks ? members : blocks < 1 ? 1 : (int)blocks};
 }
 
-/* The share [begin, end) of n items that falls to part `part` of `parts`, as even as can be, in order. */
+/* The share [begin, end) of part `part` of `parts` in n items. Shares are in order and differ by one item at most. */
 struct team_range {
     int64_t begin, end;
 };

@@ -1,11 +1,11 @@
-/* Whether OpenMP can have the threads that a call would take. GNU OpenMP ends the process if it cannot start one, which
- * limits on memory and on the number of threads bring about. */
+/* Checks that OpenMP can start the threads of a call. GNU OpenMP ends the process if it cannot start a thread, as under
+ * limits on memory or on the number of threads. */
 #ifndef FASTRNN_THREAD_ROOM_H
 #define FASTRNN_THREAD_ROOM_H
 
 #include <stdbool.h>
 
-/* Asked before each parallel region of `threads`, at most TEAM_THREADS_MAX. */
+/* Call it before each parallel region; threads is at most TEAM_THREADS_MAX. */
 bool thread_room_for(int threads);
 
 #endif

@@ -24,56 +24,56 @@
 enum {
     TRIAL_SETS = 64,
     TRIAL_SET_SLOTS = 4,
-    TRIAL_CALLS_BEFORE = 6,       /* calls that a way gets before another is tried */
-    TRIAL_SETTLING = 4,           /* the first calls start threads and fetch from far: the least of so many counts */
-    TRIAL_COST = 64,              /* what was lost, so many times over, passes until the next trial */
-    TRIAL_COST_OF_LOSS = 32,      /* the same for the second of two calls that a team lost */
-    TRIAL_PAUSE_MAX = 1 << 28,    /* of the doubled pause: a quarter of a second */
-    TRIAL_DISTRUST_MAX = 1 << 30, /* after losses: a second */
-    TRIAL_LOSS_NS = 1000000,  /* a team that takes longer than one thread by this has lost a slice of the scheduler */
-    TRIAL_SLEEP_NS = 2000000, /* threads that have nothing to do for so long go to sleep, and must be woken */
-    TRIAL_CALL_MAX_NS = 1 << 28, /* a call that takes longer was stopped, or its machine was: no more counts */
-    TRIAL_CALLS_OF_TRUST = 512,  /* of a team that does well halve the pause after its next losses */
+    TRIAL_CALLS_BEFORE = 6,       /* calls of the best way before the first trial of another */
+    TRIAL_SETTLING = 4,           /* of the first calls, which warm up threads and caches, the shortest counts */
+    TRIAL_COST = 64,              /* the pause after a losing trial, in multiples of the time that it lost */
+    TRIAL_COST_OF_LOSS = 32,      /* the pause after a team's second lost call, in multiples of its duration */
+    TRIAL_PAUSE_MAX = 1 << 28,    /* the longest pause after doubling: a quarter of a second */
+    TRIAL_DISTRUST_MAX = 1 << 30, /* the longest pause after losses: a second */
+    TRIAL_LOSS_NS = 1000000,      /* a team slower than one thread by this has lost a time slice of the scheduler */
+    TRIAL_SLEEP_NS = 2000000,     /* idle threads fall asleep after about this time and must be woken */
+    TRIAL_CALL_MAX_NS = 1 << 28,  /* a longer call counts as this long: the process or the machine was suspended */
+    TRIAL_CALLS_OF_TRUST = 512,   /* so many good calls of a team halve the pause after its next losses */
 };
 
-/* The calls of a trial: short ones have to wake the threads up first. */
+/* The number of calls in a trial: short calls need several, since the first must wake the threads. */
 static inline int trial_calls(const double ns) { return ns > 1e6 ? 1 : ns > 1e5 ? 2 : 4; }
 
-/* Another way must be faster by this to be taken. */
+/* Another way replaces the best one if it takes at most this share of the time. */
 static const float trial_margin = 0.95F;
 
 enum trial_way { TRIAL_ALONE, TRIAL_USUAL, TRIAL_OTHER, TRIAL_WAYS };
 
-/* What is known of calls that come soon after one of their kind, or later. */
+/* The record of the calls of a kind that follow the previous call soon, or of those that come later. */
 struct trial_state {
-    float ns[TRIAL_WAYS]; /* 0: not known */
+    float ns[TRIAL_WAYS]; /* time of each way; 0: unknown */
     int best, trying, last_tried;
-    int trials;           /* so far: until each way has had one, none is waited for */
-    int left;             /* of the calls of the trial that goes on */
-    int64_t calls;        /* that went the best way since it is the best */
-    int64_t calls_before; /* that must go it before another is tried */
-    double debt;          /* what the team's losses cost, without what it won since */
-    float least;          /* of the trial that goes on */
-    double spent;         /* by it */
-    int64_t since, next;  /* no other way is tried from … to */
-    int64_t pause;        /* after the last trial in vain */
-    int64_t distrust;     /* the pause after a team's last losses, halved while it does well */
+    int trials;           /* trials so far; the first trial of each way needs no pause */
+    int left;             /* remaining calls of the current trial */
+    int64_t calls;        /* calls of the best way since it became the best */
+    int64_t calls_before; /* so many calls of the best way before the next trial */
+    double debt;          /* time that the team has lost, less the time that it has gained since */
+    float least;          /* shortest time in the current trial */
+    double spent;         /* time that the current trial has lost */
+    int64_t since, next;  /* start and end of the pause without trials */
+    int64_t pause;        /* length of the pause after the last trial that lost */
+    int64_t distrust;     /* length of the pause after the team's last losses; halved by good calls */
 };
 
 struct trial_slot {
-    atomic_bool held;          /* by the caller that reads or writes a state */
-    _Atomic uint64_t kind;     /* of the calls whose times these are; 0: none */
-    atomic_int_least64_t used; /* when it last was */
+    atomic_bool held;          /* a caller is reading or writing a state */
+    _Atomic uint64_t kind;     /* the kind of the calls on record; 0: none */
+    atomic_int_least64_t used; /* time of the last use */
     struct trial_state soon, late;
 };
 
 struct trials {
     struct trial_slot slots[TRIAL_SETS][TRIAL_SET_SLOTS];
-    atomic_int_least64_t given_up; /* when the last team was: for a while, new kinds begin with one thread */
+    atomic_int_least64_t given_up; /* when a team was last given up: for a while, new kinds start with one thread */
 };
 
 struct trial_call {
-    struct trial_slot *slot; /* null: not to be noted */
+    struct trial_slot *slot; /* null: the call is not recorded */
     struct trial_state *state;
     uint64_t kind;
     enum trial_way way;
@@ -84,7 +84,7 @@ struct trial_call {
 /* The exponent of the greatest power of two that is at most n; 0 for 0. */
 static inline int64_t trial_log2(const int64_t n) { return 63 - __builtin_clzll((uint64_t)n | 1); }
 
-/* A number for calls of which all these facts are equal; not 0. */
+/* A hash of the facts; not 0. Calls with equal facts are of one kind. */
 static inline uint64_t trial_kind(const int64_t *const facts, const size_t n) {
     uint64_t kind = n;
     for (size_t j = 0; j < n; j++) {
@@ -131,7 +131,7 @@ static inline void trial_start(struct trial_state *const s, const unsigned ways,
     s->spent = 0;
 }
 
-/* The slot of the kind, or the one of its set that was not used for longest. */
+/* The slot of the kind, or the least recently used slot of its set. */
 static inline struct trial_slot *trial_find(struct trials *const trials, const uint64_t kind) {
     struct trial_slot *const set = trials->slots[kind / 2 % TRIAL_SETS], *oldest = set;
     for (struct trial_slot *s = set; s < set + TRIAL_SET_SLOTS; s++) {
@@ -146,7 +146,7 @@ static inline struct trial_slot *trial_find(struct trials *const trials, const u
     return oldest;
 }
 
-/* The slot begins to be used for this kind. */
+/* Gives the slot to this kind. */
 static inline void trial_take_slot(struct trials *const trials, struct trial_slot *const slot, const uint64_t kind,
                                    const enum trial_way guess, const int64_t now) {
     const int64_t given_up = atomic_load_explicit(&trials->given_up, memory_order_relaxed);
@@ -167,7 +167,7 @@ static inline enum trial_way trial_choose(struct trial_state *const s, const uns
     return (enum trial_way)(s->trying >= 0 ? s->trying : s->best);
 }
 
-/* A call of `kind`, for which the ways of the bit set `ways` are open, `guess` and at least one more. */
+/* Begins a call of `kind`. The bit set `ways` holds the ways that are allowed: `guess` and at least one more. */
 static inline struct trial_call trial_begin(struct trials *const trials, const uint64_t kind, const double amount,
                                             const unsigned ways, const enum trial_way guess, const int64_t now) {
     struct trial_slot *const slot = trial_find(trials, kind);
@@ -194,8 +194,8 @@ static inline int64_t trial_longer(const int64_t pause, const double most, const
     return (int64_t)(doubled > least ? doubled : least);
 }
 
-/* Counts what a call of the best team won or lost, and says whether it lost before the last loss was won back. Anything
- * may disturb a single call. */
+/* Adds the gain or loss of a call of the best team to the record. Returns true if the call lost before the team had
+ * recovered its last loss; a single loss is forgiven, since anything may disturb a single call. */
 static inline bool trial_is_lost(struct trial_state *const s, const double ns, const double amount) {
     const double usual = s->ns[TRIAL_ALONE] > 0 ? s->ns[TRIAL_ALONE] : 3 * s->ns[s->best];
     const double over = usual > 0 ? (ns - usual) * amount : 0;
@@ -250,7 +250,7 @@ static inline void note_best(struct trial_state *const s, const double ns) {
     }
 }
 
-/* Whether the caller now holds the call's slot, which still is of its kind. */
+/* Locks the call's slot. False if another caller holds it, or if it now belongs to another kind. */
 static inline bool trial_hold(const struct trial_call *const call) {
     if (atomic_exchange_explicit(&call->slot->held, true, memory_order_acquire)) {
         return false;
@@ -262,7 +262,7 @@ static inline bool trial_hold(const struct trial_call *const call) {
     return false;
 }
 
-/* The call, whose slot is not null, has been run. */
+/* Records a call that has run to its end; its slot is not null. */
 static inline void trial_end(struct trials *const trials, const struct trial_call *const call, const int64_t now) {
     struct trial_state *const s = call->state;
     double wall = (double)(now - call->begin);
@@ -285,7 +285,7 @@ static inline void trial_end(struct trials *const trials, const struct trial_cal
     atomic_store_explicit(&call->slot->held, false, memory_order_release);
 }
 
-/* The call, whose slot is not null, was not run this way, or not to its end. If that was a trial, it is over. */
+/* Ends a call that did not run this way, or not to its end; its slot is not null. A trial ends with it. */
 static inline void trial_abandon(const struct trial_call *const call, const int64_t now) {
     struct trial_state *const s = call->state;
     if (!trial_hold(call)) {

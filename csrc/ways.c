@@ -1,5 +1,5 @@
-/* Chooses how a call is run: a cost model, what trials of short calls found (trials.h), and whether a neighbour makes
- * several threads lose in long ones (crowding.h). */
+/* Chooses how a call runs, from a cost model, from trials of short calls (trials.h), and from the times of long calls,
+ * which a neighbour may make slow on several threads (crowding.h). */
 #include "ways.h"
 
 #include "crowding.h"
@@ -20,7 +20,7 @@ static const struct call_way one_thread = {.threads = 1};
  * start from this model and are then timed. */
 enum { WORK_PER_THREAD = 100000, STEP_WORK_PER_MEMBER = 22000, CHAINS_PER_MEMBER = 8 };
 
-/* The threads that the work can feed; all, if the caller says so. */
+/* The number of threads that the work can keep busy; all threads if the caller asks for them. */
 static int worthwhile_threads(const struct plan *const plan) {
     const struct layout_shape *const s = &plan->shape;
     const double sequences = (double)s->sequences;
@@ -44,7 +44,8 @@ static int64_t present(void *const *const pointers) {
     return bits;
 }
 
-/* What the time of a call depends on, of rows and sequences about: a power of two, or a quarter of one. */
+/* The hash of the facts that determine the time of a call; rows and sequences are rounded to a power of two, or to a
+ * quarter of one. */
 static uint64_t kind_of_call(const struct team_call *const call, const int threads) {
     const struct plan *const plan = call->plan;
     const struct fastrnn_problem *const p = &plan->problem;
