@@ -4,15 +4,15 @@
  *         for each step, last first:          the recurrent product    (tiles that end in the cell)
  *         multiply_chunk                      (dx, dw_ih, dw_hh, db over all rows of the chunk)
  *
- * Rows of a chunk lie in the order of visit, so every sum over rows runs from the last step to the first, whatever the
- * chunk: gradients of a sequence fed in pieces, last piece first, have the bits of the whole.
+ * Rows of a chunk lie in the order of visit, so every sum over rows runs from the last step to the first. A sequence
+ * that is fed in pieces, last piece first, therefore has bitwise the gradients of the whole sequence.
  */
 #ifndef FASTRNN_BACKWARD_H
 #define FASTRNN_BACKWARD_H
 
 #include "products.h"
 
-/* Steps downwards from `end` while their rows fit the chunk; one step always does. */
+/* Takes steps downwards from `end` while their rows fit the chunk, but at least one step. */
 static struct backward_chunk backward_take_chunk(const struct backward_pass *const pass, const int64_t end,
                                                  const int64_t offset) {
     struct backward_chunk chunk = {.begin = end, .end = end, .offset = offset};
@@ -28,7 +28,7 @@ static struct backward_chunk backward_take_chunk(const struct backward_pass *con
     return chunk;
 }
 
-/* Each member fills its share of the chunk's places, and of those of the step before the chunk. */
+/* Each member fills its share of the places of the chunk and of the step before the chunk. */
 static void backward_stage_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     int64_t row = 0, offset = chunk->offset;
@@ -43,8 +43,8 @@ static void backward_stage_chunk(const struct backward_pass *const pass, const s
     }
 }
 
-/* Sets the job to step s, whose first row is chunk row `row`: of the whole step, not of the group. The slots of the
- * later step lie before it; those of the chunk's last step, where the chunk before left them. */
+/* Sets the job to step s. `row` is the chunk row of the step's first sequence, not of the group's. The slots of the
+ * later step lie before `row`; for the chunk's last step, they lie where the previous chunk left them. */
 static void backward_job_at(struct backward_pass *const pass, const int64_t s, const int64_t row) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     const int64_t N = pass->all_sequences, begin = pass->sequences.begin;
@@ -54,8 +54,8 @@ static void backward_job_at(struct backward_pass *const pass, const int64_t s, c
     pass->continuing.d_row = row == 0 ? begin : N + row - schedule_active(problem, s + 1) + begin;
 }
 
-/* dh of step s before its own dy is the carried part plus the later step's slots through w_hh. Rows that end their
- * sequences have the final state's gradient alone. */
+/* dh of step s, before dy is added, is the carried part plus the later step's slots times w_hh. In rows that end their
+ * sequences, dh is the gradient of the final state. */
 static void backward_step(struct backward_pass *const pass, const int64_t s, const int64_t row) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     const int64_t continuing = active_in_group(problem, s + 1, pass->sequences);
@@ -65,8 +65,8 @@ static void backward_step(struct backward_pass *const pass, const int64_t s, con
     slot_product(&pass->ending, (struct team_range){continuing, active}, pass->blocks);
 }
 
-/* The chunk's last step moves to where the next chunk looks for the step after its own: to rows that belong to this
- * group whatever the number of active sequences, since another group may still be reading its own. */
+/* Copies the chunk's last step to the rows where the next chunk reads its later step. These rows belong to this group
+ * for any number of active sequences, since another group may still be reading its own rows. */
 static void keep_slots_of_step(const struct backward_pass *const pass, const int64_t s, const int64_t row) {
     const int64_t active = active_in_group(&pass->plan->problem, s, pass->sequences), begin = pass->sequences.begin;
     const int64_t from = pass->all_sequences + row;
@@ -78,7 +78,7 @@ static void keep_slots_of_step(const struct backward_pass *const pass, const int
     }
 }
 
-/* The steps of a chunk, for the group's sequences. */
+/* Runs the steps of a chunk for the group's sequences. */
 static void backward_recur_chunk(struct backward_pass *const pass, const struct backward_chunk *const chunk,
                                  struct team_looks *const looks) {
     int64_t row = 0;
@@ -92,8 +92,8 @@ static void backward_recur_chunk(struct backward_pass *const pass, const struct 
     keep_slots_of_step(pass, chunk->begin, row - schedule_active(&pass->plan->problem, chunk->begin));
 }
 
-/* The group's sequences from the first to the last whose starting states' gradients are wanted: of many windows, a few.
- */
+/* The range of the group's sequences from the first to the last that needs gradients of its starting states. With many
+ * windows the range is short. */
 static struct team_range with_d_first(const struct backward_pass *const pass, const int64_t owned) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     struct team_range rows = {0, owned};
@@ -106,7 +106,7 @@ static struct team_range with_d_first(const struct backward_pass *const pass, co
     return rows;
 }
 
-/* What reaches the initial states: that of h takes one more product, the others are there already. */
+/* Writes the gradients of the initial states. The gradient of h needs one more product; the others are complete. */
 static void finish_states(struct backward_pass *const pass) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     const int64_t owned = pass->sequences.end - pass->sequences.begin;

@@ -1,12 +1,11 @@
-/* What one member of the team keeps during a backward pass, made once. */
+/* The state of one member of the team during a backward pass, made once for the pass. */
 #ifndef FASTRNN_BACKWARD_PASS_H
 #define FASTRNN_BACKWARD_PASS_H
 
 #include "step.h"
 
-/* Chunk row 0 is row `sequences` of the buffer of gate gradients; the rows before it hold the step that the chunk
- * before ended with, each sequence at its own number. Places count from chunk row 0 and reach one step further back
- * than the chunk. */
+/* Chunk row 0 is row `sequences` of the buffer of gate gradients. The rows before it hold the last step of the previous
+ * chunk, in the order of the sequences. Places count from chunk row 0 and reach back one step beyond the chunk. */
 struct backward_pass {
     const struct plan *plan;
     const struct fastrnn_arrays *arrays;
@@ -19,7 +18,7 @@ struct backward_pass {
     real *gradients, *x, *h_before;
     struct layout_place *place;
     ptrdiff_t gradient_slot, gradient_block;
-    struct step_backward_job job;           /* of both products below; the step at hand */
+    struct step_backward_job job;           /* the current step, for both products below */
     struct slot_product continuing, ending; /* rows that have a later step, rows that end their sequences */
 };
 
@@ -27,8 +26,8 @@ struct backward_pass {
 struct backward_chunk {
     int64_t begin, end;
     int64_t rows;
-    int64_t offset;                         /* of step `end` in the schedule */
-    enum fastrnn_accumulation accumulation; /* of the call for its first chunk; later ones add */
+    int64_t offset;                         /* offset of step `end` in the schedule */
+    enum fastrnn_accumulation accumulation; /* first chunk: that of the call; later chunks add */
 };
 
 static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot,
@@ -69,7 +68,7 @@ static void find_backward_scratch(struct backward_pass *const pass) {
     }
 }
 
-/* y and, of a cell whose output is not h, the vector of reserve that h is saved in. */
+/* Sets y, and h: h is y, or, if the cell's output is not h, a saved vector of the reserve. */
 static void find_outputs(struct backward_pass *const pass) {
     const struct fastrnn_view y = pass->arrays->y;
     pass->y = pass->h = (struct fastrnn_const_view){y.data, y.stride_t, y.stride_b};
@@ -80,7 +79,7 @@ static void find_outputs(struct backward_pass *const pass) {
     }
 }
 
-/* The step's job and both products, as far as they are the same for the whole pass. */
+/* Sets those parts of the step's job and of both products that are constant for the pass. */
 static void begin_backward_job(struct backward_pass *const pass) {
     const struct plan *const plan = pass->plan;
     const struct fastrnn_problem *const problem = &plan->problem;
@@ -112,7 +111,7 @@ static void begin_backward_job(struct backward_pass *const pass) {
     pass->ending.multiplies = false;
 }
 
-/* Gradient of state j of the group's sequence i. */
+/* The gradient of state j of the group's sequence i. */
 static real *backward_state(const struct backward_pass *const pass, const int j, const int64_t i) {
     return pass->job.d_states[j] + i * pass->job.state_row;
 }
@@ -127,7 +126,7 @@ static void load_final_gradients(const struct backward_pass *const pass) {
     }
 }
 
-/* The caller owns `pass`, which must stay where it is. */
+/* The caller owns `pass` and must not move it. */
 static void begin_backward(struct backward_pass *const pass, const struct plan *const plan,
                            const struct fastrnn_arrays *const arrays, const struct team_member *const me) {
     const struct fastrnn_problem *const problem = &plan->problem;

@@ -1,9 +1,9 @@
-/* What a cell is to the loops around it: some constants, and a pure step forward and backward on vectors of VL units.
+/* The interface of a cell: constants, and pure forward and backward steps on vectors of VL units.
  *
- * A cell knows no memory, loop or thread. Forward receives the pre-activations and the states before the step; backward
- * receives the gradients of the states after it and returns those of the pre-activations in `slots`. A cell may have
- * more slots than gates where the gradients towards the input and towards the hidden state differ (GRU): the slots
- * towards the input are slots[input_slot … input_slot + gates - 1], those towards the hidden state start at
+ * A cell knows no memory, loop or thread. Forward receives the pre-activations and the states before the step. Backward
+ * receives the gradients of the states after the step and returns the gradients of the pre-activations in `slots`. A
+ * cell has more slots than gates if the gradients towards the input and towards the hidden state differ (GRU): the
+ * slots towards the input are slots[input_slot … input_slot + gates - 1], those towards the hidden state start at
  * hidden_slot.
  *
  * State 0 is h, the operand of the recurrent product.
@@ -32,27 +32,27 @@ enum {
 #undef FASTRNN_CELL
 
 struct cell_forward_in {
-    vreal a[GATES_MAX];       /* pre-activations; of a gate that stays apart, the recurrent half alone … */
+    vreal a[GATES_MAX];       /* pre-activations; for a gate that stays apart, the recurrent half … */
     vreal x_apart[GATES_MAX]; /* … and its input half */
     vreal before[STATES_MAX];
 };
 
 struct cell_forward_out {
-    vreal y; /* of a cell whose output is no state */
+    vreal y; /* used if the output is not a state */
     vreal after[STATES_MAX];
-    vreal saved[SAVED_MAX]; /* what backward will want */
+    vreal saved[SAVED_MAX]; /* values for backward */
 };
 
 struct cell_backward_in {
-    vreal dy; /* of a cell whose output is no state; else it is part of d_after */
+    vreal dy; /* used if the output is not a state; otherwise d_after includes dy */
     vreal d_after[STATES_MAX];
     vreal saved[SAVED_MAX];
-    vreal y, before[STATES_MAX]; /* as far as the cell reads them */
+    vreal y, before[STATES_MAX]; /* set only if reads_y and reads_before ask for them */
 };
 
 struct cell_backward_out {
     vreal slots[SLOTS_MAX];
-    vreal d_before[STATES_MAX]; /* [0]: what reaches h past the recurrent product; only if carries_dh */
+    vreal d_before[STATES_MAX]; /* [0]: the part of dh that bypasses the recurrent product; only if carries_dh */
 };
 
 struct cell {
@@ -60,12 +60,12 @@ struct cell {
     unsigned apart; /* bit g: the two halves of gate g meet only in the step */
     int states;
     int output;                  /* the state that is y, or NONE */
-    int saved;                   /* vectors in reserve for each vector of units */
-    int saved_state[STATES_MAX]; /* which of them is this state after the step; of the output it may be NONE */
+    int saved;                   /* saved vectors in a row of the reserve */
+    int saved_state[STATES_MAX]; /* the saved vector that is this state after the step; may be NONE for the output */
     int slots, input_slot, hidden_slot;
-    int slot_gate[SLOTS_MAX]; /* the gate that a slot is the gradient of */
+    int slot_gate[SLOTS_MAX]; /* the gate of each slot */
     bool carries_dh;
-    bool reads_y;          /* what backward wants: y, … */
+    bool reads_y;          /* whether backward reads y … */
     unsigned reads_before; /* … and bit j: state j before the step */
     void (*forward)(const struct cell_forward_in *, struct cell_forward_out *);
     void (*backward)(const struct cell_backward_in *, struct cell_backward_out *);

@@ -8,7 +8,7 @@
 
 #include "forward_pass.h"
 
-/* Steps from `begin` on while their rows fit the chunk; one step always does. */
+/* Takes steps from `begin` on while their rows fit the chunk, but at least one step. */
 static struct forward_chunk forward_take_chunk(const struct forward_pass *const pass, const int64_t begin,
                                                const int64_t offset) {
     struct forward_chunk chunk = {.begin = begin, .end = begin, .offset = offset, .offset_end = offset};
@@ -23,7 +23,7 @@ static struct forward_chunk forward_take_chunk(const struct forward_pass *const 
     return chunk;
 }
 
-/* Each member finds the places of its share of each step's rows, and gathers x from there. */
+/* Each member fills the places of its share of each step's rows, and gathers x from them. */
 static void forward_stage_chunk(const struct forward_pass *const pass, const struct forward_chunk *const chunk) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     const int64_t x_row = pass->plan->forward_scratch.x_row;
@@ -44,7 +44,7 @@ static void forward_project_chunk(const struct forward_pass *const pass, const s
     unit_product(&pass->projection, (struct team_range){0, chunk->rows}, pass->blocks);
 }
 
-/* Sequences [from, to) of the group have ended: their states go to the user. */
+/* Copies the states of the group's sequences [from, to), which have ended, to the user's arrays. */
 static void finish_sequences(const struct forward_pass *const pass, real *const h, const int64_t from,
                              const int64_t to) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
@@ -56,7 +56,7 @@ static void finish_sequences(const struct forward_pass *const pass, real *const 
     }
 }
 
-/* Step s, whose first row of the chunk is `row`. It reads h[s % 2] and writes the other. */
+/* Runs step s. `row` is the chunk row of its first sequence. Reads h[s % 2] and writes the other buffer. */
 static void forward_step(struct forward_pass *const pass, const int64_t s, const int64_t row, const int64_t active) {
     pass->job.gates = pass->recurrence.start = pass->gates + row * pass->job.gates_row;
     pass->job.h_before = pass->recurrence.a = pass->h[s & 1];
@@ -65,7 +65,7 @@ static void forward_step(struct forward_pass *const pass, const int64_t s, const
     unit_product(&pass->recurrence, (struct team_range){0, active}, pass->blocks);
 }
 
-/* False if the call is given up. */
+/* Returns false if the call was interrupted. */
 static bool forward_recur_chunk(struct forward_pass *const pass, const struct forward_chunk *const chunk,
                                 struct team_looks *const looks) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;

@@ -1,11 +1,11 @@
-/* What one member of the team keeps during a forward pass, made once. */
+/* The state of one member of the team during a forward pass, made once for the pass. */
 #ifndef FASTRNN_FORWARD_PASS_H
 #define FASTRNN_FORWARD_PASS_H
 
 #include "step.h"
 
-/* A group of the team owns a range of sequences, a member a range of unit blocks. All states of the group's sequences
- * stay in scratch; h is double-buffered, since every tile of a step reads all of h before it. */
+/* A group of the team owns a range of sequences, and a member owns a range of unit blocks. All states of the group's
+ * sequences are in scratch. h has two buffers, since every tile of a step reads all of the previous h. */
 struct forward_pass {
     const struct plan *plan;
     const struct fastrnn_arrays *arrays;
@@ -13,13 +13,13 @@ struct forward_pass {
     const struct cell *cell;
     struct team_range sequences, blocks;
     struct unit_weights w_ih, w_hh;
-    real *h[2], *x, *gates; /* of this group */
+    real *h[2], *x, *gates; /* this group's rows */
     struct layout_place *place;
     struct unit_product projection, recurrence;
-    struct step_forward_job job; /* of the recurrence; the step at hand */
+    struct step_forward_job job; /* the current step */
 };
 
-/* Steps [begin, end), with so many rows of the group, and the offsets of both in the schedule. */
+/* A chunk of steps [begin, end): their offsets in the schedule, and the group's number of rows. */
 struct forward_chunk {
     int64_t begin, end, rows, offset, offset_end;
 };
@@ -64,7 +64,7 @@ static void find_forward_scratch(struct forward_pass *const pass) {
     }
 }
 
-/* The step's job and both products, as far as they are the same for the whole pass. */
+/* Sets those parts of the step's job and of both products that are constant for the pass. */
 static void begin_forward_job(struct forward_pass *const pass) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     const struct layout_shape *const shape = &pass->plan->shape;
@@ -99,7 +99,7 @@ static void begin_forward_job(struct forward_pass *const pass) {
     };
 }
 
-/* State j of the group's sequence i. */
+/* The address of state j of the group's sequence i. */
 static real *forward_state(const struct forward_pass *const pass, real *const h, const int j, const int64_t i) {
     return (j == 0 ? h : pass->job.carried[j]) + i * pass->plan->forward_scratch.state_row;
 }
@@ -115,7 +115,7 @@ static void load_initial_states(const struct forward_pass *const pass) {
     }
 }
 
-/* The caller owns `pass`, which must stay where it is. */
+/* The caller owns `pass` and must not move it. */
 static void begin_forward(struct forward_pass *const pass, const struct plan *const plan,
                           const struct fastrnn_arrays *const arrays, const struct team_member *const me) {
     *pass = (struct forward_pass){

@@ -2,8 +2,8 @@
  *
  *     dx = slots w_ih      dw_ih += slots' x      dw_hh += slots' h_prev      db += sum of slots
  *
- * They are split over all threads by what they write; rows lie in the order of visit, last step first, and every sum
- * over them takes that order.
+ * All threads share these products; each thread writes a part of the outputs. Rows lie in the order of visit, last step
+ * first, and every sum over rows runs in this order.
  */
 #ifndef FASTRNN_PRODUCTS_H
 #define FASTRNN_PRODUCTS_H
@@ -11,7 +11,7 @@
 #include "backward_pass.h"
 #include "weight_gradients.h"
 
-/* h before the steps of the chunk's rows: h one step earlier; at the first step, what the sequence starts from. */
+/* h before the steps of the chunk's rows: h of the previous step; at the first step, the sequence's starting state. */
 static void gather_h_before(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     const int64_t chunk_rows = pass->plan->backward_scratch.chunk_rows;
@@ -34,7 +34,7 @@ static void gather_h_before(const struct backward_pass *const pass, const struct
 }
 
 struct input_gradient_job {
-    const struct layout_place *place; /* of each row */
+    const struct layout_place *place; /* place of each row */
     struct fastrnn_view dx;
     int64_t I;
 };
@@ -69,16 +69,16 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
     }
 }
 
-/* Panels of x that are passed over at a time, so many bytes of them, which a second-level cache of 1 MiB keeps: gate
- * gradients pass once for all of them, and dw is written in rows (benchmarks/kernels.py). */
+/* Bytes of the panels of x that are multiplied at a time; they stay in a second-level cache of 1 MiB. Gate gradients
+ * are read once for each such strip, and dw is written in rows (benchmarks/kernels.py). */
 enum { STRIP_BYTES = 512 << 10 };
 static int64_t strip_panels(const int64_t rows) {
     const int64_t tiles = STRIP_BYTES / (rows * TILE_PANELS * VL * (int64_t)sizeof(real));
     return (tiles > 1 ? tiles : 1) * TILE_PANELS;
 }
 
-/* Whether a short call's gradients are stored past the caches, which they would fill: what the next call reads, the
- * weights and their copies, stays there (docs/decisions/0010). */
+/* Whether a short call stores its gradients past the caches, so that the weights and their copies, which the next call
+ * reads, stay in the caches (docs/decisions/0010). */
 static bool gradients_stream(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                              const int64_t n, const real *const dw) {
     const bool whole = n % VL == 0 && (uintptr_t)dw % VECTOR_BYTES == 0;
@@ -133,8 +133,7 @@ static void bias_gradients(const struct backward_pass *const pass, const int fir
     }
 }
 
-/* The gradients of a matrix and a bias that meet the slots from first_slot on; x: panels of what the matrix multiplies.
- */
+/* The gradients of a matrix and its bias from the slots at first_slot. x: panels of the matrix's operand. */
 static void parameter_gradients(const struct backward_pass *const pass, const int first_slot, const real *const x,
                                 const int64_t n, const struct backward_chunk *const chunk, void *const dw,
                                 void *const db) {
@@ -146,7 +145,8 @@ static void parameter_gradients(const struct backward_pass *const pass, const in
     }
 }
 
-/* The products of a chunk: everything that is not recurrent. False, and nothing done, if the call is given up. */
+/* Runs the products of a chunk: everything that is not recurrent. If the call was interrupted, returns false and does
+ * nothing. */
 static bool backward_multiply_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     void *const *const gradients = pass->arrays->gradients;

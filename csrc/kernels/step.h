@@ -1,4 +1,4 @@
-/* One step of the time loop: what finishes the tiles of its product, forward and backward.
+/* One step of the time loop: the functions that finish the tiles of its product, forward and backward.
  *
  *     forward:   a = gates + h w_hh'                states, y = cell(a, states)
  *     backward:  dh = dy + later slots w_hh         slots, d_states = cell'(dh, d_states)
@@ -12,9 +12,9 @@
 #include "gemm.h"
 #include "rows.h"
 
-/* Where the vectors that forward saves lie: an ordinary array (T, B, row), `units` reals for each vector. */
+/* The reserve: an ordinary array (T, B, row). Each saved vector has `units` reals. */
 struct saved_rows {
-    real *data; /* or null */
+    real *data; /* may be null */
     int64_t B, row, units;
 };
 
@@ -30,8 +30,8 @@ struct step_forward_job {
     int64_t H, NB;
     ptrdiff_t gates_row, state_row;
     struct fastrnn_view y;
-    const struct fastrnn_view *states; /* of the user, after each step; data null: not wanted */
-    real *carried[STATES_MAX];         /* all states but h, before and after the step */
+    const struct fastrnn_view *states; /* the user's arrays of states after each step; data may be null */
+    real *carried[STATES_MAX];         /* all states except h, updated in place */
     struct saved_rows saved;
 
     const real *gates, *h_before;
@@ -44,7 +44,7 @@ ALWAYS_INLINE void store_row(const struct fastrnn_view to, const struct layout_p
     vstore_n((real *)to.data + place.t * to.stride_t + place.b * to.stride_b + u, v, lanes);
 }
 
-/* Zeros after the last block of each saved vector, whose vectors may be longer on another backend. */
+/* Zeroes the padding of each saved vector after the last block, since another backend may have longer vectors. */
 ALWAYS_INLINE void clear_padding(const struct cell *const cell, real *const saved, const int64_t end,
                                  const int64_t saved_units) {
     for (int64_t u = end; u < saved_units; u += VL) {
@@ -54,7 +54,7 @@ ALWAYS_INLINE void clear_padding(const struct cell *const cell, real *const save
     }
 }
 
-/* The cell on the finished accumulators of one row and one block. */
+/* Applies the cell to the finished accumulators of one row and one block. */
 ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *const acc,
                                     const struct step_forward_job *const p, const int64_t row, const int64_t block) {
     const struct layout_place place = p->place[row];
@@ -107,7 +107,7 @@ ALWAYS_INLINE void step_forward_rows(const struct cell *const cell, const struct
     }
 }
 
-/* The cell on a finished tile. */
+/* Applies the cell to a finished tile. */
 static void finish_forward(const void *const job, const int R, const int Q, const vreal *const acc, const int64_t row,
                            const int64_t block) {
     const struct step_forward_job *const p = job;
@@ -129,7 +129,7 @@ static void finish_forward(const void *const job, const int R, const int Q, cons
 struct step_backward_job {
     enum fastrnn_cell cell;
     int64_t H;
-    ptrdiff_t slot, block; /* of the slots below */
+    ptrdiff_t slot, block; /* strides of the slots below */
     ptrdiff_t state_row;
     const struct fastrnn_problem *problem;
     const struct fastrnn_cell_table *table;
@@ -137,13 +137,14 @@ struct step_backward_job {
     struct fastrnn_const_view dy, y;
     const struct fastrnn_const_view *initial;
     real *d_states[STATES_MAX];
-    struct saved_rows saved; /* only read */
+    struct saved_rows saved; /* read only */
 
     real *slots;                                     /* [NB][slots][…][VL] */
     const struct layout_place *place, *place_before; /* place_before null: the first step */
 };
 
-/* Where the states before a row's step are: those after the step before, or what the sequence starts from. */
+/* The source of the states before a row's step: the states after the previous step, or the sequence's starting states.
+ */
 ALWAYS_INLINE struct schedule_origin origin_of(const struct step_backward_job *const p, const int64_t row) {
     return p->place_before ? (struct schedule_origin){ORIGIN_ROW, p->place_before[row]}
                            : schedule_origin(p->problem, p->first_sequence + row);
@@ -166,7 +167,7 @@ ALWAYS_INLINE vreal state_before(const struct step_backward_job *const p, const 
     return initial ? vload_n(initial + block * VL, lanes) : vsplat((real)p->table->states[j].start);
 }
 
-/* The cell on the finished accumulator of one row and one block. */
+/* Applies the cell to the finished accumulator of one row and one block. */
 ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal acc,
                                      const struct step_backward_job *const p, const int64_t row, const int64_t block) {
     const struct layout_place place = p->place[row];
@@ -231,7 +232,7 @@ static void finish_backward(const void *const job, const int R, const int Q, con
     }
 }
 
-/* What reaches the initial h goes to its gradient. */
+/* Stores the gradient of the initial h. */
 static void finish_initial(const void *const job, const int R, const int Q, const vreal *const acc, const int64_t row,
                            const int64_t block) {
     const struct step_backward_job *const p = job;

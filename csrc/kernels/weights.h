@@ -1,26 +1,25 @@
-/* The weights of a product, packed or in torch's layout (unpacked.h); and gate gradients, the other operand of
- * backward's products. */
+/* Operands of products: weights, packed or in torch's layout (unpacked.h), and the gate gradients of backward. */
 #ifndef FASTRNN_WEIGHTS_H
 #define FASTRNN_WEIGHTS_H
 
 #include "pack.h"
 
-/* Forward's: units are lanes. */
+/* Weights for forward: lanes are units. */
 struct unit_weights {
-    const real *packed; /* see `at`; null: not packed */
+    const real *packed; /* laid out by `at`; null: not packed */
     struct layout_weights at;
     struct unit_rows rows;
     const real *b_x, *b_apart; /* packed biases, [NB][G][VL] */
     const real *b_ih, *b_hh;   /* biases of unpacked weights; null: zero */
 };
 
-/* Backward's: inputs or earlier units are lanes. */
+/* Weights for backward: lanes are inputs or earlier units. */
 struct slot_weights {
     const real *packed; /* [N blocks][slot][u][VL], blocks `block` reals apart; null: not packed */
     ptrdiff_t block;
     const real *w; /* [gates*H, N] */
     int64_t N;
-    const int *gate; /* of each slot */
+    const int *gate; /* the gate of each slot */
 };
 
 /* Gate gradients of one side (input or hidden): [NB][slots][rows][VL], data at the side's first slot. */
@@ -41,7 +40,7 @@ typedef void finish_function(const void *job, int R, int Q, const vreal *acc, in
 struct unit_product {
     int G;
     unsigned apart;       /* bit g: the chain of gate g starts from its recurrent bias */
-    unsigned start_apart; /* of a product without `start`: gates that leave their recurrent bias to another product */
+    unsigned start_apart; /* without `start`: gates that leave their recurrent bias to another product */
     const real *a;
     ptrdiff_t a_row;
     const struct unit_weights *w;
@@ -49,7 +48,7 @@ struct unit_product {
     ptrdiff_t start_row;
     real *to; /* [NB][G][VL] in a row; or null */
     ptrdiff_t to_row;
-    finish_function *finish; /* where `to` is null */
+    finish_function *finish; /* used if `to` is null */
     const void *job;
 };
 
@@ -60,7 +59,7 @@ struct slot_product {
     const struct slot_weights *w;
     const real *start; /* null: zero */
     ptrdiff_t start_row;
-    bool multiplies; /* false: the start is all */
+    bool multiplies; /* false: the result is `start` */
     finish_function *finish;
     const void *job;
 };
