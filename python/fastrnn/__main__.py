@@ -1,4 +1,4 @@
-"""``python -m fastrnn``: what a report of a fault should say about the installation, and a test of it."""
+"""``python -m fastrnn``: prints the installation for a bug report, and runs a self-test."""
 
 from __future__ import annotations
 

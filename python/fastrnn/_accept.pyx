@@ -217,7 +217,7 @@ cdef class Network:
         gradients = {}
         j = 0
         for name in owner._shapes:
-            if into[j] is None:  # biases, of which there are none
+            if into[j] is None:  # no biases
                 j += 2
             gradients[name] = into[j]
             j += 1
@@ -276,7 +276,7 @@ cdef class Network:
     # ---- functions ----
 
     def accepts(self, x, tuple weights, tuple initial):
-        """Whether the core reads these arguments of a function of one layer as they are, x (T, B, I) included."""
+        """Whether the core can read the arguments of a single-layer function, including x (T, B, I), unconverted."""
         cdef int64_t rows = self.gates * self.H
         cdef int j
         if not usable(x, self.type_number, 3) or cnp.PyArray_DIM(<cnp.ndarray>x, 2) != self.I:

@@ -591,7 +591,7 @@ def is_readable(array, int type_number):
 
 
 cdef bint usable(object array, int type_number, int rank) noexcept:
-    """Whether the core reads this array as it is; everything else is to be converted or refused."""
+    """Whether the core can read this array. The caller converts or refuses any other object."""
     if type(array) is not cnp.ndarray:
         return False
     cdef cnp.ndarray a = <cnp.ndarray>array
@@ -610,7 +610,7 @@ cdef bint usable(object array, int type_number, int rank) noexcept:
 # Smaller arrays come from NumPy: the C library keeps their memory by itself, in less time (docs/decisions/0010).
 POOLED_BYTES = 256 << 10
 
-cdef size_t SHORT_BYTES = 32 << 10  # compared within a microsecond, for which the GIL is not given up
+cdef size_t SHORT_BYTES = 32 << 10  # compared within a microsecond: releasing the GIL is not worth it
 
 
 cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1:

@@ -119,7 +119,7 @@ def _threads_by() -> str:
     if not _HAS_OPENMP:
         return "a build without OpenMP"
     if _core.is_forked():
-        return "a forked process, in which OpenMP's threads are gone"
+        return "a forked process: OpenMP's threads did not survive the fork"
     if _threads is not None:
         return "fastrnn.set_num_threads"
     if _quota is not None and _quota < _core.max_threads():

@@ -34,7 +34,7 @@ from .weights import (
 
 _Self = TypeVar("_Self", bound="_Layers")
 
-# More would only be a mistake, of which a dictionary of their names would make a long and fatal one.
+# A larger number is a mistake, and a dictionary of the names would exhaust memory.
 LAYERS_MAX = 1 << 16
 
 _PARAMETERS = """
@@ -304,7 +304,7 @@ class _Layers(Attributes, LayerArguments):
             self._frozen = _FrozenLayer(frozen, weights, forward, backward, backend_index())
 
     def thaw(self) -> None:
-        """Use the parameters as they are again. Thawing a layer that is not frozen does nothing."""
+        """Stop using the frozen weights: calls read the parameters again. Does nothing if the layer is not frozen."""
         self._frozen = None
 
     @property
@@ -447,7 +447,7 @@ class _Layers(Attributes, LayerArguments):
         return [weights_of(parameters, name) for name in suffixes(self.num_layers, self.bidirectional)]
 
     def _stream_layers(self) -> StreamLayers:
-        """What a stream runs from now on: the frozen weights, else the parameters packed as they are."""
+        """The weights for a new or refreshed stream: the frozen weights, or the current parameters, packed."""
         widths = [self.input_size] + [self.hidden_size] * (self.num_layers - 1)
         frozen = self._frozen_now()
         if frozen is not None:

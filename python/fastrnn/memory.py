@@ -44,7 +44,7 @@ class _Pool:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: in the child of a fork, whose parent's other threads may have held the lock."""
+        """Forget everything, in the child of a fork: another thread of the parent may have held the lock."""
         self.lock = threading.Lock()
         self.taken: deque[int] = deque()
         self.returned: deque[Block] = deque()
@@ -109,7 +109,7 @@ def _rounded(size: int) -> int:
 
 
 def _fresh(size: int) -> Block:
-    """Memory that begins at a cache line: private pages, of which the child of a fork gets a copy as of all memory."""
+    """Memory that begins at a cache line. Its pages are private: the child of a fork gets a copy of them."""
     try:
         block = mmap.mmap(-1, size, flags=_FLAGS) if _FLAGS else mmap.mmap(-1, size)
     except OSError:

@@ -67,7 +67,7 @@ def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
 
 
 def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Array, Array | None]:
-    """Run steps (T, B, I) whose states before each are known: y and the reserve."""
+    """Run steps (T, B, I) from known states before each step; returns y and the reserve."""
     T, B, I = x.shape
     H = tape.sizes[3]
     x, y = x.reshape(1, T * B, I), memory.empty((1, T * B, H), tape.dtype)

@@ -52,7 +52,7 @@ def save(layer: LSTM | GRU | RNN, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> LSTM | GRU | RNN:
-    """The layer that ``save`` wrote to a file, of whichever class.
+    """The layer that ``save`` wrote to a file, of any class.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class Stream(_core.Stepper):
         raise TypeError("Stream: it belongs to its process and cannot be pickled")
 
     def refresh(self) -> None:
-        """Run with the layer's parameters and nonlinearity as they are now; the state stays.
+        """Run with the layer's current parameters and nonlinearity; the state stays.
 
         From the next step on the stream gives the bits of a new one with this state. Weights are packed once more,
         unless the layer is frozen: then the stream shares what the layer packed. The stream keeps its layer alive.

@@ -46,7 +46,7 @@ def arrays_of(name: str, values: Any, counts: Sequence[int], what: str) -> list[
 
 
 def width(name: str, array: Array, letters: str, factor: int) -> int:
-    """H of a matrix (…, factor*H), of which `letters` is the shape."""
+    """H of a matrix (…, factor*H); `letters` names its axes."""
     if array.ndim != 2 or array.shape[1] == 0 or array.shape[1] % factor:
         raise ValueError(f"{name}: expected shape {letters}, got {array.shape}")
     return int(array.shape[1]) // factor

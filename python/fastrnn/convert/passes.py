@@ -69,7 +69,7 @@ def passes_of_one(layer: Any) -> list[Weights]:
 
 
 def reordered(array: Array, source: str, target: str, axis: int = 0) -> Array:
-    """A copy of `array`, whose axis holds one block for each gate, in another order: a letter stands for a gate."""
+    """A copy of `array` with its gate blocks in another order. Each letter names one gate's block along the axis."""
     blocks = np.split(array, len(source), axis)
     return np.concatenate([blocks[source.index(gate)] for gate in target], axis)
 

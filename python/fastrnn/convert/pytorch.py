@@ -1,4 +1,4 @@
-"""PyTorch's state_dicts: the names, layouts and gate orders are fastrnn's own, so only sizes are to be found out."""
+"""PyTorch's state_dicts: the names, layouts and gate orders are fastrnn's own, so only the sizes must be inferred."""
 
 from __future__ import annotations
 

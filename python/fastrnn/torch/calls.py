@@ -92,7 +92,7 @@ def _reserve_row(cell: str, dtype: Any, H: int) -> int:
 
 
 def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:
-    """What forward saves for so many rows, whose number may be symbolic; 0 for some cells."""
+    """The size of forward's reserve for a number of rows, which may be symbolic; 0 for some cells."""
     return rows * _reserve_row(cell, np.dtype(dtype), H)
 
 

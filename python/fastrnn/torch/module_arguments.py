@@ -17,7 +17,7 @@ _Base: Any = torch.nn.RNNBase if TYPE_CHECKING else object
 
 
 class ModuleArguments(_Base):
-    """Mixed in before torch's class, whose attributes it reads."""
+    """A mixin before torch's class; it reads the attributes of torch's class."""
 
     def _get_name(self) -> str:
         """What ``print(model)`` shows."""

@@ -1,4 +1,4 @@
-"""Weights as forward streams them, kept from call to call as long as they are provably those of the parameters.
+"""Packed weights for forward, kept from call to call as long as the parameters provably have not changed.
 
 A write through ``.data``, a NumPy view or shared memory leaves no trace on a tensor: no version, no address changes.
 So the parameters themselves are compared, byte by byte, with a copy of what was packed. That is read once at the speed
@@ -62,7 +62,7 @@ class PackedWeights:
         return PackedWeights, ()
 
     def get(self, network: Network, tensors: Sequence[Tensor]) -> Packed:
-        """Packed weights of the tensors as they are now."""
+        """Packed weights of the current tensors."""
         kept, marks = self._kept, _marks(tensors)
         if kept is not None:
             if (
@@ -111,7 +111,7 @@ class PackedWeights:
 
 
 def _is_plain(tensor: Tensor | None) -> bool:
-    """Whether the core reads a parameter as it is."""
+    """Whether the core can read a parameter without conversion."""
     return tensor is None or (
         tensor.is_contiguous() and not tensor.is_neg() and tensor.data_ptr() % tensor.element_size() == 0
     )

@@ -16,7 +16,7 @@ from .._check import Array
 from ..schedule import Batch, PackedBatch
 from ..weights import shapes_of
 
-# Where axes are missing in the user's layout, and the layouts whose states lack the same axes as their sequences.
+# The missing axes of the user's layouts, and the layouts in which states lack the same axes as sequences.
 _AXES: dict[str, Any] = {
     "unbatched": np.s_[:, np.newaxis],
     "packed": np.s_[:, np.newaxis],

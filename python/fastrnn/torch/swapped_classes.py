@@ -60,7 +60,7 @@ def as_torch(module: Module) -> Module:
 
 
 def _on_another_base(kind: type, base: type) -> type:
-    """Torch's parametrizations make a class for one module, whose first base is the one to go back to."""
+    """Torch's parametrizations make a class for one module; its first base is the original class."""
     members = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
     return _made_of(kind, (base,), members)
 
