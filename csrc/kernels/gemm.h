@@ -1,5 +1,5 @@
-/* The products: every one is a loop of tiles over rows and blocks, which says where its operands lie, what the
- * accumulators start from and where they go. weight_gradients.h has the products that are summed over rows.
+/* The products. Each is a loop of tiles over rows and blocks; it sets the operands, the start values and the
+ * destination of the accumulators. weight_gradients.h has the products that are summed over rows.
  *
  *     unit_product     gates[row] = start[row] + a[row] w'         forward: inputs of a chunk, or the state of a step
  *     slot_product     start[row] + slots[row] w                   backward: dx and dh; k over gates and units
@@ -11,7 +11,7 @@
 #include "strips.h"
 #include "unpacked.h"
 
-/* Blocks side by side in a tile of one row: independent chains enough, and what is left. */
+/* The number of blocks in a tile of one row: enough for independent chains, or all that are left. */
 static inline int blocks_of_one_row(const int G, const int64_t left) {
     if (G == 4) {
         return left >= 2 ? 2 : 1;
@@ -22,14 +22,14 @@ static inline int blocks_of_one_row(const int G, const int64_t left) {
     return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-/* The same in a tile of several rows, where single panels may stand side by side. */
+/* The same for a tile of several rows, in which single panels may stand side by side. */
 static inline int blocks_of_rows(const int G, const int64_t left) {
     return G > 1 ? 1 : left >= TILE_PANELS ? (int)TILE_PANELS : left >= 2 ? 2 : 1;
 }
 
 /* ---- forward ---- */
 
-/* The panels of Q blocks on R rows: TILE_PANELS at a time, or all if they are few, or of one row. */
+/* The panels of Q blocks on R rows: TILE_PANELS at a time, or all of them if they are few or R is 1. */
 static inline void run_unit_tile(struct tile *const t, const struct fetches *const f, const int64_t number, const int G,
                                  const int R, const real *const a, const real *const w, const real *const start,
                                  const real *const apart, real *const to) {
@@ -83,7 +83,7 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
     } while (k < K);
 }
 
-/* Rows of a single tile: weights are read once, as fast as the machine fetches by itself. */
+/* The rows of a single tile: weights are read once, and the hardware prefetcher keeps up. */
 static void unit_tile_alone(const struct unit_product *const p, const struct team_range rows,
                             const struct team_range blocks) {
     const int R = (int)(rows.end - rows.begin);
@@ -110,7 +110,7 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
     }
 }
 
-/* The panels of a block of a cell without a tile of its own: as many at a time as no gate that stays apart interrupts.
+/* The panels of a block, for cells without a tile of their own: as many at a time as lie between gates that stay apart.
  */
 static void single_panel_tile(const struct unit_product *const p, const int R, const int64_t row, const int64_t block,
                               real *const to, const ptrdiff_t to_row) {
@@ -183,7 +183,7 @@ static void unit_product(const struct unit_product *const p, const struct team_r
 
 /* ---- backward ---- */
 
-/* Q blocks; k goes over the parts, one for each slot, and the units of each. */
+/* Q blocks; k runs over the slots and the units of each slot. */
 static void slot_strip(const struct slot_product *const p, const struct strip *const strip, const int64_t block,
                        const int Q, const real *const next) {
     const int64_t H = p->d.H, whole = H * p->d.gates;

@@ -1,5 +1,5 @@
-/* Weights from torch's layout into the order in which the tile streams them (layout.h). Lanes beyond the last unit or
- * input are zero. */
+/* Packing: copies weights from torch's layout into the order in which tiles read them (layout.h). Lanes beyond the last
+ * unit or input are zero. */
 #ifndef FASTRNN_PACK_H
 #define FASTRNN_PACK_H
 
@@ -20,11 +20,11 @@ ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const i
 struct unit_rows {
     const real *w;
     int64_t H, K;
-    real *copy; /* what is read is also written here; null: not wanted */
+    real *copy; /* null, or receives a plain copy of w */
 };
 
-/* A line of the cache holds this many reals: the rows of several units are read a line at a time, since lines of rows
- * that lie a power of two apart push each other out of the first-level cache. */
+/* Reals in a cache line. The rows of several units are read a line at a time, since lines of rows that lie a power of
+ * two apart evict each other from the first-level cache. */
 enum { LINE_BYTES = 64, LINE_REALS = LINE_BYTES / sizeof(real) };
 
 /* A piece of each of PIECE rows, in every piece of the vectors: rows become columns within each piece. */
@@ -42,8 +42,8 @@ ALWAYS_INLINE void transpose_pieces(const vreal *const row, vreal *const column)
 #endif
 }
 
-/* column[j] = the reals k + j of VL rows, which lie `step` reals apart: half of a square. A vector is loaded from
- * halves of two rows, VL / 2 rows apart, so that less is left to exchange between the pieces of a vector. */
+/* column[j] = the reals k + j of VL rows, `step` reals apart: half of a square. Each vector is loaded from halves of
+ * two rows, VL / 2 rows apart, which saves shuffles between the pieces of a vector. */
 enum { SQUARE_HALF = VECTOR_BYTES == 16 ? (int)VL : VL / 2 };
 ALWAYS_INLINE void transpose_half(const real *const rows, const ptrdiff_t step, const int k, vreal *const column) {
     vreal row[SQUARE_HALF], turned[SQUARE_HALF];
@@ -77,7 +77,7 @@ ALWAYS_INLINE void transpose_square(const real *const rows, const ptrdiff_t step
     }
 }
 
-/* The same for fewer rows or reals; the rest is zero. */
+/* The same for fewer rows or reals; other elements are zero. */
 static void transpose_partial_square(const real *const rows, const ptrdiff_t step, const int lanes, const int columns,
                                      vreal *const column) {
     real square[VL * VL] = {0};
@@ -105,8 +105,8 @@ ALWAYS_INLINE void pack_square(const real *const rows, const ptrdiff_t row_step,
     }
 }
 
-/* A vector for each block, k and gate, which lie `at`, from w[(g*H + u)*K + k]: a line of each row is read at a time,
- * for as many gates as fill a line of the result. */
+/* Packs w[(g*H + u)*K + k] to a vector for each block, k and gate, laid out by `at`. Reads a line of each row at a
+ * time, for as many gates as fill a line of the result. */
 static void pack_units(const int G, const struct unit_rows *const from, real *const to, const struct layout_weights at,
                        const struct team_range blocks) {
     enum { GATES = LINE_REALS / VL };
@@ -127,7 +127,7 @@ static void pack_units(const int G, const struct unit_rows *const from, real *co
     }
 }
 
-/* to[u] = a vector of each of `units` rows, which lie N reals apart. */
+/* to[u] = a vector of each of `units` rows, N reals apart. */
 ALWAYS_INLINE void copy_column(const real *const rows, const int64_t N, const int units, const int lanes,
                                real *const to) {
     for (int u = 0; u < units; u++) {
@@ -135,7 +135,7 @@ ALWAYS_INLINE void copy_column(const real *const rows, const int64_t N, const in
     }
 }
 
-/* to[block][slot][u][VL] from w[(gate*H + u)*N + n]: some rows at a time, which are read from end to end. */
+/* Packs w[(gate*H + u)*N + n] to to[block][slot][u][VL]. Reads some rows at a time, from end to end. */
 static void pack_transpose(const struct cell *const cell, const int first_slot, const int64_t H, const int64_t N,
                            const real *const w, real *const to, const ptrdiff_t to_block,
                            const struct team_range blocks) {
@@ -147,7 +147,7 @@ static void pack_transpose(const struct cell *const cell, const int first_slot, 
             for (int64_t block = blocks.begin; block < blocks.end; block++) {
                 const int lanes = lanes_of_block(block, N);
                 real *const panel = to + block * to_block + (slot * H + u) * VL;
-                if (units == UNITS && lanes == VL) { /* constants, which spare the tests */
+                if (units == UNITS && lanes == VL) { /* with constants the compiler drops the tests */
                     copy_column(rows + block * VL, N, UNITS, VL, panel);
                 } else {
                     copy_column(rows + block * VL, N, units, lanes, panel);
@@ -157,12 +157,12 @@ static void pack_transpose(const struct cell *const cell, const int first_slot, 
     }
 }
 
-/* b_ih + b_hh of some units; a null one is zero. */
+/* b_ih + b_hh of some units; a null bias is zero. */
 ALWAYS_INLINE vreal bias_sum(const real *const b_ih, const real *const b_hh, const int64_t at, const int lanes) {
     return load_n_or_zero(b_ih, at, lanes) + load_n_or_zero(b_hh, at, lanes);
 }
 
-/* to[block][g][VL] = b_ih + b_hh, leaving b_hh of gates that stay apart to apart[block][g][VL]. */
+/* to[block][g][VL] = b_ih + b_hh. For gates that stay apart, `to` holds b_ih and apart[block][g][VL] holds b_hh. */
 static void pack_biases(const struct cell *const cell, const int64_t H, const real *const b_ih, const real *const b_hh,
                         real *const to, real *const apart, const struct team_range blocks) {
     const vreal zero = {0};

@@ -44,7 +44,7 @@ typedef real vreal __attribute__((vector_size(VECTOR_BYTES)));
 typedef integer vinteger __attribute__((vector_size(VECTOR_BYTES))); /* also a mask: 0 or -1 in each lane */
 enum { VL = VECTOR_BYTES / sizeof(real) };
 
-/* Registers that hold vectors: what the tile's shape is chosen from. */
+/* The number of vector registers, which determines the shape of tiles. */
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define VECTOR_REGISTERS 32
 #else
@@ -53,15 +53,15 @@ enum { VL = VECTOR_BYTES / sizeof(real) };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-/* Before a loop whose bounds are constant after inlining: its arrays become registers. */
+/* Before a loop with bounds that are constant after inlining: its arrays become registers. */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Before a call through a pointer that is constant after inlining, where its neighbours differ from it in constants
- * alone: Clang would make one call of them all, whose constants are variables, before it knows whom they call. */
+/* Before a call through a pointer that is constant after inlining, if neighbouring calls differ only in constants:
+ * Clang would otherwise merge the calls into one with variable arguments before it has resolved the pointer. */
 #if defined(__clang__)
 #define UNMERGED __attribute__((nomerge))
 #else

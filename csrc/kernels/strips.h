@@ -23,11 +23,11 @@ enum {
 struct strip {
     struct team_range rows;
     struct tile_cut cut;
-    int parts;     /* that fetch a chunk together; 0: each its own */
-    int64_t chunk; /* so many k */
+    int parts;     /* the tiles that fetch a chunk together; 0: each fetches its own panels */
+    int64_t chunk; /* number of k in a chunk */
 };
 
-/* The rows after those of `strip`: strip `number`, over K of `panels` panels, in so many passes. */
+/* The strip after `strip`: strip `number`, over K of `panels` panels, in `passes` passes. */
 static struct strip strip_after(const struct strip *const strip, const struct tile_cut *const strips,
                                 const int64_t number, const int rows_max, const int64_t K, const int panels,
                                 const int passes) {
@@ -43,7 +43,7 @@ static struct strip strip_after(const struct strip *const strip, const struct ti
     };
 }
 
-/* What the tiles of a chunk fetch together: Q streams at `next`, w_block reals apart. */
+/* The next chunk, which the tiles of a chunk fetch together: Q streams at `next`, w_block reals apart. */
 struct fetches {
     const real *next;
     ptrdiff_t w_block, stream, part; /* the last two in bytes */
@@ -60,7 +60,7 @@ static inline struct fetches fetches_of(struct tile *const t, const int parts, c
     return (struct fetches){next, t->w_block, stream, stream * Q / parts, parts, Q};
 }
 
-/* Where part `number` of them begins; null: there are none. */
+/* The start of part `number`; null if there is nothing to fetch. */
 static inline const char *fetch_from(const struct fetches *const f, const int64_t number) {
     if (f->parts == 0) {
         return NULL;

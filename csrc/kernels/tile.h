@@ -9,8 +9,8 @@
  *     r=1     acc[…]                      chain in ascending k: no other order is ever used, whatever the shape
  *     …                                   of the tile, so the tile's shape never shows in the result.
  *
- * Every product of the library runs through one table of tiles, a function for each shape: `struct tile` says where its
- * operands lie. The shape is a compile-time constant in each function.
+ * Every product of the library runs through one table of tiles with a function for each shape. `struct tile` describes
+ * the operands; the shape is a compile-time constant in each function.
  */
 #ifndef FASTRNN_TILE_H
 #define FASTRNN_TILE_H
@@ -39,27 +39,27 @@ struct tile_shape {
     int R, Q, P, G;
 };
 
-/* What the rows of a are: the strides that are constant. */
+/* The kinds of operand a, which differ in their constant strides. */
 enum tile_operand {
     TILE_OF_ROWS,   /* a[r*a_row + k]: rows of x or h */
     TILE_OF_SLOTS,  /* a[r*VL + k], k over parts and blocks: gate gradients, units in a row */
     TILE_OF_COLUMNS /* a[r + k*VL]: gate gradients, units in a column */
 };
 
-/* What all tiles of a product have in common. */
+/* The parameters that all tiles of a product share. */
 struct tile {
-    int64_t K;                   /* of each part */
+    int64_t K;                   /* k in each part */
     ptrdiff_t a_row;             /* TILE_OF_ROWS */
     ptrdiff_t w_block;           /* a vector of w lies at w[q*w_block + (k*G + p)*VL] */
     ptrdiff_t start_row, to_row; /* start[r*start_row + (q*P + p)*VL], to likewise */
     unsigned apart;              /* bit p: panel p of each block starts from `apart` instead */
-    int parts;                   /* TILE_OF_SLOTS: so many times K … */
+    int parts;                   /* TILE_OF_SLOTS: k runs over so many parts of K … */
     ptrdiff_t a_part, a_block;   /* … and each part in blocks of VL */
-    const char *fetch;           /* what the tiles of a strip fetch together: this tile's part … */
-    ptrdiff_t fetch_step;        /* … of so many bytes with each k; null: several rows fetch their own panels */
+    const char *fetch;           /* this tile's part of the next chunk, which the strip's tiles fetch together … */
+    ptrdiff_t fetch_step;        /* … so many bytes with each k. fetch null: tiles of several rows fetch their own */
 };
 
-/* One k: all panels in registers, a broadcast at a time; a second one may have no register of its own. */
+/* One k: all panels are in registers, with one broadcast at a time; a second broadcast may find no free register. */
 ALWAYS_INLINE void tile_multiply(vreal (*const acc)[TILE_PANELS_MAX], const struct tile_shape shape,
                                  const real *const a, const ptrdiff_t a_row, const real *const w,
                                  const ptrdiff_t w_block) {
@@ -110,17 +110,17 @@ ALWAYS_INLINE void tile_prefetch_rows(const struct tile_shape shape, const real 
     }
 }
 
-/* What a tile fetches with each k. */
+/* The data that a tile fetches with each k. */
 enum tile_fetching {
     FETCH_NOTHING,
-    FETCH_OWN,   /* its panels, TILE_PREFETCH_K later */
-    FETCH_SHARED /* a line of what the tiles of a strip fetch together */
+    FETCH_OWN,   /* its own panels, TILE_PREFETCH_K ahead */
+    FETCH_SHARED /* a line of the chunk that the tiles of a strip fetch together */
 };
 
 ALWAYS_INLINE void tile_fetch(const enum tile_fetching fetching, const struct tile_shape shape,
                               const struct tile *const t, const real *const w, const char **const shared) {
     if (fetching == FETCH_SHARED) {
-        __builtin_prefetch(*shared, 0, 2); /* not into the first-level cache, where they would not stay */
+        __builtin_prefetch(*shared, 0, 2); /* into the second-level cache: the first would evict it before use */
         *shared += t->fetch_step;
     }
     if (fetching == FETCH_OWN) {
@@ -231,7 +231,7 @@ typedef tile_function *tile_table[TILE_ROWS_MAX + 1][9];
 #define ENTRY_COLUMNS(R, Q) [R][Q] = tile_columns_##R##x##Q,
 static const tile_table tiles_of_slots = {TILES_OF_SINGLES(ENTRY_SLOTS)};
 static const tile_table tiles_of_columns = {TILES_OF_COLUMNS(ENTRY_COLUMNS)};
-/* By the gates of a block. */
+/* The table by the number of gates of a block. */
 static const tile_table tiles_of_units[] = {
     [1] = {TILES_OF_SINGLES(ENTRY_1)},
     [3] = {TILES_OF_THREE(ENTRY_3)},

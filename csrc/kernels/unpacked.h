@@ -1,5 +1,5 @@
-/* Products with unpacked weights, which a call of few rows reads only once. Chains and their order are those of packed
- * weights.
+/* Products with unpacked weights, for calls of few rows, which read the weights only once. Sums run in the same order
+ * as with packed weights: results are bitwise identical.
  *
  *     units (forward):      acc[r][g] += sum over k of a[r][k] * w[(g*H + u)*K + k]
  *     slots (backward):     acc[r]    += sum over gates and u of d[r][gate][u] * w[(gate*H + u)*N + n]
@@ -13,8 +13,8 @@
 #include "tile.h"
 #include "weights.h"
 
-/* Unpacked weights of more bytes than this come from beyond a core's caches. Backward reads a part of each row, which
- * the machine does not foresee, and fetches the next rows early (docs/decisions/0010). */
+/* Unpacked weights of more bytes than this do not fit a core's caches. Backward reads a part of each row, a pattern
+ * that the hardware prefetcher does not follow, so it fetches the next rows itself (docs/decisions/0010). */
 enum { NEAR_BYTES = 2 << 20 };
 ALWAYS_INLINE bool lie_far(const int64_t rows, const int64_t columns) {
     return rows * columns * (int64_t)sizeof(real) > NEAR_BYTES;
@@ -24,14 +24,14 @@ ALWAYS_INLINE bool lie_far(const int64_t rows, const int64_t columns) {
 
 enum { UNPACKED_ROWS = 8 }; /* rows of a that share one transposed square */
 
-/* What a pre-activation starts from before the input product. */
+/* The start value of a pre-activation before the input product. */
 ALWAYS_INLINE vreal bias_of_input(const struct unit_weights *const w, const int64_t block, const int gate,
                                   const unsigned apart) {
     return bias_sum(w->b_ih, apart >> gate & 1 ? NULL : w->b_hh, gate * w->rows.H + block * VL,
                     lanes_of_block(block, w->rows.H));
 }
 
-/* What the recurrent half of a gate that stays apart starts from. */
+/* The start value of the recurrent half of a gate that stays apart. */
 ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t block, const int gate) {
     return bias_sum(NULL, w->b_hh, gate * w->rows.H + block * VL, lanes_of_block(block, w->rows.H));
 }
@@ -40,7 +40,7 @@ ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t
 struct unpacked_panel {
     const real *w;
     int lanes;
-    vreal *acc; /* of the first row of a */
+    vreal *acc; /* accumulator of the first row of a */
 };
 
 /* acc[r] += sum over the columns of a square. */
@@ -58,7 +58,7 @@ ALWAYS_INLINE void multiply_square(const vreal *const square, const int columns,
     }
 }
 
-/* From k on: a square that is not whole, or several. */
+/* Partial or several squares from k on. */
 static void multiply_rest(const struct unpacked_panel *const panel, const int64_t K, int64_t k, const real *const a,
                           const ptrdiff_t a_row, const int R, const ptrdiff_t acc_row) {
     for (; k < K; k += VL) {
@@ -69,7 +69,8 @@ static void multiply_rest(const struct unpacked_panel *const panel, const int64_
     }
 }
 
-/* Whole lines of all panels, from k = 0 on: accumulators stay in registers, beside a square, or half of one. */
+/* Whole cache lines of all panels from k = 0 on. Accumulators stay in registers, together with a square or half of one.
+ */
 enum { LINES_PANELS = 3 };
 ALWAYS_INLINE void multiply_lines_in_registers(const int R, const int panels, const struct unpacked_panel *const panel,
                                                const int64_t K, const real *const a, const ptrdiff_t a_row,
@@ -132,7 +133,8 @@ ALL_LINES(LINES)
 #define LINES_ENTRY(R, panels) [R][panels] = lines_##R##x##panels,
 static lines_function *const lines_of[UNPACKED_ROWS + 1][LINES_PANELS + 1] = {ALL_LINES(LINES_ENTRY)};
 
-/* All gates of Q blocks, two or three panels at a time: squares of one are made while the chains of another run. */
+/* All gates of Q blocks, two or three panels at a time: the squares of one panel are transposed while the sums of
+ * another run. */
 static void multiply_unpacked(const struct unit_product *const p, const int64_t block, const int Q, const int64_t row,
                               const int R, vreal *const acc) {
     const struct unit_rows *const w = &p->w->rows;
@@ -161,7 +163,7 @@ static void multiply_unpacked(const struct unit_product *const p, const int64_t 
     }
 }
 
-/* What the accumulators of a row and a block start from. */
+/* The start values of the accumulators of a row and a block. */
 ALWAYS_INLINE vreal unpacked_start(const struct unit_product *const p, const int64_t row, const int64_t block,
                                    const int gate) {
     if (p->apart >> gate & 1) {
@@ -200,8 +202,8 @@ static void unpacked_unit_product(const struct unit_product *const p, const stru
 
 /* ---- slots ---- */
 
-/* acc[r][q] += sum over u < units of a[r][u] * w[u*N + …]: rows of N as they lie; the last vector of them has `lanes`.
- * Those `ahead` reals further on are fetched, if that is not 0. */
+/* acc[r][q] += sum over u < units of a[r][u] * w[u*N + …]: the rows of w in torch's layout. The last vector of a row
+ * has `lanes` lanes. If `ahead` is not 0, the rows `ahead` reals further on are fetched. */
 ALWAYS_INLINE void multiply_plain(vreal (*const acc)[8], const int R, const int Q, const int units, const real *a,
                                   const real *w, const int64_t N, const int lanes, const int64_t ahead) {
 #pragma GCC unroll 1
@@ -279,7 +281,7 @@ static inline void unpacked_slot_tile_of_four(const struct slot_product *const p
     }
 }
 
-/* All tiles of rows pass over four blocks, which come from afar once. */
+/* All tiles of rows use four blocks, which are read from memory once. */
 static void unpacked_slot_product(const struct slot_product *const p, const struct team_range rows,
                                   const struct team_range blocks) {
     const int64_t whole_end = blocks.end * VL <= p->w->N ? blocks.end : blocks.end - 1; /* whole vectors */

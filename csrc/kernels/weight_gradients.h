@@ -15,7 +15,7 @@ struct weight_gradient {
     enum fastrnn_accumulation accumulation;
     ptrdiff_t x_block;
     int64_t N, K;
-    bool streams; /* whole vectors, aligned, that are stored past the caches */
+    bool streams; /* store past the caches; dw consists of whole, aligned vectors */
 };
 
 /* R rows and Q blocks of dw, through a buffer of whole vectors. The last block has `lanes` lanes. */
@@ -57,7 +57,7 @@ static void weight_gradient_tiles(const struct weight_gradient *const p, const s
     }
 }
 
-/* R rows of dw at a time from K rows of x, so few that dw is written as fast as it can be stored. */
+/* R rows of dw at a time from K rows of x, for so few K that storing dw is the limit. */
 enum { THIN_ROWS = VECTOR_REGISTERS == 32 ? 4 : 6, THIN_VECTORS = VECTOR_REGISTERS == 32 ? 16 : 12 };
 ALWAYS_INLINE void thin_weight_gradient_rows(const struct weight_gradient *const p, const int K, const int R,
                                              const int row, const struct team_range blocks) {
