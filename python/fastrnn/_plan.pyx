@@ -201,7 +201,7 @@ cdef class Arrays:
 
 
 cdef class Plan:
-    """A stack of layers over a batch: how many passes of the core it takes, in which order, and in which memory.
+    """A stack of layers over a batch: the passes of the core, their order and their memory.
 
     like: a problem of the cell, dtype, backend, threads and hidden size; I: the input size; batches: one for each
     direction. A plan does not change and may be used any number of times, by several threads.
@@ -275,12 +275,12 @@ cdef class Plan:
         self, Arrays arrays, object x, tuple initial, list parameters, list packed, list packed_backward, list masks,
         object checkpoint_steps, object owner, bint training, bint keeps_weights=True, object starting=None,
     ):
-        """(y, final states, tape), the tape None unless training.
+        """Returns (y, final states, tape); the tape is None unless training.
 
-        parameters: EACH of each layer and direction, contiguous, None for an absent one; packed, packed_backward: the
-        same as the core streams them, or None. masks: of each layer's input, for dropout. keeps_weights: the tape has
-        the weights as they are now; else backward is given them. starting: of a dense batch, the sequences (B,) that
-        ignore their initial state.
+        parameters: EACH arrays for each layer and direction, contiguous, None for an absent parameter. packed,
+        packed_backward: the packed weights of each layer and direction, or None. masks: dropout's mask of each layer's
+        input. keeps_weights: the tape keeps copies of the current weights; otherwise the caller gives backward the
+        weights. starting: in a dense batch, whether each sequence (B,) ignores its initial state.
         """
         cdef int k
         cdef Tape tape = None
@@ -336,8 +336,8 @@ cdef class Plan:
                     self._forward_checkpointed(tape, layer, direction, x, y, initial, final, parameters, packed,
                                                checkpoint_steps)
                     continue
-                self._forward_one(arrays, layer, direction, x_view, y_view, start_views, final_views, parameters, packed,
-                                  tape, keeps_weights)
+                self._forward_one(arrays, layer, direction, x_view, y_view, start_views, final_views, parameters,
+                                  packed, tape, keeps_weights)
             if tape is not None:
                 tape.inputs.append(x)
                 tape.outputs.append(y)
@@ -455,7 +455,7 @@ cdef class Plan:
     def _forward_checkpointed(self, Tape tape, int layer, int direction, x, y, initial, final, parameters, packed, n):
         cdef int j = layer * self.directions + direction
         if self.like.output != 0 or self.states > 2:
-            raise ValueError(f"checkpoint: expected None for {self.cell}, whose states are more than its output and c")
+            raise ValueError(f"checkpoint: expected None for {self.cell}: it has states besides its output and c")
         weights = Weights(*parameters[j * EACH : (j + 1) * EACH])
         both = None if packed is None else packed[j], None if packed is None else tape.packed_backward[j]
         tape.checkpoints.append(
@@ -797,11 +797,12 @@ cdef Tape new_tape(Plan plan, Arrays arrays, object x, tuple initial, object own
 
 
 cdef class Tape:
-    """What forward keeps for backward. It refers to x, the initial state and y, which must not change in between.
+    """The values that forward keeps for backward. It refers to x, the initial state and y: do not change them.
 
-    Backward takes the gradient of w_ih from x as it is then, and the state before each step from y, or from the initial
-    state, as they are then. Everything else is kept as forward left it, the weights included. A tape is only read, and
-    may be used any number of times. It belongs to its process and cannot be pickled.
+    Backward reads x for the gradient of w_ih, and y and the initial state for the state before each step; a change of
+    these arrays after forward changes the gradients. The tape has its own copies of all other values, the weights
+    included. Backward only reads a tape, so a tape may be used any number of times. It belongs to its process and
+    cannot be pickled.
     """
 
     def __init__(self):
