@@ -1,4 +1,4 @@
-/* Detects a forked process, in which OpenMP's threads cannot be used: GNU OpenMP's pool does not survive fork(), and a
+/* Detects a forked process, where OpenMP's threads cannot be used: GNU OpenMP's pool does not survive fork(), and a
  * parallel region in the child would wait forever for threads of the parent. */
 #ifndef FASTRNN_FORK_H
 #define FASTRNN_FORK_H

@@ -10,8 +10,8 @@
  * Calls that follow soon after one of their kind have slots of their own, since the team of a later call must first be
  * woken.
  *
- * Times are in nanoseconds; slots hold them per unit of the call's amount. A call whose slot is held by another caller
- * does not wait: it takes the cost model's guess.
+ * Times are in nanoseconds; slots hold them per unit of the call's amount. If another caller holds a call's slot, the
+ * call does not wait: it takes the cost model's guess.
  */
 #ifndef FASTRNN_TRIALS_H
 #define FASTRNN_TRIALS_H

@@ -27,7 +27,7 @@ struct backward_chunk {
     int64_t begin, end;
     int64_t rows;
     int64_t offset;                         /* offset of step `end` in the schedule */
-    enum fastrnn_accumulation accumulation; /* first chunk: that of the call; later chunks add */
+    enum fastrnn_accumulation accumulation; /* first chunk: as the call asks; later chunks add */
 };
 
 static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot,

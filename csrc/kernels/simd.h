@@ -259,7 +259,7 @@ ALWAYS_INLINE void vstore_partial(real *const p, const vreal v, const int n) {
     _mm512_mask_storeu_pd(p, (__mmask8)(0xFFu >> (VL - n)), v);
 }
 #elif defined(__AVX2__)
-/* A masked store takes some twenty cycles on AMD's processors; narrower stores take one each. */
+/* vstore_partial uses narrower stores: a masked store is slow on the processors of AMD. */
 ALWAYS_INLINE vreal vload_partial(const real *const p, const int n) {
     static const integer lanes[2 * VL] = {[0 ... VL - 1] = -1};
     const __m256i mask = _mm256_loadu_si256((const __m256i *)(lanes + VL - n));

@@ -29,8 +29,9 @@ enum {
     TILE_ROWS_MAX = TILE_ROWS > TILE_ROWS_OF_THREE ? (int)TILE_ROWS : (int)TILE_ROWS_OF_THREE,
     /* One row needs its panels as independent chains: latency 4 x 2 units. */
     TILE_PANELS_MAX = 9,
-    /* How far ahead a lone tile of several rows fetches its panels: past L2's latency at 12 cycles a k. A tile of one
-     * row fetches nothing: the hardware prefetcher keeps up, and more requests slow it down (docs/decisions/0017). */
+    /* How far ahead a lone tile of several rows fetches its panels: beyond the latency of the second-level cache. A
+     * tile of one row fetches nothing: the hardware prefetcher keeps up, and more requests slow it down
+     * (docs/decisions/0017). */
     TILE_PREFETCH_K = 16,
 };
 

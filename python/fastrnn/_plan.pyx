@@ -800,9 +800,8 @@ cdef class Tape:
     """The values that forward keeps for backward. It refers to x, the initial state and y: do not change them.
 
     Backward reads x for the gradient of w_ih, and y and the initial state for the state before each step; a change of
-    these arrays after forward changes the gradients. The tape has its own copies of all other values, the weights
-    included. Backward only reads a tape, so a tape may be used any number of times. It belongs to its process and
-    cannot be pickled.
+    these arrays after forward changes the gradients. A later change of the weights does not. Backward only reads a
+    tape, so a tape may be used any number of times. It belongs to its process and cannot be pickled.
     """
 
     def __init__(self):

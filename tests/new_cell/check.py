@@ -84,7 +84,7 @@ def check_bits(T, B, I, H, dtype, bits):
         assert_same(one, bits.setdefault((T, B, I, H, dtype, *more), one))
     starts = tuple(np.full((B, H), start, dtype) for start in STARTS)
     assert_same(fastrnn.probe(*weights)[0], fastrnn.probe(*weights, starts)[0])
-    if T == 1:  # unpacked weights; packed ones in a call of two steps, whose second step nothing reads
+    if T == 1:  # reads unpacked weights; a call of two steps packs them, and nothing reads its second step
         twice = [np.concatenate([weights[0]] * 2), *weights[1:]]
         assert_same(fastrnn.probe(*twice, states)[0][:1], fastrnn.probe(*weights, states)[0])
 

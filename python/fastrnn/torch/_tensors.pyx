@@ -368,8 +368,8 @@ cdef class Repeat:
     configuration: attributes of the module, by name, which must be as they were. packed: None where packing does not
     pay. parameters: their names; those tensors, None for an absent one; contiguous tensors on their memory; arrays of the
     contents of the present ones when they were packed, or None. shapes: of the input and of a state. returns_y: a cell
-    returns its state alone. thread: functions whose results must be false, one that is given the device, and torch's
-    module of forward-mode differentiation; settings: a function, and its result.
+    returns its state alone. thread: functions that must return false, a function of the device, and torch's module
+    of forward-mode differentiation; settings: a function, and its result.
     """
 
     cdef Plan plan
