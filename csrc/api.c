@@ -1,9 +1,7 @@
 /* The public functions that run something: they check every argument first. */
-#include <string.h>
-
 #include "call.h"
-#include "cells.h"
 #include "check.h"
+#include "parts.h"
 
 /* ---- statuses ---- */
 
@@ -32,28 +30,27 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
         return "plan: not one that fastrnn_make_plan made, or no such pass";
     case FASTRNN_BAD_ARRAYS:
         return "arrays: struct_size is not that of this library";
+    case FASTRNN_BAD_BATCH:
+        return "batch: expected lengths from 0 to T (packed: from T on, never growing, none 0), k2 >= k1 >= 1 or "
+               "neither, "
+               "and a known direction and kind of rows";
+    case FASTRNN_NO_ROOM:
+        return "memory: fewer bytes than the schedules need";
+    case FASTRNN_BAD_STAGE:
+        return "stage: expected 0, or a stage of the schedules";
     }
     return "unknown status";
 }
 
 /* ---- calls ---- */
 
-/* Gradients that are to be overwritten, of no rows. */
-static void clear_gradients(const struct plan *const plan, const struct fastrnn_arrays *const arrays) {
-    const struct layout_shape *const s = &plan->shape;
-    for (int j = 0; j < plan->table->parameter_count; j++) {
-        const struct fastrnn_parameter *const parameter = &plan->table->parameters[j];
-        if (arrays->gradients[j]) {
-            const int64_t reals = parameter->rows_per_unit * s->H * cell_parameter_columns(parameter, s->I, s->H);
-            memset(arrays->gradients[j], 0, (size_t)reals * (size_t)s->real_bytes);
-        }
-    }
-}
-
 enum fastrnn_status fastrnn_run(const struct fastrnn_plan *const plan, const enum fastrnn_pass pass,
                                 const struct fastrnn_arrays *const arrays) {
     const struct team_call call = {plan_of(plan), pass, arrays};
     enum fastrnn_status status = check_arrays(call.plan, pass, arrays);
+    if (status == FASTRNN_OK && pass >= FASTRNN_FORWARD && call.plan->problem.schedules) {
+        return parts_run(&call);
+    }
     if (status == FASTRNN_OK && pass >= FASTRNN_FORWARD) {
         status = check_visits(call.plan, pass, arrays->scratch);
     }
@@ -61,7 +58,7 @@ enum fastrnn_status fastrnn_run(const struct fastrnn_plan *const plan, const enu
         return status;
     }
     if (pass == FASTRNN_BACKWARD && call.plan->shape.rows == 0 && arrays->accumulation == FASTRNN_OVERWRITE) {
-        clear_gradients(call.plan, arrays);
+        parts_clear_gradients(call.plan, arrays);
     }
     return call_run(&call);
 }

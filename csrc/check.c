@@ -10,6 +10,10 @@
 
 static enum fastrnn_status check_schedule(const struct fastrnn_problem *const p) {
     const struct fastrnn_schedule *const s = p->schedule;
+    const struct fastrnn_schedules *const built = p->schedules; /* sound, as the library has built them */
+    if (built && (s || built->struct_size != sizeof *built || built->T != p->T || built->B != p->B)) {
+        return FASTRNN_BAD_SCHEDULE;
+    }
     if (!s) {
         return FASTRNN_OK;
     }

@@ -30,6 +30,9 @@ enum fastrnn_status {
     FASTRNN_INTERRUPTED,  /* the problem's `interrupted` returned nonzero; the outputs are incomplete */
     FASTRNN_BAD_PLAN,     /* fastrnn_make_plan did not make the plan, or pass is not a fastrnn_pass */
     FASTRNN_BAD_ARRAYS,   /* struct_size is not sizeof(struct fastrnn_arrays) */
+    FASTRNN_BAD_BATCH,    /* a length, truncation or enumerator of struct fastrnn_batch is out of range */
+    FASTRNN_NO_ROOM,      /* the memory for schedules has fewer bytes than they need */
+    FASTRNN_BAD_STAGE,    /* arrays.stage is negative or exceeds the number of stages */
 };
 
 enum { FASTRNN_GATES_MAX = 8, FASTRNN_STATES_MAX = 8, FASTRNN_PARAMETERS_MAX = 16 };
@@ -65,6 +68,67 @@ struct fastrnn_schedule {
     int64_t d_states;       /* with d_first: rows of d_final and d_initial */
 };
 
+/* ---- schedules of a batch ---- */
+
+/* The step of a sequence that runs first. */
+enum fastrnn_direction { FASTRNN_FROM_FIRST_STEP, FASTRNN_FROM_LAST_STEP };
+
+/* The rows of the sequence tensors. Padded: row t*B + b. Packed: step after step, only the rows that exist; row
+ * offset(t) + b, where offset(t) counts the rows of the steps before t. */
+enum fastrnn_rows { FASTRNN_PADDED, FASTRNN_PACKED };
+
+/* A batch of sequences, from which the library builds schedules (docs/schedules.md). Zero the struct first. A dense
+ * batch in the first direction without truncation needs no schedule. */
+struct fastrnn_batch {
+    int64_t T, B;
+    enum fastrnn_direction direction;
+    enum fastrnn_rows rows;
+    const int64_t *lengths;      /* [B], each in 0 … T; null: all T. Packed: never growing, the first T, none 0 */
+    const unsigned char *resets; /* (T, B): nonzero if no state passes between steps t - 1 and t; null: no resets */
+    ptrdiff_t resets_stride_t, resets_stride_b; /* in bytes */
+    int64_t k1, k2; /* backward: loss windows of k1 steps, each reaching back k2 >= k1 steps from the end of its k1
+                       steps; 0, 0: all steps */
+};
+
+/* Parts that run one after the other: schedules that visit no row twice. */
+struct fastrnn_stage {
+    const struct fastrnn_schedule *parts;
+    int64_t part_count;
+    const int64_t *initial; /* if windows overlap: the sequences that receive d_initial in this stage */
+    int64_t initial_count;
+};
+
+/* The schedules of a batch, in the caller's memory. Forward, and backward without overlapping windows, has one stage.
+ * Backward with overlapping windows has several. The last `whole_stages` of them compute dx and the gradients of the
+ * parameters; earlier stages only hand gradients of states from region to region (docs/schedules.md). */
+struct fastrnn_schedules {
+    size_t struct_size;       /* set by the functions below */
+    size_t bytes;             /* that fastrnn_build_schedules needs at most */
+    int64_t T, B;             /* of the problem; packed: B is 1, and T is the number of rows */
+    int64_t steps, sequences; /* the most of any part */
+    int64_t rows;             /* the most of any part */
+    int64_t states;           /* rows of initial and final states: B of the batch */
+    int64_t d_states;         /* if windows overlap: rows of the states' gradients between stages; else 0 */
+    int backward_only;        /* windows start from rows of y, which forward refuses */
+    int64_t stage_count, whole_stages;
+    const struct fastrnn_stage *stages; /* null: not built */
+    const int64_t *empty;               /* the sequences of no steps */
+    int64_t empty_count;
+};
+
+/* Both functions set `bytes`, and the largest sizes that fastrnn_make_plan needs to compute the sizes of its memory.
+ * fastrnn_measure_schedules reads lengths and resets. fastrnn_bound_schedules only looks which pointers are null: its
+ * result suffices for all lengths and resets of this T, B, k1 and k2. Use it if memory must be taken before they are
+ * known. */
+enum fastrnn_status fastrnn_measure_schedules(const struct fastrnn_batch *batch, struct fastrnn_schedules *schedules);
+enum fastrnn_status fastrnn_bound_schedules(const struct fastrnn_batch *batch, struct fastrnn_schedules *schedules);
+
+/* Builds the schedules in `bytes` of memory, of any alignment. They refer to this memory, but not to the batch. They
+ * serve every problem with their T and B: all layers of a direction. Backward of a ragged batch without truncation
+ * takes the schedules of forward. */
+enum fastrnn_status fastrnn_build_schedules(const struct fastrnn_batch *batch, void *memory, size_t bytes,
+                                            struct fastrnn_schedules *schedules);
+
 /* How many threads a call uses, and whether they share sequences or hidden units. */
 enum fastrnn_team {
     FASTRNN_TEAM_PAYING, /* the fastest number; one thread for a while after calls that more threads slowed down */
@@ -83,6 +147,9 @@ struct fastrnn_problem {
     enum fastrnn_team team;
     int64_t T, B, I, H;
     const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
+    /* Null, or the schedules of a batch in place of `schedule`. A plan of schedules that have not been built has
+     * sizes, but does not run. */
+    const struct fastrnn_schedules *schedules;
     /* May be null. The calling thread calls it every quarter of a second; a nonzero result stops the call. */
     int (*interrupted)(void);
 };
@@ -94,10 +161,11 @@ struct fastrnn_sizes {
     size_t reserve;                         /* T*B*reserve_row: an ordinary array (T, B, R) of the real type */
     size_t reserve_row;                     /* depends on cell, dtype and H alone, not on the backend */
     size_t scratch_forward, scratch_backward;
+    size_t regions; /* for the gradients of states between stages; 0 unless windows overlap */
 };
 
 /* A checked problem with its sizes and layouts. A plan is plain memory: it may be copied, and need not be released. It
- * refers to the arrays of the problem's schedule, which must outlive the plan and not change. */
+ * refers to the problem's schedule or schedules, which must outlive the plan and not change. */
 struct fastrnn_plan {
     size_t struct_size; /* set by fastrnn_make_plan */
     struct fastrnn_sizes sizes;
@@ -133,7 +201,8 @@ enum fastrnn_pass {
  * Outputs must not overlap each other or any input, except that `final` may be `initial` where every sequence ends in
  * the row that it starts from, as in a dense schedule. States are (B, H), or (states, H) with a schedule. The library
  * does not write rows of y, states and dx that the schedule does not visit, rows of `final` that no `last` names, and
- * rows of d_initial that no `first` names. */
+ * rows of d_initial that no `first` names. With the schedules of a batch, it writes all rows of `final` and d_initial:
+ * sequences of no steps pass the states and gradients through. */
 struct fastrnn_arrays {
     size_t struct_size; /* sizeof(struct fastrnn_arrays) */
 
@@ -161,6 +230,11 @@ struct fastrnn_arrays {
 
     void *reserve; /* forward: null for inference, else filled; backward reads it and leaves it unchanged */
     void *scratch;
+
+    /* Backward with overlapping windows. The regions' gradients stay in `regions` from stage to stage. */
+    void *regions;
+    int64_t stage; /* 0: all stages. n: the n-th alone, which then writes dx even if it is not a whole stage: in a stack
+                      of one direction, each stage goes down all layers before the next stage starts */
 };
 
 enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *problem, struct fastrnn_plan *plan);

@@ -219,6 +219,17 @@ static inline size_t layout_marks_bytes(const struct fastrnn_problem *const p) {
     return (size_t)(rows > states ? rows : states);
 }
 
+/* The gradients of states between stages of backward: for each state two matrices of so many rows. A stage reads one
+ * and writes the other. */
+static inline size_t layout_region_bytes(const struct layout_shape *const s, const int64_t rows,
+                                         bool *const overflowed) {
+    struct layout_cursor cursor = {0};
+    layout_take(&cursor, 1, 2 * s->states, rows, s->H, 1);
+    const size_t bytes = rows ? layout_bytes(&cursor, s->real_bytes) : 0;
+    *overflowed = cursor.overflowed;
+    return bytes;
+}
+
 /* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]. The first `sequences` rows hold the last step
  * of the previous chunk, in the order of the sequences. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
 struct layout_backward_scratch {

@@ -18,6 +18,11 @@ enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *const proble
     made->problem = *problem;
     made->table = fastrnn_cell_table(problem->cell);
     status = made->backend->lay_out(made);
+    bool overflowed = false;
+    if (problem->schedules) {
+        made->sizes.regions = layout_region_bytes(&made->shape, problem->schedules->d_states, &overflowed);
+    }
+    status = overflowed ? FASTRNN_TOO_LARGE : status;
     if (status == FASTRNN_OK) {
         made->struct_size = sizeof *plan;
     }
@@ -29,5 +34,5 @@ enum { UNPACKED_ROWS_MAX = 8 };
 
 int fastrnn_packing_pays(const struct fastrnn_plan *const plan) {
     const struct plan *const p = plan_of(plan);
-    return !p || p->problem.schedule || p->problem.T != 1 || p->problem.B > UNPACKED_ROWS_MAX;
+    return !p || p->problem.schedule || p->problem.schedules || p->problem.T != 1 || p->problem.B > UNPACKED_ROWS_MAX;
 }

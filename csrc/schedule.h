@@ -5,6 +5,10 @@
 #include "layout.h"
 #include "team.h"
 
+/* The most pieces of a batch that run side by side in a part (docs/schedules.md): enough rows for any product, and few
+ * enough for their states to stay in cache. */
+enum { SCHEDULE_PIECES_MAX = 256 };
+
 static inline int64_t schedule_steps(const struct fastrnn_problem *const p) {
     return p->schedule ? p->schedule->steps : p->T;
 }

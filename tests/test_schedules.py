@@ -1,11 +1,11 @@
 """The core's loops over explicit schedules: what they visit is data, and nothing else is touched."""
 
+import fastrnn
 import numpy as np
 import pytest
 from core_call import CoreCall, assert_same_bits, same_bits
 from fastrnn import _core, config
-from fastrnn.schedule import Batch, PackedBatch
-from fastrnn.truncation import KEPT_ROWS_MAX, stages_of
+from fastrnn.schedule import Batch, PackedBatch, stage_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import make, problems
@@ -13,6 +13,10 @@ from strategies import make, problems
 
 def arrays(*lists):
     return tuple(np.array(values, np.int64) for values in lists)
+
+
+def stages(schedules):
+    return [stage_of(schedules, n) for n in range(schedules.stage_count)]
 
 
 def dense(T, B):
@@ -163,10 +167,8 @@ def test_packed_rows_are_visited_in_the_order_of_the_padded_ones(lengths, revers
             assert np.array_equal(a.last, b.last)
             assert np.array_equal(a.d_first, b.d_first)
 
-    assert_same(packed.forward_parts, padded.forward_parts)
-    for truncation in ((2, 2), (2, 3), (2, 4)):
-        stages = stages_of(packed, truncation).stages, stages_of(padded, truncation).stages
-        for found, expected in zip(*stages, strict=True):
+    for truncation in (None, (2, 2), (2, 3), (2, 4)):
+        for found, expected in zip(*(stages(batch.truncated(truncation)) for batch in (packed, padded)), strict=True):
             assert_same(found.parts, expected.parts)
             assert found.is_whole == expected.is_whole
             assert np.array_equal(found.initial, expected.initial)
@@ -178,20 +180,22 @@ def test_packed_rows_are_visited_in_the_order_of_the_padded_ones(lengths, revers
 def test_stages_of_a_dense_batch_are_those_of_equal_lengths(T, B, k, reverse):
     truncation = k[0], k[0] + k[1]
     assume(truncation[1] < T)
-    expected = stages_of(Batch(T, B, np.full(B, T)), truncation)
-    for _ in range(2):  # the second time they are those that were kept
-        found = stages_of(Batch(T, B, reverse=reverse), truncation)
-        assert found.regions == expected.regions
-        for stage, other in zip(found.stages, expected.stages, strict=True):
-            assert stage.is_whole == other.is_whole
-            np.testing.assert_equal([stage.initial, *stage.parts], [other.initial, *other.parts])
+    expected = Batch(T, B, np.full(B, T)).truncated(truncation)
+    found = Batch(T, B, reverse=reverse).truncated(truncation)
+    assert found.d_states == expected.d_states
+    np.testing.assert_equal(stages(found), stages(expected))
 
 
 @pytest.mark.parametrize("truncation", [(2, 2), (2, 3)])
-def test_stages_of_small_dense_batches_alone_are_kept_and_those_are_read_only(truncation):
-    large = Batch(8, KEPT_ROWS_MAX // 8 + 1)
-    stages = stages_of(Batch(8, 3), truncation)
-    assert stages_of(Batch(8, 3), truncation) is stages
-    assert stages_of(large, truncation) is not stages_of(large, truncation)
-    for array in (array for stage in stages.stages for part in stage.parts for array in part):
+def test_schedules_of_small_dense_batches_alone_are_kept_and_all_are_read_only(truncation, monkeypatch):
+    built, truncated = [], Batch.truncated
+    monkeypatch.setattr(Batch, "truncated", lambda self, window: built.append(truncated(self, window)) or built[-1])
+    layer = fastrnn.RNN(1, 1, num_layers=2, bidirectional=True, seed=0)
+    for B, times in ((3, 1), (20_000, 4)):
+        _, _, tape = layer.forward(np.ones((8, B, 1), np.float32))
+        built.clear()
+        for _ in range(2):
+            layer.backward(tape, truncation=truncation)
+        assert len(built) == times
+    for array in (array for stage in stages(built[0]) for part in stage.parts for array in part):
         assert array is None or not array.flags.writeable

@@ -5,14 +5,15 @@ import itertools
 import bounds
 import fastrnn
 import numpy as np
+import numpy_schedules
 import pytest
-from core_call import assert_same_bits, same_bits
-from fastrnn import config, schedule
-from fastrnn.schedule import Batch, Pieces
-from fastrnn.truncation import Stage, Stages, stages_of
+from core_call import CoreCall, assert_same_bits, same_bits
+from fastrnn import _core, config
+from fastrnn.schedule import Batch, stage_of
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import KINDS, members, pair, ragged_stacks, seeds
+from numpy_schedules import Pieces, Stage, Stages
+from strategies import KINDS, members, pair, problems, ragged_stacks, seeds
 
 
 def train(cell, layer, a, truncation=None, **order):
@@ -172,7 +173,7 @@ def test_truncation_is_a_loop_over_windows_with_a_constant_state_before_each(bac
 
 def one_region_after_the_other(T, B, k):
     """No truncation: each region of k steps starts from what the one after it hands on."""
-    batch, b, begins = Batch(T, B), np.arange(B), range(0, T, k)
+    batch, b, begins = numpy_schedules.Batch(T, B), np.arange(B), range(0, T, k)
     stages = []
     for begin in reversed(begins):
         end, last_row, first_row = min(begin + k, T), 2 * B + b * len(begins), np.full(B, begin)
@@ -186,24 +187,31 @@ def one_region_after_the_other(T, B, k):
     return Stages(stages, B * len(begins))
 
 
-@given(cell=st.sampled_from(sorted(KINDS)), T=st.integers(1, 9), B=st.integers(1, 4), k=st.integers(1, 5), seed=seeds,
-       H=st.sampled_from([1, 5, 17]), threads=st.sampled_from([1, 2]))  # fmt: skip
-def test_gradients_handed_from_region_to_region_have_the_bits_of_one_backward(backend, cell, T, B, k, seed, H, threads):
-    rng = np.random.default_rng(seed)
-    weights = KINDS[cell](3, H, seed=0).parameters.values()
-    function = getattr(fastrnn, cell)
-    x, dy, *states = (rng.standard_normal(shape).astype(np.float32) for shape in ((T, B, 3), (T, B, H), *[(B, H)] * 4))
-    d_final = pair(cell, *states[2:])
-    fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
-        _, _, tape = function.forward(x, *weights, pair(cell, *states[:2]))
-        whole = function.backward(tape, dy, d_final)
-        expected = [whole.x, *members(cell, whole.state), whole.w_ih, whole.w_hh, whole.b_ih, whole.b_hh]
-        into = [np.empty_like(array) for array in expected[-4:]]
-        stages = [one_region_after_the_other(T, B, k)]
-        dx, d_initial = tape.plan.backward(tape, dy, tuple(members(cell, d_final)), into, stages=stages)
-    for found, other in zip((dx, *d_initial, *into), expected, strict=True):
-        assert same_bits(found, other)
+@given(p=problems(steps=st.integers(1, 9)), k=st.integers(1, 5), threads=st.sampled_from([1, 2]))
+def test_gradients_handed_from_region_to_region_have_the_bits_of_one_backward(backend, p, k, threads):
+    call = CoreCall(p, threads)
+    guarded = {name: one.array for name, one in call.guarded.items()}
+    stages, dtype = one_region_after_the_other(p.T, p.B, k), p.x.dtype
+    rows = 2 * p.B + stages.regions
+    incoming, outgoing = ([np.full((rows, p.H), np.nan, dtype) for _ in range(1 + p.has_c)] for _ in range(2))
+    for matrix, given_rows in zip(incoming * 2 + outgoing * 2, (p.dh_n, p.dc_n)[: len(incoming)] * 4, strict=False):
+        matrix[: p.B] = given_rows
+    found = {name: np.full_like(call.outputs[name], np.nan) for name in call.outputs if name.startswith("d")}
+    weights = [found[name] for name in ("dw_ih", "dw_hh", "db_ih", "db_hh")]
+    for number, stage in enumerate(stages.stages):
+        for part in stage.parts:
+            problem = _core.Problem(p.cell, dtype, config.backend_index(), threads, p.T, p.B, p.I, p.H, part,
+                                    _core.TEAMS.index("all"), p.B, rows)  # fmt: skip
+            c0 = p.c0 if p.has_c else None
+            dh_n, dc_n, dh0, dc0 = (one for both in (incoming, outgoing) for one in [*both, None][:2])
+            _core.backward(
+                problem, guarded["packed_backward"], p.x, p.h0, c0, guarded["y"], guarded["reserve"], p.dy, dh_n, dc_n,
+                found["dx"], dh0, dc0, *weights, np.empty(problem.scratch_backward, np.uint8), number == 0,
+            )  # fmt: skip
+        for name, matrix in zip(("dh0", "dc0"), outgoing, strict=False):
+            found[name][stage.initial] = matrix[p.B + stage.initial]
+        incoming, outgoing = outgoing, incoming
+    assert_same_bits(found, call.outputs, found)
 
 
 @given(drawn=ragged_stacks(), data=st.data())
@@ -272,8 +280,9 @@ def test_stages_visit_no_row_twice_and_finish_each_once(T, B, k1, more, reverse,
     lengths = rng.integers(0, T + 1, B) if given_lengths else None
     batch = Batch(T, B, lengths, rng.random((T, B)) < 0.3, reverse)
     finished, initial = np.zeros(T * B, int), np.zeros(B, int)
-    stages = stages_of(batch, (k1, k1 + more))
-    for stage in stages.stages:
+    window = batch.window((k1, k1 + more))
+    schedules = batch.truncated(window)
+    for stage in (stage_of(schedules, n) for n in range(schedules.stage_count)):
         visits = np.zeros(T * B, int)
         for part in stage.parts:
             np.add.at(visits, part.row, 1)
@@ -284,8 +293,9 @@ def test_stages_visit_no_row_twice_and_finish_each_once(T, B, k1, more, reverse,
     t, b = np.divmod(np.arange(T * B), max(B, 1))
     expected = t < (lengths[b] if lengths is not None else T)
     np.testing.assert_array_equal(finished, expected)
-    if stages.regions:
-        np.testing.assert_array_equal(initial, np.bincount(batch.segments.b[batch.segments.first >= 0], minlength=B))
+    if schedules.d_states:
+        segments = numpy_schedules.Batch(T, B, lengths, batch.resets, reverse).segments
+        np.testing.assert_array_equal(initial, np.bincount(segments.b[segments.first >= 0], minlength=B))
 
 
 def test_no_sequences_take_no_time_however_many_steps(backend):
@@ -306,7 +316,7 @@ def test_a_tape_belongs_to_the_backend_that_made_it(backend, other_backend):
 
 def test_padding_costs_no_step():
     lengths = np.array([3, 0, 7, 1])
-    parts = Batch(7, 4, lengths, None, False).forward_parts
+    parts = stage_of(Batch(7, 4, lengths).schedules, 0).parts
     assert sum(part.active.sum() for part in parts) == lengths.sum()
 
 
@@ -344,7 +354,7 @@ def test_a_full_length_batch_takes_the_dense_path(kind):
 
 def test_more_pieces_than_one_part_holds_are_truncated_as_a_loop_does(backend):
     """Windows of one step: several calls of the core, of which the first alone may overwrite the gradients."""
-    T, B = 2 * schedule.PIECES_MAX + 3, 1
+    T, B = 2 * numpy_schedules.PIECES_MAX + 3, 1
     layer = fastrnn.LSTM(3, 5, seed=0, dtype=np.float64)
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal((T, B, 3)), rng.standard_normal((T, B, 5))

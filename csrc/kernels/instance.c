@@ -23,14 +23,19 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem)
         .sequences = schedule_sequences(problem),
     };
     schedule_rows(problem, &shape.rows); /* check.c has refused an overflow */
+    if (problem->schedules) {            /* each part is at most so large */
+        shape.steps = problem->schedules->steps;
+        shape.sequences = problem->schedules->sequences;
+        shape.rows = problem->schedules->rows;
+    }
     return shape;
 }
 
 static size_t larger(const size_t a, const size_t b) { return a > b ? a : b; }
 
-/* The groups of the cut that has most. */
+/* The groups of the cut that has most. A part of a schedule may be tried where the largest part is not. */
 static int most_groups(const struct fastrnn_problem *const problem, const struct layout_shape *const shape) {
-    const bool is_tried = problem->team == FASTRNN_TEAM_PAYING && team_is_tried(shape);
+    const bool is_tried = problem->team == FASTRNN_TEAM_PAYING && (problem->schedules || team_is_tried(shape));
     return team_split(shape, is_tried ? FASTRNN_TEAM_BY_ROWS : problem->team, team_threads(problem->threads)).groups;
 }
 

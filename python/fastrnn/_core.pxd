@@ -59,6 +59,37 @@ cdef extern from "fastrnn.h" nogil:
         const int64_t *d_first
         int64_t d_states
 
+    enum:
+        FASTRNN_FROM_FIRST_STEP
+        FASTRNN_FROM_LAST_STEP
+
+    enum:
+        FASTRNN_PADDED
+        FASTRNN_PACKED
+
+    ctypedef struct fastrnn_batch_t "struct fastrnn_batch":
+        int64_t T, B
+        int direction
+        int rows
+        const int64_t *lengths
+        const unsigned char *resets
+        ptrdiff_t resets_stride_t, resets_stride_b
+        int64_t k1, k2
+
+    ctypedef struct fastrnn_stage_t "struct fastrnn_stage":
+        const fastrnn_schedule_t *parts
+        int64_t part_count
+        const int64_t *initial
+        int64_t initial_count
+
+    ctypedef struct fastrnn_schedules_t "struct fastrnn_schedules":
+        size_t bytes
+        int64_t T, B
+        int64_t steps, sequences, rows
+        int64_t states, d_states
+        int64_t stage_count, whole_stages
+        const fastrnn_stage_t *stages
+
     ctypedef struct fastrnn_problem_t "struct fastrnn_problem":
         int cell
         int dtype
@@ -67,10 +98,11 @@ cdef extern from "fastrnn.h" nogil:
         int team
         int64_t T, B, I, H
         const fastrnn_schedule_t *schedule
+        const fastrnn_schedules_t *schedules
         int (*interrupted)() noexcept nogil
 
     ctypedef struct fastrnn_sizes_t "struct fastrnn_sizes":
-        size_t packed_forward, packed_backward, reserve, reserve_row, scratch_forward, scratch_backward
+        size_t packed_forward, packed_backward, reserve, reserve_row, scratch_forward, scratch_backward, regions
 
     ctypedef struct fastrnn_view_t "struct fastrnn_view":
         void *data
@@ -102,6 +134,8 @@ cdef extern from "fastrnn.h" nogil:
         fastrnn_view_t d_initial[8]
         void *reserve
         void *scratch
+        void *regions
+        int64_t stage
 
     ctypedef struct fastrnn_parameter_t "struct fastrnn_parameter":
         const char *name
@@ -119,6 +153,9 @@ cdef extern from "fastrnn.h" nogil:
         const fastrnn_parameter_t *parameters
         const fastrnn_state_t *states
 
+    int fastrnn_measure_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)
+    int fastrnn_bound_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)
+    int fastrnn_build_schedules(const fastrnn_batch_t *, void *, size_t, fastrnn_schedules_t *)
     int fastrnn_make_plan(const fastrnn_problem_t *, fastrnn_plan_t *)
     int fastrnn_run(const fastrnn_plan_t *, int, const fastrnn_arrays_t *)
     int fastrnn_packing_pays(const fastrnn_plan_t *)
@@ -139,6 +176,13 @@ cdef extern from "fastrnn.h" nogil:
     const char *fastrnn_build()
     int fastrnn_same_bytes(const void *, const void *, size_t, int) nogil
     int fastrnn_activate(int, int, int, int64_t, const void *, void *)
+
+
+cdef class Schedules:
+    cdef fastrnn_schedules_t c
+    cdef object memory
+
+    cdef cnp.ndarray _numbers(self, const int64_t *numbers, int64_t n)
 
 
 cdef class Problem:

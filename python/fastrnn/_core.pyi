@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,35 @@ class Cell(NamedTuple):
     gates: int
     states: tuple[str, ...]
     starts: tuple[float, ...]
+
+class Schedules:
+    def __init__(
+        self,
+        T: int,
+        B: int,
+        lengths: NDArray[np.int64] | None = None,
+        resets: NDArray[np.bool_] | None = None,
+        reverse: bool = False,
+        packed: bool = False,
+        truncation: tuple[int, int] | None = None,
+        new_bytes: Callable[[int], NDArray[np.uint8]] | None = None,
+    ) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def grid(self) -> tuple[int, int]: ...
+    @property
+    def most(self) -> tuple[int, int, int]: ...
+    @property
+    def stage_count(self) -> int: ...
+    @property
+    def d_states(self) -> int: ...
+    def stage(self, n: int) -> tuple[list[tuple[Any, ...]], bool, NDArray[np.int64] | None]: ...
+    def is_whole(self, n: int) -> bool: ...
+
+def schedule_bound(
+    T: int, B: int, has_lengths: bool, has_resets: bool, packed: bool, truncation: tuple[int, int] | None
+) -> tuple[int, tuple[int, int, int]]: ...
 
 class Problem:
     def __init__(

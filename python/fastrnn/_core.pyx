@@ -223,6 +223,128 @@ cdef void *_memory(object array, str name, size_t size, bint writeable) except? 
     return cnp.PyArray_DATA(a)
 
 
+cdef int _batch(
+    int64_t T, int64_t B, lengths, resets, bint reverse, bint packed, truncation, fastrnn_batch_t *batch
+) except -1:
+    """The arguments of `Schedules`, checked as far as memory is concerned."""
+    cdef cnp.ndarray a
+    memset(batch, 0, sizeof(fastrnn_batch_t))
+    batch.T, batch.B = T, B
+    batch.direction = FASTRNN_FROM_LAST_STEP if reverse else FASTRNN_FROM_FIRST_STEP
+    batch.rows = FASTRNN_PACKED if packed else FASTRNN_PADDED
+    if lengths is not None:
+        a = _array(lengths, "lengths", cnp.NPY_INT64, (B,), False)
+        if not cnp.PyArray_IS_C_CONTIGUOUS(a):
+            raise ValueError("lengths: the array must be contiguous")
+        batch.lengths = <const int64_t *>cnp.PyArray_DATA(a)
+    if resets is not None:
+        if not isinstance(resets, np.ndarray) or resets.dtype != np.bool_ or resets.shape != (T, B):
+            raise ValueError(f"resets: expected booleans of shape {(T, B)}")
+        a = resets
+        batch.resets = <const unsigned char *>cnp.PyArray_DATA(a)
+        batch.resets_stride_t, batch.resets_stride_b = cnp.PyArray_STRIDE(a, 0), cnp.PyArray_STRIDE(a, 1)
+    if truncation is not None:
+        batch.k1, batch.k2 = truncation
+    return 0
+
+
+cdef class Schedules:
+    """The schedules of a batch of sequences, built in memory of their own.
+
+    lengths: int64 (B,); resets: booleans (T, B); truncation: (k1, k2); each may be None. packed: rows as a
+    PackedSequence has them. new_bytes: makes the memory, an array of so many bytes; None: NumPy.
+    """
+
+    def __init__(self, int64_t T, int64_t B, lengths=None, resets=None, bint reverse=False, bint packed=False,
+                 truncation=None, new_bytes=None):
+        cdef fastrnn_batch_t batch
+        cdef size_t size
+        cdef void *data
+        cdef int status
+        _batch(T, B, lengths, resets, reverse, packed, truncation, &batch)
+        status = fastrnn_measure_schedules(&batch, &self.c)
+        if status != FASTRNN_OK:
+            raise_status(status)
+        self.memory = np.empty(self.c.bytes, np.uint8) if new_bytes is None else new_bytes(self.c.bytes)
+        data = _memory(self.memory, "memory", 0, True)
+        size = cnp.PyArray_DIM(<cnp.ndarray>self.memory, 0)
+        with nogil:
+            status = fastrnn_build_schedules(&batch, data, size, &self.c)
+        if status != FASTRNN_OK:
+            raise_status(status)
+
+    @property
+    def bytes(self):
+        """The memory that is needed at most."""
+        return self.c.bytes
+
+    @property
+    def grid(self):
+        """The first two axes of sequence tensors."""
+        return self.c.T, self.c.B
+
+    @property
+    def most(self):
+        """Steps, sequences and rows of the largest part."""
+        return self.c.steps, self.c.sequences, self.c.rows
+
+    @property
+    def stage_count(self):
+        return self.c.stage_count
+
+    @property
+    def d_states(self):
+        """Rows of the states' gradients between stages; 0 where no windows overlap."""
+        return self.c.d_states
+
+    def stage(self, int64_t n):
+        """Stage n: its parts (active, row, first, last, d_first), whether it is whole, and the initial states."""
+        if not 0 <= n < self.c.stage_count:
+            raise IndexError(f"n: expected a stage below {self.c.stage_count}, got {n}")
+        cdef const fastrnn_stage_t *stage = &self.c.stages[n]
+        cdef int64_t j
+        initial = self._numbers(stage.initial, stage.initial_count) if self.c.d_states else None
+        return [self._part(n, j) for j in range(stage.part_count)], self.is_whole(n), initial
+
+    def is_whole(self, int64_t n):
+        """Whether stage n computes dx and the gradients of the parameters."""
+        return n >= self.c.stage_count - self.c.whole_stages
+
+    def _part(self, int64_t n, int64_t j):
+        cdef const fastrnn_schedule_t *part = &self.c.stages[n].parts[j]
+        cdef int64_t s, rows = 0, sequences = part.active[0] if part.steps else 0
+        for s in range(part.steps):
+            rows += part.active[s]
+        d_first = None if part.d_first is NULL else self._numbers(part.d_first, sequences)
+        return (
+            self._numbers(part.active, part.steps), self._numbers(part.row, rows),
+            self._numbers(part.first, sequences), self._numbers(part.last, sequences), d_first,
+        )  # fmt: skip
+
+    cdef cnp.ndarray _numbers(self, const int64_t *numbers, int64_t n):
+        """A view, read-only."""
+        cdef cnp.npy_intp size = n
+        cdef cnp.ndarray view = cnp.PyArray_SimpleNewFromData(1, &size, cnp.NPY_INT64, <void *>numbers)
+        cnp.set_array_base(view, self.memory)
+        cnp.PyArray_CLEARFLAGS(view, cnp.NPY_ARRAY_WRITEABLE)
+        return view
+
+
+def schedule_bound(int64_t T, int64_t B, bint has_lengths, bint has_resets, bint packed, truncation):
+    """The most bytes that schedules need, and the most steps, sequences and rows of a part, whatever the numbers."""
+    cdef fastrnn_batch_t batch
+    cdef fastrnn_schedules_t bound
+    _batch(T, B, None, None, False, packed, truncation, &batch)
+    cdef int64_t length = 0
+    cdef unsigned char mark = 0
+    batch.lengths = &length if has_lengths else NULL
+    batch.resets = &mark if has_resets else NULL
+    cdef int status = fastrnn_bound_schedules(&batch, &bound)
+    if status != FASTRNN_OK:
+        raise_status(status)
+    return bound.bytes, (bound.steps, bound.sequences, bound.rows)
+
+
 cdef class Problem:
     """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
 
@@ -247,7 +369,7 @@ cdef class Problem:
         self.output = fastrnn_cell_table(self.c.cell).output
         self.starts = _STARTS[self.c.cell]
         self.has_c = self.state_count == 2
-        self.c.schedule = NULL
+        self.c.schedule, self.c.schedules = NULL, NULL
         self.c.interrupted = <_question>_let_handlers_run
         if states is not None and schedule is None:
             raise ValueError("states: expected None without a schedule")

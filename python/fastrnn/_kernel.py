@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,16 +120,19 @@ def _packing(cell: str, weights: Weights, backend: int | None = None) -> _core.P
     return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, team_index())
 
 
-def pass_empty_through(
-    batch: Batch, states: Sequence[Array | None], to: Sequence[Array | None], starts: Sequence[float] = ()
-) -> None:
-    """Sequences of no steps hand on their states (…, B, H), and the gradients of them; an absent one is its start."""
-    if not batch.has_empty:
-        return
+def pass_empty_through(batch: Batch, states: States, to: States, *, fill: float | None = None) -> None:
+    """Sequences of no steps hand on their states (B, H), and the gradients of them; an absent one is zero.
+
+    fill: for the other rows; None: they stay.
+    """
     empty = batch.all_lengths == 0
-    for source, target, start in zip(states, to, starts or [0] * len(to), strict=True):
-        if target is not None:
-            target[..., empty, :] = start if source is None else source[..., empty, :]
+    for source, target in zip(states, to, strict=True):
+        if target is None:
+            continue
+        if fill is not None:
+            target[...] = fill
+        if batch.has_empty:
+            target[empty] = 0 if source is None else source[empty]
 
 
 def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any], *, has_c: bool) -> States:

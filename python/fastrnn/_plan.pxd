@@ -3,7 +3,7 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t
 
-from ._core cimport Problem, fastrnn_arrays_t, fastrnn_const_view_t, fastrnn_plan_t, fastrnn_view_t
+from ._core cimport Problem, Schedules, fastrnn_arrays_t, fastrnn_const_view_t, fastrnn_plan_t, fastrnn_view_t
 
 
 cdef enum:
@@ -35,6 +35,11 @@ cdef class Arrays:
     cdef cnp.ndarray new_array(self, int rank, cnp.npy_intp *dims)
 
 
+cdef class Scheduled:
+    cdef readonly Schedules schedules
+    cdef fastrnn_plan_t plans[2]
+
+
 cdef class Plan:
     cdef readonly str cell
     cdef readonly int layers, directions, states
@@ -43,9 +48,9 @@ cdef class Plan:
     cdef readonly bint is_dense, packs
     cdef Problem like
     cdef fastrnn_plan_t whole[2]
-    cdef list parts
-    cdef dict stage_problems
-    cdef bint pads, has_empty
+    cdef list scheduled
+    cdef dict truncated
+    cdef bint pads
     cdef bint flipped[2]
 
     cpdef tuple forward(
@@ -53,8 +58,8 @@ cdef class Plan:
         object checkpoint_steps, object owner, bint training, bint keeps_weights=*, object starting=*,
     )
     cpdef tuple backward(
-        self, Tape tape, object dy, tuple d_final, list into, object truncation=*, object stages=*, bint wants_x=*,
-        bint wants_states=*, bint overwrite=*,
+        self, Tape tape, object dy, tuple d_final, list into, object truncation=*, bint wants_x=*, bint wants_states=*,
+        bint overwrite=*,
     )
     cdef tuple restarted(self, Arrays arrays, tuple initial, object starting)
     cdef tuple up(
@@ -62,17 +67,17 @@ cdef class Plan:
         list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights,
     )
     cdef object _down_layer(
-        self, list cells, int layer, int lowest, int stage, object dy, object dx, list between, bint is_dense
+        self, list cells, int layer, int lowest, int stage, object dy, object dx, list between
     )
     cdef int _lowest(self, list into, bint wants_inputs)
-    cdef object _stages(self, object truncation)
-    cdef object _problems_of(self, object stages, int j)
+    cdef Scheduled _new_scheduled(self, Schedules schedules)
+    cdef Scheduled _scheduled(self, int direction, object truncation)
+    cdef const fastrnn_plan_t *plan_of(self, int layer, Scheduled scheduled) noexcept
     cdef int64_t input_size(self, int layer)
     cdef void flip(self, fastrnn_view_t *view, int direction, cnp.npy_intp item) noexcept
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept
     cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL
     cdef size_t copies(self, int layer, char *area, cnp.npy_intp item, void **copies) noexcept
-    cdef int _run_parts(self, list problems, int kind, fastrnn_arrays_t *a) except -1
     cdef int _forward_one(
         self, Arrays arrays, int layer, int direction, fastrnn_view_t x, fastrnn_view_t y, StateView *initial,
         StateView *final, list parameters, list packed, Tape tape, bint keeps_weights,

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,13 +6,10 @@ from numpy.typing import DTypeLike, NDArray
 from ._core import Problem
 from .checkpoint import CheckpointTape
 from .schedule import Batch
-from .truncation import Stages
 
 _Array = NDArray[Any]
 _Maybe = NDArray[Any] | None
 _Bytes = NDArray[np.uint8]
-
-DENSE: Stages
 
 class Arrays:
     def __init__(self, kind: str, dtype: DTypeLike) -> None: ...
@@ -77,7 +73,6 @@ class Plan:
         d_final: tuple[Any, ...],
         into: list[_Maybe],
         truncation: tuple[int, int] | None = None,
-        stages: Sequence[Stages] | None = None,
         wants_x: bool = True,
         wants_states: bool = True,
         overwrite: bool = True,

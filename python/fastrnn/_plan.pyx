@@ -8,8 +8,7 @@ j = layer*D + direction counts in the order of torch's parameters.
 import numpy as np
 
 from . import checkpoint, memory, recompute
-from ._kernel import BackwardArrays, States, WeightGradients, Weights, pass_empty_through
-from .truncation import Stage, Stages, stages_of
+from ._kernel import BackwardArrays, States, WeightGradients, Weights
 
 from ._core cimport (
     FASTRNN_ADD,
@@ -32,9 +31,8 @@ from ._core cimport (
 
 cnp.import_array()
 
-# All steps of a dense batch at once.
-DENSE = Stages([Stage([None])])
-cdef tuple ALL_DENSE = (None, [DENSE], [DENSE, DENSE])  # by directions
+# The schedules of a truncated dense batch are kept if they take no more: training asks for the same ones at each step.
+cdef size_t KEPT_BYTES_MAX = 1 << 20
 
 # Smaller arrays come from NumPy: the C library keeps their memory by itself, in less time.
 cdef size_t POOLED_BYTES_MIN = memory.POOLED_BYTES_MIN
@@ -200,6 +198,10 @@ cdef class Arrays:
         return a
 
 
+cdef class Scheduled:
+    """The schedules of one direction, and plans of them: of the first layer and of the others."""
+
+
 cdef class Plan:
     """A stack of layers over a batch: the passes of the core, their order and their memory.
 
@@ -222,15 +224,12 @@ cdef class Plan:
         for layer in range(min(layers, 2)):
             problem.I = self.input_size(layer)
             make_plan(&problem, &self.whole[layer])
-        self.stage_problems = {}
-        self.parts = None
+        self.truncated = {}
+        self.scheduled = [None] * self.directions
         if not self.is_dense:
-            self.pads, self.has_empty = first.has_padding, first.has_empty
-            self.parts = [
-                [self._problems(layer, batch.forward_parts, self.B, None) for batch in batches]
-                for layer in range(min(layers, 2))
-            ]
-        self.packs = self.parts is not None or packing_pays(&self.whole[0])
+            self.pads = first.has_padding
+            self.scheduled = [self._new_scheduled(batch.schedules) for batch in batches]
+        self.packs = packing_pays(self.plan_of(0, self.scheduled[0]))
 
     @property
     def dtype(self):
@@ -257,17 +256,37 @@ cdef class Plan:
     cdef int64_t input_size(self, int layer):
         return self.I if layer == 0 else self.directions * self.H
 
-    def _problems(self, int layer, parts, states, d_states):
-        """Problems of the core for these parts of a schedule; None for a dense part."""
-        cdef fastrnn_problem_t c = self.like.c
-        cdef int64_t I = self.input_size(layer)
-        return [
-            None
-            if part is None
-            else Problem(self.cell, self.like.dtype, c.backend, c.threads, self.rows, self.width, I, self.H, part,
-                         c.team, states, d_states)
-            for part in parts
-        ]  # fmt: skip
+    cdef Scheduled _new_scheduled(self, Schedules schedules):
+        cdef Scheduled found = Scheduled.__new__(Scheduled)
+        cdef fastrnn_problem_t problem = self.like.c
+        cdef int layer
+        found.schedules = schedules
+        problem.T, problem.B, problem.schedules = self.rows, self.width, &schedules.c
+        for layer in range(min(self.layers, 2)):
+            problem.I = self.input_size(layer)
+            make_plan(&problem, &found.plans[layer])
+        return found
+
+    cdef Scheduled _scheduled(self, int direction, object truncation):
+        """The schedules of backward; None: dense."""
+        cdef Scheduled found
+        batch = self.batches[direction]
+        window = None if truncation is None else batch.window(truncation)
+        if window is None:
+            return self.scheduled[direction]
+        if not self.is_dense:
+            return self._new_scheduled(batch.truncated(window))
+        found = self.truncated.get(window)  # the same in both directions
+        if found is None:
+            found = self._new_scheduled(batch.truncated(window))
+            self.truncated.clear()
+            if found.schedules.c.bytes <= KEPT_BYTES_MAX:
+                self.truncated[window] = found
+        return found
+
+    cdef const fastrnn_plan_t *plan_of(self, int layer, Scheduled scheduled) noexcept:
+        """The plan of a layer in one direction; scheduled None: dense."""
+        return &self.whole[layer > 0] if scheduled is None else &scheduled.plans[layer > 0]
 
     # ---- up ----
 
@@ -323,9 +342,6 @@ cdef class Plan:
         cdef object y = x
         for k in range(self.states):
             final.append(arrays.new_states(count, self.B, self.H, &final_views[k]))
-        if self.has_empty:
-            starts = self.like.starts
-            pass_empty_through(self.batches[0], self._inside(arrays, initial), self._inside(arrays, final), starts)
         for layer in range(self.layers):
             if masks is not None and masks[layer] is not None:
                 x = masked(arrays, x, masks[layer])
@@ -351,9 +367,9 @@ cdef class Plan:
         StateView *final, list parameters, list packed, Tape tape, bint keeps_weights,
     ) except -1:
         cdef int j = layer * self.directions + direction, k, status = FASTRNN_OK
-        cdef const fastrnn_plan_t *plan = &self.whole[layer > 0]
+        cdef const fastrnn_plan_t *plan = self.plan_of(layer, self.scheduled[direction])
         cdef fastrnn_arrays_t a, of_backward
-        cdef cnp.ndarray buffer = None, scratch
+        cdef cnp.ndarray buffer = None, scratch = scratch_of(plan.sizes.scratch_forward)
         cdef bint packs = packed is None and self.packs, packs_backward = False
         cdef char *area = NULL
         no_arrays(&a)
@@ -386,35 +402,16 @@ cdef class Plan:
             for k in range(EACH):
                 of_backward.parameters[k] = a.parameters[k]
             of_backward.packed = area
-        if self.parts is None:
-            scratch = scratch_of(plan.sizes.scratch_forward)
-            a.scratch = data_of(scratch)
+        a.scratch = data_of(scratch)
         with nogil:
             if packs:
                 status = run_pass(plan, FASTRNN_PACK_FORWARD, &a)
             if packs_backward and status == FASTRNN_OK:
                 status = run_pass(plan, FASTRNN_PACK_BACKWARD, &of_backward)
-            if a.scratch is not NULL and status == FASTRNN_OK:
+            if status == FASTRNN_OK:
                 status = run_pass(plan, FASTRNN_FORWARD, &a)
         if status != FASTRNN_OK:
             raise_status(status)
-        if self.parts is not None:
-            self._run_parts(self.parts[layer > 0][direction], FASTRNN_FORWARD, &a)
-        return 0
-
-    cdef int _run_parts(self, list problems, int kind, fastrnn_arrays_t *a) except -1:
-        cdef Problem problem
-        cdef cnp.ndarray scratch
-        cdef int status
-        for problem in problems:
-            scratch = scratch_of(
-                problem.plan.sizes.scratch_forward if kind == FASTRNN_FORWARD else problem.plan.sizes.scratch_backward
-            )
-            a.scratch = data_of(scratch)
-            with nogil:
-                status = run_pass(&problem.plan, kind, a)
-            if status != FASTRNN_OK:
-                raise_status(status)
         return 0
 
     cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL:
@@ -470,9 +467,6 @@ cdef class Plan:
         whole = arrays.inside(y)
         return whole[:, :, direction * self.H : (direction + 1) * self.H]
 
-    def _inside(self, Arrays arrays, states):
-        return [arrays.states_inside(one) for one in states]
-
     def _one(self, Arrays arrays, states, int j):
         """Arrays (B, H) of layer and direction j."""
         return [None if one is None else arrays.states_inside(one)[j] for one in states]
@@ -480,23 +474,25 @@ cdef class Plan:
     # ---- down ----
 
     cpdef tuple backward(
-        self, Tape tape, object dy, tuple d_final, list into, object truncation=None, object stages=None,
-        bint wants_x=True, bint wants_states=True, bint overwrite=True,
+        self, Tape tape, object dy, tuple d_final, list into, object truncation=None, bint wants_x=True,
+        bint wants_states=True, bint overwrite=True,
     ):
         """(dx, gradients of the initial states), None where not wanted; `into` takes those of the parameters.
 
-        into: as the parameters; None: not wanted. stages: of each direction, if others than the truncation's.
+        into: as the parameters; None: not wanted.
         """
         cdef Arrays arrays = tape.arrays
         cdef int layer, j, number, D = self.directions, count = self.layers * D
+        cdef int64_t stages = 1
         cdef int lowest = self._lowest(into, wants_x or wants_states)
         cdef list d_initial = [None] * self.states, cells = [None] * (lowest * D), between = [None] * 4
         cdef StateView views[3][STATES]  # of initial states, and of gradients of final and initial ones
-        cdef bint is_dense
-        if stages is None:
-            stages = self._stages(truncation)
-        is_dense = stages[0] is DENSE or stages[0].dense
-        dx = arrays.new_array_sequence(self.rows, self.width, self.I, not is_dense) if wants_x else None
+        cdef list scheduled = [self._scheduled(j, truncation) for j in range(D)]
+        # A window of one direction is one of the whole stack, so each stage goes all the way down. With two directions,
+        # each layer and direction has windows of its own.
+        if D == 1 and self.layers > 1 and scheduled[0] is not None:
+            stages = (<Scheduled>scheduled[0]).schedules.c.stage_count
+        dx = arrays.new_array_sequence(self.rows, self.width, self.I, self.pads) if wants_x else None
         if wants_states:
             d_initial = [arrays.new_array_states(count, self.B, self.H) for j in range(self.states)]
         initial = tape.initial if tape.starting is None else self.restarted(arrays, tape.initial, tape.starting)
@@ -505,26 +501,22 @@ cdef class Plan:
             views[1][j] = arrays.states_view(d_final[j])
             views[2][j] = arrays.states_view(d_initial[j])
         for j in range(lowest * D, count):
-            cells.append(begin_down(self, tape, j, stages[j % D], d_final, d_initial, views, into, overwrite))
-        # A window of one direction is one of the whole stack, so each stage goes all the way down. With two directions,
-        # each layer and direction has windows of its own.
-        for number in range(len(stages[0].stages) if D == 1 else 1):
+            cells.append(begin_down(self, tape, j, scheduled[j % D], d_final, d_initial, views, into, overwrite))
+        for number in range(stages):
             above = dy
             for layer in range(self.layers - 1, lowest - 1, -1):
-                below = self._down_layer(cells, layer, lowest, number if D == 1 else -1, above, dx, between, is_dense)
+                below = self._down_layer(cells, layer, lowest, number if stages > 1 else -1, above, dx, between)
                 above = None if below is None else masked_in_place(arrays, below, tape.masks, layer)
-        if wants_states and self.has_empty:
-            pass_empty_through(self.batches[0], self._inside(arrays, d_final), self._inside(arrays, d_initial))
         if wants_states and tape.starting is not None:
             for gradient in d_initial:
                 arrays.states_inside(gradient)[:, tape.starting] = 0
         return dx, tuple(d_initial)
 
     cdef object _down_layer(
-        self, list cells, int layer, int lowest, int stage, object dy, object dx, list between, bint is_dense
+        self, list cells, int layer, int lowest, int stage, object dy, object dx, list between
     ):
         """The gradient of the layer's input, None where nobody wants it; stage -1: all of them."""
-        cdef int direction, slot, number
+        cdef int direction, slot
         cdef int64_t n
         cdef _Down cell
         cdef Arrays arrays
@@ -539,13 +531,9 @@ cdef class Plan:
                 slot = 2 * direction + layer % 2
                 if between[slot] is None or direction == 1:
                     n = self.input_size(layer)
-                    between[slot] = arrays.new_array_sequence(self.rows, self.width, n, not is_dense)
+                    between[slot] = arrays.new_array_sequence(self.rows, self.width, n, self.pads or stage >= 0)
                 part = between[slot]
-            if stage >= 0:
-                cell.run(stage, dy, part)
-            else:
-                for number in range(len(cell.stages.stages)):
-                    cell.run(number, dy, part)
+            cell.run(stage, dy, part)
             if part is not None:
                 total = part if total is None else np.add(total, part, out=total)
         return total
@@ -559,27 +547,9 @@ cdef class Plan:
                     return j // EACH // self.directions
         return 0
 
-    cdef object _stages(self, object truncation):
-        if truncation is None and self.is_dense:
-            return ALL_DENSE[self.directions]
-        return [stages_of(batch, truncation) for batch in self.batches]
-
-    cdef object _problems_of(self, object stages, int j):
-        """Problems of the core for the parts of each stage."""
-        cdef int layer = j // self.directions
-        if stages is DENSE:
-            return ((None,),)
-        rows = stages.rows(self.B) if stages.regions else None
-        key = layer > 0, j % self.directions
-        kept = self.stage_problems.get(key)
-        if kept is None or kept[0] is not stages:  # those of the last stages are kept
-            problems = [self._problems(layer, stage.parts, self.B, rows) for stage in stages.stages]
-            kept = self.stage_problems[key] = stages, problems
-        return kept[1]
-
 
 cdef class _Down:
-    """Backward of one layer in one direction, stage by stage.
+    """Backward of one layer in one direction.
 
     Overwrites the gradients of the initial states and, unless they are added to, those of the parameters.
     """
@@ -587,11 +557,13 @@ cdef class _Down:
     cdef Plan plan
     cdef Tape tape
     cdef int j, layer, direction
-    cdef object stages, problems, d_initial
-    cdef list into, incoming, outgoing  # gradients of states, arrays (rows, H) or None
+    cdef Scheduled scheduled  # None: dense
+    cdef object again  # computes the steps of a tape with checkpoints again
+    cdef list into
     cdef cnp.ndarray packed  # for a tape that has no weights packed
-    cdef fastrnn_const_view_t incoming_views[STATES]
-    cdef fastrnn_view_t outgoing_views[STATES]
+    cdef cnp.ndarray regions  # gradients of states, from stage to stage
+    cdef fastrnn_const_view_t d_final_views[STATES]
+    cdef fastrnn_view_t d_initial_views[STATES]
     cdef fastrnn_const_view_t initial_views[STATES]
     cdef bint overwrite
 
@@ -611,75 +583,24 @@ cdef class _Down:
             raise_status(status)
         return 0
 
-    def _make_arrays(self, tuple d_final, list d_initial):
+    cdef int run(self, int stage, object dy, object dx) except -1:
+        """Stage `stage`; -1: all of them. dy and dx are those of the layer, both directions side by side in dy."""
         cdef Arrays arrays = self.tape.arrays
-        cdef Plan plan = self.plan
-        final, self.d_initial = plan._one(arrays, d_final, self.j), plan._one(arrays, d_initial, self.j)
-        if self.overwrite and not any(stage.parts for stage in self.stages.stages):
-            clear(self.into)
-        if not self.stages.dense:
-            clear(self.d_initial)
-        self.incoming, self.outgoing = list(final), list(self.d_initial)
-        if self.stages.regions:
-            shape = self.stages.rows(plan.B), plan.H
-            self.incoming = [memory.empty(shape, arrays.dtype) for _ in final]
-            self.outgoing = [memory.empty(shape, arrays.dtype) for _ in final]
-            for incoming, outgoing, given in zip(self.incoming, self.outgoing, final, strict=True):
-                incoming[: plan.B] = outgoing[: plan.B] = 0 if given is None else given
-        self._set_views()
-
-    cdef int _set_views(self) except -1:
-        cdef int k
-        cdef fastrnn_view_t view
-        for k in range(self.plan.states):
-            self.incoming_views[k] = read_only(matrix_view(self.incoming[k], self.tape.arrays.item))
-            self.outgoing_views[k] = matrix_view(self.outgoing[k], self.tape.arrays.item)
-        return 0
-
-    cdef int run(self, int number, object dy, object dx) except -1:
-        """Stage `number`. dy and dx are those of the layer, both directions side by side in dy."""
-        cdef bint is_whole
-        if self.stages is DENSE and self.tape.checkpoints is None:
-            return self._run_part(None, dy, dx, self.into, self.overwrite)
-        stage = self.stages.stages[number]
-        is_whole = stage.is_whole
-        into = self.into if is_whole else [None] * EACH
-        for part, problem in zip(stage.parts, self.problems[number], strict=True):
-            overwrite = self.overwrite and is_whole
-            # One direction: the layer below runs this stage too, and needs the gradients of its losses.
-            target = dx if is_whole or (self.layer > 0 and self.plan.directions == 1) else None
-            if self.tape.checkpoints is None:
-                self._run_part(problem, dy, target, into, overwrite)
-            else:
-                self._recompute_part(part, dy, target, into, overwrite)
-            self.overwrite = self.overwrite and not is_whole
-        if stage.initial is not None:
-            self._hand_on(stage.initial)
-        return 0
-
-    def _hand_on(self, initial):
-        """What this stage found is the next one's; some of it belongs to the initial states of these sequences."""
-        for member, matrix in zip(self.d_initial, self.outgoing, strict=True):
-            if member is not None:
-                member[initial] = matrix[self.plan.B + initial]
-        self.incoming, self.outgoing = self.outgoing, self.incoming
-        self._set_views()
-
-    def _recompute_part(self, part, dy, dx, into, overwrite):
-        cdef Arrays arrays = self.tape.arrays
+        # The layer below runs this stage too, and needs the gradients of its losses.
+        if stage >= 0 and self.layer == 0 and not self.scheduled.schedules.is_whole(stage):
+            dx = None
+        if self.again is None:
+            return self._run_stage(stage, dy, dx)
         half = None if dy is None else self.plan._half_inside(arrays, dy, self.direction)
-        below = None if dx is None else arrays.inside(dx)
-        gradients = WeightGradients(*into)
-        incoming, outgoing = States(*self.incoming), States(*self.outgoing)
-        of_part = BackwardArrays(half, incoming, below, outgoing, gradients, overwrite)
-        recompute.backward_part(self.tape.checkpoints[self.j], part, of_part)
+        self.again.run(stage, half, None if dx is None else arrays.inside(dx))
+        return 0
 
-    cdef int _run_part(self, Problem problem, object dy, object dx, list into, bint overwrite) except -1:
-        """One call of the core; problem None: dense."""
+    cdef int _run_stage(self, int stage, object dy, object dx) except -1:
+        """One call of the core."""
         cdef Plan plan = self.plan
         cdef Tape tape = self.tape
         cdef Arrays arrays = tape.arrays
-        cdef const fastrnn_plan_t *whole = &plan.whole[self.layer > 0]
+        cdef const fastrnn_plan_t *whole = plan.plan_of(self.layer, self.scheduled)
         cdef fastrnn_arrays_t a
         cdef cnp.ndarray scratch
         cdef char *reserve
@@ -711,55 +632,46 @@ cdef class _Down:
         a.x, a.dy = read_only(source), read_only(d_output)
         for k in range(plan.states):
             a.initial[k] = self.initial_views[k]
-            a.d_final[k], a.d_initial[k] = self.incoming_views[k], self.outgoing_views[k]
+            a.d_final[k], a.d_initial[k] = self.d_final_views[k], self.d_initial_views[k]
         for k in range(EACH):
-            a.gradients[k] = data_of(into[k])
-        a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
-        cdef const fastrnn_plan_t *call = whole if problem is None else &problem.plan
-        scratch = scratch_of(call.sizes.scratch_backward)
-        a.scratch = data_of(scratch)
+            a.gradients[k] = data_of(self.into[k])
+        a.accumulation = FASTRNN_OVERWRITE if self.overwrite else FASTRNN_ADD
+        scratch = scratch_of(whole.sizes.scratch_backward)
+        a.scratch, a.regions, a.stage = data_of(scratch), data_of(self.regions), stage + 1
         with nogil:
-            status = run_pass(call, FASTRNN_BACKWARD, &a)
+            status = run_pass(whole, FASTRNN_BACKWARD, &a)
         if status != FASTRNN_OK:
             raise_status(status)
         return 0
 
 
 cdef _Down begin_down(
-    Plan plan, Tape tape, int j, object stages, tuple d_final, list d_initial, StateView (*views)[STATES], list into,
-    bint overwrite,
+    Plan plan, Tape tape, int j, Scheduled scheduled, tuple d_final, list d_initial, StateView (*views)[STATES],
+    list into, bint overwrite,
 ):
     cdef _Down down = _Down.__new__(_Down)
     cdef int k
+    cdef size_t regions
     down.plan, down.tape, down.j = plan, tape, j
     down.layer, down.direction = j // plan.directions, j % plan.directions
-    down.stages, down.problems, down.overwrite = stages, plan._problems_of(stages, j), overwrite
+    down.scheduled, down.overwrite = scheduled, overwrite
     down.into = into[j * EACH : (j + 1) * EACH]
     if tape.parameters is not None and plan.packs:
         down.pack()
     for k in range(plan.states):
         down.initial_views[k] = read_only(state_of(views[0][k], j))
-        down.incoming_views[k] = read_only(state_of(views[1][k], j))
-        down.outgoing_views[k] = state_of(views[2][k], j)
-    if stages is not DENSE or tape.checkpoints is not None:
-        down._make_arrays(d_final, d_initial)
+        down.d_final_views[k] = read_only(state_of(views[1][k], j))
+        down.d_initial_views[k] = state_of(views[2][k], j)
+    if tape.checkpoints is not None:
+        states = plan._one(tape.arrays, d_final, j), plan._one(tape.arrays, d_initial, j)
+        given = BackwardArrays(None, States(*states[0]), None, States(*states[1]), WeightGradients(*down.into), overwrite)
+        schedules = None if scheduled is None else scheduled.schedules
+        down.again = recompute.StagedBackward(tape.checkpoints[j], schedules, given)
+        return down
+    regions = plan.plan_of(down.layer, scheduled).sizes.regions
+    if regions > 0:
+        down.regions = new_bytes(regions)
     return down
-
-
-cdef fastrnn_view_t matrix_view(object matrix, cnp.npy_intp item) except *:
-    """Of an array (rows, H); a null one for None."""
-    cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
-    if matrix is not None:
-        view.data = cnp.PyArray_DATA(<cnp.ndarray>matrix)
-        view.stride_b = cnp.PyArray_STRIDE(<cnp.ndarray>matrix, 0) // item
-    return view
-
-
-cdef void clear(list arrays) except *:
-    """Zero all that are there."""
-    for array in arrays:
-        if array is not None:
-            array[...] = 0
 
 
 cdef object masked(Arrays arrays, object x, object mask):

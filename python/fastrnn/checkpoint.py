@@ -29,7 +29,7 @@ from ._kernel import (
     scattered,
     scratch_of,
 )
-from .schedule import Batch, Integers, Part
+from .schedule import Batch, Integers, Part, stage_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ def run_forward_checkpointed(
             if target is not None:
                 target[...] = 0 if source is None else source
     has_bias = (weights.b_ih is not None, weights.b_hh is not None)
-    checkpoints = _new_checkpoints(cell, y, batch.whole_parts, n)
+    checkpoints = _new_checkpoints(cell, y, _parts_of(batch), n)
     initial = States(*(None if member is None else member.copy() for member in initial))
     tape = CheckpointTape(
         cell, packed, packed_backward, x, *initial, y, (*x.shape, H), x.dtype, has_bias, batch, checkpoints, backend
@@ -175,6 +175,16 @@ def run_forward_checkpointed(
     for part in checkpoints.parts:
         chunk = _forward_part(tape, part, chunk, final)
     return tape
+
+
+def _parts_of(batch: Batch) -> list[Part]:
+    """The parts of the batch; of a dense one, all sequences in one part, as the core's implicit schedule has them."""
+    if not batch.dense:
+        return stage_of(batch.schedules, 0).parts
+    if batch.T * batch.B == 0:
+        return []
+    b = np.arange(batch.B)
+    return [Part(np.full(batch.T, batch.B), np.arange(batch.T * batch.B), b, b)]
 
 
 def _new_checkpoints(cell: str, y: Array, parts: list[Part], n: int) -> Checkpoints:

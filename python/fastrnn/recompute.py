@@ -13,14 +13,84 @@ import numpy as np
 
 from . import _core, memory
 from ._check import Array
-from ._kernel import HAS_C, BackwardArrays, States, first_rows, gathered, make_problem, scattered, scratch_of
+from ._core import Schedules
+from ._kernel import (
+    HAS_C,
+    BackwardArrays,
+    States,
+    WeightGradients,
+    first_rows,
+    gathered,
+    make_problem,
+    pass_empty_through,
+    scattered,
+    scratch_of,
+)
 from .checkpoint import CheckpointTape
-from .schedule import Integers, Part
+from .schedule import Integers, Part, stage_of
 
 # What is computed again at a time is kept below this, or to the n steps between two checkpoints.
 GROUP_BYTES = 8 << 20
 # The same where nothing is gathered: what the second-level caches hold, but rows enough for the large products.
 DENSE_GROUP_BYTES, DENSE_GROUP_ROWS = 2 << 20, 512
+
+
+class StagedBackward:
+    """Backward of one layer in one direction, stage by stage, as the core runs schedules (csrc/parts.c).
+
+    schedules: None: all steps of a dense batch. arrays: dy and dx are those of `run`.
+    """
+
+    def __init__(self, tape: CheckpointTape, schedules: Schedules | None, arrays: BackwardArrays) -> None:
+        self.tape, self.schedules, self.arrays = tape, schedules, arrays
+        self.incoming, self.outgoing, self.overwrite = arrays.final, arrays.initial, arrays.overwrite
+        if schedules is None:
+            return
+        pass_empty_through(tape.batch, arrays.final, arrays.initial, fill=0)
+        if arrays.overwrite and tape.batch.steps == 0:
+            for gradient in arrays.into:
+                if gradient is not None:
+                    gradient[...] = 0
+        if schedules.d_states:
+            self.incoming, self.outgoing = (self._between_stages() for _ in range(2))
+
+    def _between_stages(self) -> States:
+        """The gradients of states that a stage reads, or writes, with those of the final states in place."""
+        rows, H = (self.schedules.d_states if self.schedules else 0), self.tape.sizes[3]
+        found = []
+        for given in self.arrays.final:
+            matrix = memory.empty((rows, H), self.tape.dtype)
+            matrix[: self.tape.batch.B] = 0 if given is None else given
+            found.append(matrix)
+        return States(*found)
+
+    def run(self, number: int, dy: Array | None, dx: Array | None) -> None:
+        """Stage `number`; -1: all of them."""
+        if self.schedules is None:
+            self._run_part(None, dy, dx, is_whole=True)
+        elif number >= 0:
+            self._run_stage(number, dy, dx)
+        else:
+            for stage in range(self.schedules.stage_count):
+                self._run_stage(stage, dy, dx if self.schedules.is_whole(stage) else None)
+
+    def _run_stage(self, number: int, dy: Array | None, dx: Array | None) -> None:
+        assert self.schedules is not None
+        stage = stage_of(self.schedules, number)
+        for part in stage.parts:
+            self._run_part(part, dy, dx, is_whole=stage.is_whole)
+        if stage.initial is None:
+            return
+        for member, matrix in zip(self.arrays.initial, self.outgoing, strict=True):
+            if member is not None and matrix is not None:
+                member[stage.initial] = matrix[self.tape.batch.B + stage.initial]
+        self.incoming, self.outgoing = self.outgoing, self.incoming
+
+    def _run_part(self, part: Part | None, dy: Array | None, dx: Array | None, *, is_whole: bool) -> None:
+        into = self.arrays.into if is_whole else WeightGradients()
+        overwrite = self.overwrite and is_whole
+        backward_part(self.tape, part, BackwardArrays(dy, self.incoming, dx, self.outgoing, into, overwrite))
+        self.overwrite = self.overwrite and not is_whole
 
 
 def backward_part(tape: CheckpointTape, part: Part | None, arrays: BackwardArrays) -> None:

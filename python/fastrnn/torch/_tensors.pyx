@@ -343,7 +343,7 @@ def backward(
     for k in range(plan.states):
         wants_states = wants_states or wanted[1 + k]
     tape = tape_of(plan, arrays, initial, parameters, inputs, outputs, reserves, applied_masks(masks), starting)
-    dx, d_initial = plan.backward(tape, readable(d[0]), d_final, into, truncation, None, wanted[0], wants_states)
+    dx, d_initial = plan.backward(tape, readable(d[0]), d_final, into, truncation, wanted[0], wants_states)
     if dx is not None and (<cnp.ndarray>dx).ndim != x.dim():
         dx = dx.reshape(tuple(x.shape))
     found.append(None if dx is None else arrays.from_numpy(dx))
