@@ -40,6 +40,49 @@ cdef bint is_parameter(object array, int type_number, int rank, int64_t rows, in
     return cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>array)
 
 
+cdef enum Resets:
+    RESETS_NONE  # no reset at all
+    RESETS_OF_FIRST_STEPS
+    RESETS_OTHER  # of later steps, or an array that Python must convert or refuse
+
+
+cdef Resets kind_of_resets(object resets, Arrays arrays, int64_t T, int64_t B) noexcept:
+    """Looks at booleans that are laid out as the sequences."""
+    cdef cnp.ndarray a
+    cdef const char *row
+    cdef cnp.npy_intp stride_b = 0
+    cdef int64_t t, b
+    cdef Resets found = RESETS_NONE
+    if type(resets) is not cnp.ndarray:
+        return RESETS_OTHER
+    a = <cnp.ndarray>resets
+    if cnp.PyArray_TYPE(a) != cnp.NPY_BOOL or cnp.PyArray_NDIM(a) != (1 if arrays.b_axis < 0 else 2):
+        return RESETS_OTHER
+    if cnp.PyArray_DIM(a, arrays.t_axis) != T or (arrays.b_axis >= 0 and cnp.PyArray_DIM(a, arrays.b_axis) != B):
+        return RESETS_OTHER
+    if arrays.b_axis >= 0:
+        stride_b = cnp.PyArray_STRIDE(a, arrays.b_axis)
+    for t in range(T):
+        row = <const char *>cnp.PyArray_DATA(a) + t * cnp.PyArray_STRIDE(a, arrays.t_axis)
+        for b in range(B):
+            if row[b * stride_b]:
+                if t > 0:
+                    return RESETS_OTHER
+                found = RESETS_OF_FIRST_STEPS
+    return found
+
+
+cdef cnp.ndarray first_resets(cnp.ndarray resets, Arrays arrays, int64_t B):
+    """Those of the first step, a copy (B,)."""
+    cdef cnp.npy_intp size = B, stride = cnp.PyArray_STRIDE(resets, arrays.b_axis) if arrays.b_axis >= 0 else 0
+    cdef cnp.ndarray found = cnp.PyArray_SimpleNew(1, &size, cnp.NPY_BOOL)
+    cdef char *to = <char *>cnp.PyArray_DATA(found)
+    cdef int64_t b
+    for b in range(B):
+        to[b] = (<const char *>cnp.PyArray_DATA(resets))[b * stride]
+    return found
+
+
 cdef class Network:
     """A stack of layers: its sizes, and the plans of its last shapes.
 
@@ -89,14 +132,22 @@ cdef class Network:
 
     # ---- layers ----
 
-    cdef tuple _order(self, object owner, cnp.ndarray x, object lengths, object resets):
+    cpdef tuple order(self, object owner, cnp.ndarray x, object lengths, object resets):
         """A plan, and the sequences of a dense batch that ignore their initial state, or None."""
+        cdef Resets kind = RESETS_OTHER
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(x) == 3 else self.unbatched
         cdef int64_t T = cnp.PyArray_DIM(x, arrays.t_axis)
         cdef int64_t B = cnp.PyArray_DIM(x, arrays.b_axis) if arrays.b_axis >= 0 else 1
         if lengths is None and resets is None:
             return self.dense_plan(T, B), None
-        return self.plan_of_batches(owner._checked_batches(T, B, lengths, resets, arrays.b_axis < 0))
+        if lengths is None:
+            kind = kind_of_resets(resets, arrays, T, B)
+        if kind == RESETS_NONE:
+            return self.dense_plan(T, B), None
+        # The reverse direction ends at the first step, whose reset does not change it.
+        if kind == RESETS_OF_FIRST_STEPS and (T == 1 or (self.directions == 1 and not self.reverse[0])):
+            return self.dense_plan(T, B), first_resets(resets, arrays, B)
+        return self.plan_of_batches(owner._checked_batches(T, B, lengths, resets, arrays.b_axis < 0, self.reverse))
 
     def plan_of_batches(self, tuple batches):
         """A plan for a batch of each direction, and the sequences that ignore their initial state, or None."""
@@ -171,7 +222,7 @@ cdef class Network:
         """(y, state), as a layer returns them; packed: the frozen weights, or None."""
         cdef cnp.ndarray given = self._input(owner, x)
         cdef Plan plan
-        plan, starting = self._order(owner, given, lengths, resets)
+        plan, starting = self.order(owner, given, lengths, resets)
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(given) == 3 else self.unbatched
         initial = self._states(owner, "state", state, arrays, plan.B)
         parameters = self._parameters(owner) if packed is None else None
@@ -184,7 +235,7 @@ cdef class Network:
         """(y, state, tape); packed: forward's and backward's frozen weights, or None."""
         cdef cnp.ndarray given = self._input(owner, x)
         cdef Plan plan
-        plan, starting = self._order(owner, given, lengths, resets)
+        plan, starting = self.order(owner, given, lengths, resets)
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(given) == 3 else self.unbatched
         initial = self._states(owner, "state", state, arrays, plan.B)
         parameters = owner._frozen_parameters() if packed is not None else self._parameters(owner)

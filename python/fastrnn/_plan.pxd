@@ -35,7 +35,7 @@ cdef class Arrays:
     cdef cnp.ndarray new_array(self, int rank, cnp.npy_intp *dims)
 
 
-cdef class Scheduled:
+cdef class _Scheduled:
     cdef readonly Schedules schedules
     cdef fastrnn_plan_t plans[2]
 
@@ -52,6 +52,7 @@ cdef class Plan:
     cdef dict truncated
     cdef bint pads
     cdef bint flipped[2]
+    cdef bint backwards[2]
 
     cpdef tuple forward(
         self, Arrays arrays, object x, tuple initial, list parameters, list packed, list packed_backward, list masks,
@@ -61,7 +62,8 @@ cdef class Plan:
         self, Tape tape, object dy, tuple d_final, list into, object truncation=*, bint wants_x=*, bint wants_states=*,
         bint overwrite=*,
     )
-    cdef tuple restarted(self, Arrays arrays, tuple initial, object starting)
+    cdef cnp.ndarray restart(self, Arrays arrays, StateView *states, cnp.ndarray starting)
+    cdef void fill_starting(self, Arrays arrays, StateView states, cnp.ndarray starting, double value)
     cdef tuple up(
         self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
         list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights,
@@ -70,9 +72,9 @@ cdef class Plan:
         self, list cells, int layer, int lowest, int stage, object dy, object dx, list between
     )
     cdef int _lowest(self, list into, bint wants_inputs)
-    cdef Scheduled _new_scheduled(self, Schedules schedules)
-    cdef Scheduled _scheduled(self, int direction, object truncation)
-    cdef const fastrnn_plan_t *plan_of(self, int layer, Scheduled scheduled) noexcept
+    cdef _Scheduled _new_scheduled(self, Schedules schedules)
+    cdef _Scheduled _scheduled(self, int direction, object truncation)
+    cdef const fastrnn_plan_t *plan_of(self, int layer, _Scheduled scheduled) noexcept
     cdef int64_t input_size(self, int layer)
     cdef void flip(self, fastrnn_view_t *view, int direction, cnp.npy_intp item) noexcept
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept

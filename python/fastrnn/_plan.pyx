@@ -10,6 +10,8 @@ import numpy as np
 from . import checkpoint, memory, recompute
 from ._kernel import BackwardArrays, States, WeightGradients, Weights
 
+from libc.string cimport memcpy
+
 from ._core cimport (
     FASTRNN_ADD,
     FASTRNN_BACKWARD,
@@ -177,10 +179,6 @@ cdef class Arrays:
         dims[rank - 1] = H
         return self.new_array(rank, dims)
 
-    def copy_of_states(self, a):
-        """A copy that is laid out alike."""
-        return a.copy()
-
     def inside(self, a):
         """A view (T, B, n) of a sequence."""
         if self.kind == "batch_first":
@@ -198,7 +196,7 @@ cdef class Arrays:
         return a
 
 
-cdef class Scheduled:
+cdef class _Scheduled:
     """The schedules of one direction, and plans of them: of the first layer and of the others."""
 
 
@@ -219,7 +217,7 @@ cdef class Plan:
         self.rows, self.width = first.grid
         self.is_dense = first.dense
         for direction in range(self.directions):
-            self.flipped[direction] = batches[direction].flipped
+            self.flipped[direction], self.backwards[direction] = batches[direction].flipped, batches[direction].reverse
         problem.T, problem.B = self.rows, self.width
         for layer in range(min(layers, 2)):
             problem.I = self.input_size(layer)
@@ -256,8 +254,8 @@ cdef class Plan:
     cdef int64_t input_size(self, int layer):
         return self.I if layer == 0 else self.directions * self.H
 
-    cdef Scheduled _new_scheduled(self, Schedules schedules):
-        cdef Scheduled found = Scheduled.__new__(Scheduled)
+    cdef _Scheduled _new_scheduled(self, Schedules schedules):
+        cdef _Scheduled found = _Scheduled.__new__(_Scheduled)
         cdef fastrnn_problem_t problem = self.like.c
         cdef int layer
         found.schedules = schedules
@@ -267,9 +265,9 @@ cdef class Plan:
             make_plan(&problem, &found.plans[layer])
         return found
 
-    cdef Scheduled _scheduled(self, int direction, object truncation):
+    cdef _Scheduled _scheduled(self, int direction, object truncation):
         """The schedules of backward; None: dense."""
-        cdef Scheduled found
+        cdef _Scheduled found
         batch = self.batches[direction]
         window = None if truncation is None else batch.window(truncation)
         if window is None:
@@ -284,7 +282,7 @@ cdef class Plan:
                 self.truncated[window] = found
         return found
 
-    cdef const fastrnn_plan_t *plan_of(self, int layer, Scheduled scheduled) noexcept:
+    cdef const fastrnn_plan_t *plan_of(self, int layer, _Scheduled scheduled) noexcept:
         """The plan of a layer in one direction; scheduled None: dense."""
         return &self.whole[layer > 0] if scheduled is None else &scheduled.plans[layer > 0]
 
@@ -310,25 +308,54 @@ cdef class Plan:
             tape.has_parameters = None if parameters is None else [one is not None for one in parameters]
             tape.checkpoints = None if checkpoint_steps is None else []
             tape.starting = starting
-        if starting is not None:
-            initial = self.restarted(arrays, initial, starting)
         for k in range(self.states):
             start_views[k] = arrays.states_view(initial[k])
+        if starting is not None:
+            copies = self.restart(arrays, start_views, starting)
         y, final = self.up(arrays, x, arrays.sequence(x), initial, start_views, parameters, packed, masks, tape,
                            checkpoint_steps, keeps_weights)
         return y, final, tape
 
-    cdef tuple restarted(self, Arrays arrays, tuple initial, object starting):
-        """Copies of the initial states, with the start values for some sequences."""
-        cdef int k
-        cdef list found = []
+    cdef cnp.ndarray restart(self, Arrays arrays, StateView *states, cnp.ndarray starting):
+        """Copy initial states, with the start values for the sequences that start anew, and let the views be of the copies.
+
+        Returns the memory of the copies.
+        """
+        cdef cnp.npy_intp size = self.H * arrays.item
+        cdef size_t each = self.layers * self.directions * self.B * size
+        cdef cnp.ndarray found = new_bytes(self.states * each)
+        cdef StateView copy = StateView(<char *>cnp.PyArray_DATA(found), self.B * size, self.H)
+        cdef int j, k
+        cdef int64_t b
         for k in range(self.states):
-            state = initial[k]
-            if state is not None:
-                state = arrays.copy_of_states(state)
-                arrays.states_inside(state)[:, starting] = self.like.starts[k]
-            found.append(state)
-        return tuple(found)
+            if states[k].data is NULL:
+                continue
+            for j in range(self.layers * self.directions):
+                for b in range(self.B):
+                    memcpy(copy.data + j * copy.step + b * size,
+                           states[k].data + j * states[k].step + b * states[k].stride_b * arrays.item, size)
+            self.fill_starting(arrays, copy, starting, self.like.starts[k])
+            states[k] = copy
+            copy.data += each
+        return found
+
+    cdef void fill_starting(self, Arrays arrays, StateView states, cnp.ndarray starting, double value):
+        """Fill the states of the sequences that start anew, in the directions from the first step."""
+        cdef const unsigned char *marks = <const unsigned char *>cnp.PyArray_DATA(starting)
+        cdef bint is_double = arrays.type_number == cnp.NPY_FLOAT64
+        cdef int64_t b, u
+        cdef char *row
+        cdef int j
+        for j in range(self.layers * self.directions if states.data is not NULL else 0):
+            if self.backwards[j % self.directions]:
+                continue
+            for b in range(self.B):
+                row = states.data + j * states.step + b * states.stride_b * arrays.item
+                for u in range(self.H if marks[b] else 0):
+                    if is_double:
+                        (<double *>row)[u] = value
+                    else:
+                        (<float *>row)[u] = <float>value
 
     cdef tuple up(
         self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
@@ -458,7 +485,7 @@ cdef class Plan:
         tape.checkpoints.append(
             checkpoint.run_forward_checkpointed(
                 self.cell, tape.arrays.inside(x), weights, *both, self._half_inside(tape.arrays, y, direction),
-                States(*self._one(tape.arrays, initial, j)), States(*self._one(tape.arrays, final, j)),
+                States(*self._starts(tape, j, initial)), States(*self._one(tape.arrays, final, j)),
                 self.batches[direction], n,
             )
         )
@@ -466,6 +493,14 @@ cdef class Plan:
     def _half_inside(self, Arrays arrays, y, int direction):
         whole = arrays.inside(y)
         return whole[:, :, direction * self.H : (direction + 1) * self.H]
+
+    def _starts(self, Tape tape, int j, initial):
+        """The initial states (B, H) of layer and direction j."""
+        states = self._one(tape.arrays, initial, j)
+        if tape.starting is None or self.backwards[j % self.directions]:
+            return states
+        return [None if one is None else np.where(tape.starting[:, None], one.dtype.type(start), one)
+                for one, start in zip(states, self.like.starts, strict=True)]
 
     def _one(self, Arrays arrays, states, int j):
         """Arrays (B, H) of layer and direction j."""
@@ -491,15 +526,16 @@ cdef class Plan:
         # A window of one direction is one of the whole stack, so each stage goes all the way down. With two directions,
         # each layer and direction has windows of its own.
         if D == 1 and self.layers > 1 and scheduled[0] is not None:
-            stages = (<Scheduled>scheduled[0]).schedules.c.stage_count
+            stages = (<_Scheduled>scheduled[0]).schedules.c.stage_count
         dx = arrays.new_array_sequence(self.rows, self.width, self.I, self.pads) if wants_x else None
         if wants_states:
             d_initial = [arrays.new_array_states(count, self.B, self.H) for j in range(self.states)]
-        initial = tape.initial if tape.starting is None else self.restarted(arrays, tape.initial, tape.starting)
         for j in range(self.states):
-            views[0][j] = arrays.states_view(initial[j])
+            views[0][j] = arrays.states_view(tape.initial[j])
             views[1][j] = arrays.states_view(d_final[j])
             views[2][j] = arrays.states_view(d_initial[j])
+        if tape.starting is not None:
+            copies = self.restart(arrays, views[0], tape.starting)
         for j in range(lowest * D, count):
             cells.append(begin_down(self, tape, j, scheduled[j % D], d_final, d_initial, views, into, overwrite))
         for number in range(stages):
@@ -508,8 +544,8 @@ cdef class Plan:
                 below = self._down_layer(cells, layer, lowest, number if stages > 1 else -1, above, dx, between)
                 above = None if below is None else masked_in_place(arrays, below, tape.masks, layer)
         if wants_states and tape.starting is not None:
-            for gradient in d_initial:
-                arrays.states_inside(gradient)[:, tape.starting] = 0
+            for j in range(self.states):
+                self.fill_starting(arrays, views[2][j], tape.starting, 0)
         return dx, tuple(d_initial)
 
     cdef object _down_layer(
@@ -557,7 +593,7 @@ cdef class _Down:
     cdef Plan plan
     cdef Tape tape
     cdef int j, layer, direction
-    cdef Scheduled scheduled  # None: dense
+    cdef _Scheduled scheduled  # None: dense
     cdef object again  # computes the steps of a tape with checkpoints again
     cdef list into
     cdef cnp.ndarray packed  # for a tape that has no weights packed
@@ -646,7 +682,7 @@ cdef class _Down:
 
 
 cdef _Down begin_down(
-    Plan plan, Tape tape, int j, Scheduled scheduled, tuple d_final, list d_initial, StateView (*views)[STATES],
+    Plan plan, Tape tape, int j, _Scheduled scheduled, tuple d_final, list d_initial, StateView (*views)[STATES],
     list into, bint overwrite,
 ):
     cdef _Down down = _Down.__new__(_Down)

@@ -35,8 +35,10 @@ class LayerArguments:
             _check.shape("x", found, self._letters(found.ndim == 2, "input_size"), (*any_sizes, self.input_size))
         return found
 
-    def _checked_batches(self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool) -> tuple[Batch, ...]:
-        """One for each direction."""
+    def _checked_batches(
+        self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool, directions: tuple[bool, ...]
+    ) -> tuple[Batch, ...]:
+        """One for each direction; `directions`: whether each is reversed."""
         if unbatched and lengths is not None:
             raise ValueError("lengths: expected None for x without a batch axis")
         lengths = _check.lengths("lengths", lengths, T, B)
@@ -48,7 +50,7 @@ class LayerArguments:
             resets = None if resets is None else resets.T
         else:
             resets = _check.resets("resets", resets, "(T, B)", (T, B))
-        return tuple(Batch(T, B, lengths, resets, reverse) for reverse in (False, True)[: self._directions])
+        return tuple(Batch(T, B, lengths, resets, reverse) for reverse in directions)
 
     def _checked_states(self, name: str, state: State, B: int, unbatched: bool) -> tuple[Array | None, ...]:
         members = _check.pair(name, state) if self._has_c else (state,)

@@ -255,17 +255,19 @@ class Cell(Attributes):
         if network is None:
             x, weights, initial = self._checked(x, weights, state)
             network = self._network(x.dtype, x.shape[2], weights[1].shape[1], reverse)
-        T, B = x.shape[:2]
-        plan, starting = network.dense_plan(T, B), None
-        if lengths is not None or resets is not None:
-            lengths = _check.lengths("lengths", lengths, T, B)
-            batch = Batch(T, B, lengths, _check.resets("resets", resets, "(T, B)", (T, B)), reverse)
-            plan, starting = network.plan_of_batches((batch,))
+        plan, starting = network.order(self, x, lengths, resets)
         n = None if checkpoint is None else _check.integer("checkpoint", checkpoint, 1)
         y, final, tape = plan.forward(
             network.batched, x, initial, [*weights], None, None, None, n, self, training, True, starting
         )
         return y, self._public(final), tape
+
+    def _checked_batches(
+        self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool, directions: tuple[bool, ...]
+    ) -> tuple[Batch, ...]:
+        lengths = _check.lengths("lengths", lengths, T, B)
+        resets = _check.resets("resets", resets, "(T, B)", (T, B))
+        return tuple(Batch(T, B, lengths, resets, reverse) for reverse in directions)
 
     def _accepted(
         self, x: Any, weights: tuple[Any, ...], state: State, reverse: bool

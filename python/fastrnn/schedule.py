@@ -75,11 +75,10 @@ class Batch:
 
     @cached_property
     def starting(self) -> NDArray[np.bool_] | None:
-        """The sequences (B,) that start anew, if resets do no more than that; else None."""
+        """The sequences (B,) that start anew, contiguous, if resets do no more than that; else None."""
         if self.resets is None or self.lengths is not None or self.reverse or self.resets[1:].any():
             return None
-        first: NDArray[np.bool_] = self.resets[0]
-        return first
+        return np.ascontiguousarray(self.resets[0])
 
     @cached_property
     def all_lengths(self) -> Integers:

@@ -217,9 +217,6 @@ cdef class TensorArrays(Arrays):
         view[0] = self.contiguous_states(data)
         return tensor
 
-    def copy_of_states(self, a):
-        return a.clone(memory_format=_CONTIGUOUS)
-
     def inside(self, a):
         a = a if type(a) is cnp.ndarray else array_on(a, self.dtype)
         if a.ndim == 2 and self.t_axis >= 0 and self.b_axis >= 0:  # rows of a dense batch
