@@ -23,8 +23,9 @@ static inline int blocks_of_one_row(const int G, const int64_t left) {
 }
 
 /* The same for a tile of several rows, in which single panels may stand side by side. */
-static inline int blocks_of_rows(const int G, const int64_t left) {
-    return G > 1 ? 1 : left >= TILE_PANELS ? (int)TILE_PANELS : left >= 2 ? 2 : 1;
+static inline int blocks_of_rows(const int G, const int R, const int64_t left) {
+    const int most = R <= TILE_ROWS_OF_FOUR_PANELS ? 4 : (int)TILE_PANELS;
+    return G > 1 ? 1 : left >= most ? most : left >= 2 ? 2 : 1;
 }
 
 /* ---- forward ---- */
@@ -34,7 +35,7 @@ static inline void run_unit_tile(struct tile *const t, const struct fetches *con
                                  const int R, const real *const a, const real *const w, const real *const start,
                                  const real *const apart, real *const to) {
     tile_function *const run = tiles_of_units[G][R][f->Q];
-    if (R > 1 && G == 4) {
+    if (R > TILE_ROWS_OF_FOUR_PANELS && G == 4) {
         const unsigned all = t->apart;
         for (int pass = 0; pass < PASSES_OF_FOUR; pass++) {
             const int panel = pass * TILE_PANELS;
@@ -97,7 +98,7 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
     const real *const a = p->a + rows.begin * p->a_row, *const start = p->start + rows.begin * p->start_row;
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block, panel = block * p->G * VL;
-        const int Q = R == 1 ? blocks_of_one_row(p->G, left) : blocks_of_rows(p->G, left);
+        const int Q = R == 1 ? blocks_of_one_row(p->G, left) : blocks_of_rows(p->G, R, left);
         const struct fetches own = {.Q = Q};
         vreal acc[TILE_VECTORS_MAX];
         t.to_row = p->to ? p->to_row : Q * p->G * VL;
@@ -120,7 +121,7 @@ static void single_panel_tile(const struct unit_product *const p, const int R, c
     struct tile t = {.K = p->w->rows.K, .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
     for (int g = 0; g < p->G;) {
         const bool is_apart = p->apart >> g & 1;
-        int Q = is_apart ? 1 : blocks_of_rows(1, p->G - g);
+        int Q = is_apart ? 1 : blocks_of_rows(1, R, p->G - g);
         while (Q > 1 && p->apart >> g & ((1U << Q) - 1)) {
             Q /= 2;
         }
@@ -173,7 +174,7 @@ static void unit_product(const struct unit_product *const p, const struct team_r
         strip = strip_after(&strip, &strips, j, rows_of_tile(p->G), p->w->rows.K, panels, passes);
         for (int64_t block = blocks.begin; block < blocks.end;) {
             const int64_t left = blocks.end - block;
-            const int Q = blocks_of_rows(p->G, left);
+            const int Q = blocks_of_rows(p->G, TILE_ROWS, left);
             const int64_t next = left > Q ? block + Q : blocks.begin;
             unit_strip(p, &strip, block, Q, p->w->packed + next * p->w->at.block);
             block += Q;
@@ -255,7 +256,7 @@ static void slot_tile_alone(const struct slot_product *const p, const struct tea
     const real *const d = p->d.data + (p->d_row + rows.begin) * VL;
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block;
-        const int Q = R == 1 ? blocks_of_one_row(1, left) : blocks_of_rows(1, left);
+        const int Q = R == 1 ? blocks_of_one_row(1, left) : blocks_of_rows(1, R, left);
         const real *const w = p->w->packed + block * p->w->block;
         vreal acc[TILE_VECTORS_MAX];
         t.to_row = Q * VL;
@@ -284,7 +285,7 @@ static void slot_product(const struct slot_product *const p, const struct team_r
         strip = strip_after(&strip, &strips, j, rows_of_tile(1), p->d.H * p->d.gates, TILE_PANELS, 1);
         for (int64_t block = blocks.begin; block < blocks.end;) {
             const int64_t left = blocks.end - block;
-            const int Q = blocks_of_rows(1, left);
+            const int Q = blocks_of_rows(1, TILE_ROWS, left);
             const int64_t next = left > Q ? block + Q : blocks.begin;
             slot_strip(p, &strip, block, Q, p->w->packed + next * p->w->block);
             block += Q;

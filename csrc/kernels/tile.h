@@ -26,6 +26,9 @@ enum {
     TILE_PANELS = VECTOR_REGISTERS == 32 ? 4 : 2,
     TILE_ROWS = 6,
     TILE_ROWS_OF_THREE = VECTOR_REGISTERS == 32 ? 8 : 4,
+    /* Tiles of at most so many rows take four panels: two rows of two panels would be four chains, which do not hide the
+     * latency of a multiply-add. */
+    TILE_ROWS_OF_FOUR_PANELS = VECTOR_REGISTERS == 32 ? (int)TILE_ROWS : 3,
     TILE_ROWS_MAX = TILE_ROWS > TILE_ROWS_OF_THREE ? (int)TILE_ROWS : (int)TILE_ROWS_OF_THREE,
     /* One row needs its panels as independent chains: latency 4 x 2 units. */
     TILE_PANELS_MAX = 9,
@@ -66,6 +69,23 @@ ALWAYS_INLINE void tile_multiply(vreal (*const acc)[TILE_PANELS_MAX], const stru
                                  const ptrdiff_t w_block) {
     const int panels = shape.Q * shape.P;
     vreal panel[TILE_PANELS_MAX];
+    if (shape.R > 1 && panels > shape.R && (shape.R + 1) * panels >= VECTOR_REGISTERS) {
+        vreal row[TILE_ROWS_MAX];
+        UNROLL
+        for (int r = 0; r < shape.R; r++) {
+            row[r] = vkeep(vsplat(a[r * a_row]));
+        }
+        UNROLL
+        for (int p = 0; p < panels; p++) {
+            const vreal one = vkeep(vload(w + p / shape.P * w_block + p % shape.P * VL));
+            UNROLL
+            for (int r = 0; r < shape.R; r++) {
+                acc[r][p] = vfma(row[r], one, acc[r][p]);
+            }
+            acc[shape.R - 1][p] = vbefore_loads(acc[shape.R - 1][p]);
+        }
+        return;
+    }
     UNROLL
     for (int p = 0; p < panels; p++) {
         const real *const at = w + p / shape.P * w_block + p % shape.P * VL;
@@ -209,11 +229,11 @@ typedef void tile_function(const struct tile *, const real *a, const real *w, co
 #define TILES_OF_COLUMNS(of) of(1, 1) of(1, 2) of(1, 4) TILES_OF_ROWS(1, of) TILES_OF_ROWS(2, of) TILES_OF_ROWS(4, of)
 #else
 #define TILES_OF_THREE(of) of(1, 1) of(1, 2) of(1, 3) of(2, 1) of(3, 1) of(4, 1)
-#define TILES_OF_SINGLES(of) TILES_OF_ONE_ROW(of) TILES_OF_ROWS(1, of) TILES_OF_ROWS(2, of)
+#define TILES_OF_SINGLES(of) TILES_OF_ONE_ROW(of) TILES_OF_ROWS(1, of) TILES_OF_ROWS(2, of) of(2, 4) of(3, 4)
 #define TILES_OF_COLUMNS(of) \
     of(1, 1) of(1, 2) of(1, 3) of(2, 1) of(2, 2) of(2, 3) of(3, 1) of(3, 2) of(3, 3) of(4, 1) of(4, 2) of(4, 3)
 #endif
-#define UNITS_4(R, Q) TILE(units_4, TILE_OF_ROWS, R, Q, (R) > 1 ? TILE_PANELS : 4, 4)
+#define UNITS_4(R, Q) TILE(units_4, TILE_OF_ROWS, R, Q, (R) > TILE_ROWS_OF_FOUR_PANELS ? TILE_PANELS : 4, 4)
 #define UNITS_3(R, Q) TILE(units_3, TILE_OF_ROWS, R, Q, 3, 3)
 #define UNITS_1(R, Q) TILE(units_1, TILE_OF_ROWS, R, Q, 1, 1)
 #define SLOTS(R, Q) TILE(slots, TILE_OF_SLOTS, R, Q, 1, 1)
