@@ -208,9 +208,6 @@ struct fastrnn_arrays {
 
     /* C-contiguous, in torch's layout. Read by the packing passes, and by forward and backward if `packed` is null. */
     const void *parameters[FASTRNN_PARAMETERS_MAX];
-    /* Forward without packed weights: destinations for copies of the matrices, so that backward can read the copies
-     * after the parameters have changed. A call of no rows copies nothing. */
-    void *copies[FASTRNN_PARAMETERS_MAX];
     /* Backward: gradients in the same layout. */
     void *gradients[FASTRNN_PARAMETERS_MAX];
     enum fastrnn_accumulation accumulation; /* of the gradients */
@@ -241,8 +238,9 @@ enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *problem, str
 enum fastrnn_status fastrnn_run(const struct fastrnn_plan *plan, enum fastrnn_pass pass,
                                 const struct fastrnn_arrays *arrays);
 
-/* Nonzero if packing first is faster; if zero, leave `packed` null. Results are bitwise identical. Nonzero for null. */
-int fastrnn_packing_pays(const struct fastrnn_plan *plan);
+/* Nonzero if packing the weights before this pass, forward or backward, is faster than leaving `packed` null. Results
+ * are bitwise identical. Nonzero for a null plan. */
+int fastrnn_packing_pays(const struct fastrnn_plan *plan, enum fastrnn_pass pass);
 
 const char *fastrnn_status_message(enum fastrnn_status status);
 

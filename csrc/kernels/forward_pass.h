@@ -28,18 +28,15 @@ static void find_unit_weights(struct forward_pass *const pass) {
     const struct layout_packed_forward *const layout = &pass->plan->packed_forward;
     const struct fastrnn_arrays *const arrays = pass->arrays;
     const struct fastrnn_problem *const problem = &pass->plan->problem;
-    const bool copies = pass->me->group == 0; /* one copy is enough */
     pass->w_ih = (struct unit_weights){
         .at = layout->of_input,
-        .rows = {arrays->parameters[FASTRNN_W_IH], problem->H, problem->I,
-                 copies ? arrays->copies[FASTRNN_W_IH] : NULL},
+        .rows = {arrays->parameters[FASTRNN_W_IH], problem->H, problem->I},
         .b_ih = arrays->parameters[FASTRNN_B_IH],
         .b_hh = arrays->parameters[FASTRNN_B_HH],
     };
     pass->w_hh = pass->w_ih;
     pass->w_hh.at = layout->of_state;
-    pass->w_hh.rows = (struct unit_rows){arrays->parameters[FASTRNN_W_HH], problem->H, problem->H,
-                                         copies ? arrays->copies[FASTRNN_W_HH] : NULL};
+    pass->w_hh.rows = (struct unit_rows){arrays->parameters[FASTRNN_W_HH], problem->H, problem->H};
     if (arrays->packed) {
         const real *const packed = aligned_const(arrays->packed);
         pass->w_ih.packed = packed + layout->w_ih;

@@ -20,7 +20,6 @@ ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const i
 struct unit_rows {
     const real *w;
     int64_t H, K;
-    real *copy; /* null, or receives a plain copy of w */
 };
 
 /* Reals in a cache line. The rows of several units are read a line at a time, since lines of rows that lie a power of

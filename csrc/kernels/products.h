@@ -77,12 +77,12 @@ static int64_t strip_panels(const int64_t rows) {
     return (tiles > 1 ? tiles : 1) * TILE_PANELS;
 }
 
-/* Whether a short call stores its gradients past the caches, so that the weights and their copies, which the next call
- * reads, stay in the caches (docs/decisions/0010). */
+/* Whether a short call stores its gradients past the caches, so that the weights, which the next call reads, stay in
+ * the caches (docs/decisions/0010). */
 static bool gradients_stream(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                              const int64_t n, const real *const dw) {
     const bool whole = n % VL == 0 && (uintptr_t)dw % VECTOR_BYTES == 0;
-    const bool is_short = !pass->w_hh.packed && chunk->accumulation == FASTRNN_OVERWRITE && chunk->rows <= THIN_ROWS;
+    const bool is_short = chunk->accumulation == FASTRNN_OVERWRITE && chunk->rows <= THIN_ROWS;
     return is_short && whole && lie_far(pass->cell->gates * pass->plan->problem.H, n);
 }
 

@@ -157,9 +157,6 @@ static void multiply_unpacked(const struct unit_product *const p, const int64_t 
         for (int j = 0; j < panels; j++) {
             multiply_rest(&panel[j], w->K, k, a, p->a_row, R, all);
         }
-        for (int j = 0; w->copy && j < panels; j++) {
-            memcpy(w->copy + (panel[j].w - w->w), panel[j].w, (size_t)(lanes * w->K) * sizeof(real));
-        }
     }
 }
 

@@ -14,6 +14,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
 from ._core cimport Problem, usable
+from ._kept cimport Held, KeptWeights
 from ._plan cimport Arrays, Plan, Tape
 
 cnp.import_array()
@@ -99,6 +100,7 @@ cdef class Network:
     cdef Arrays unbatched
     cdef tuple reverse
     cdef dict likes, plans
+    cdef KeptWeights kept
 
     def __init__(self, str cell, dtype, int64_t I, int64_t H, int layers, tuple reverse, str kind):
         cdef Problem like
@@ -106,7 +108,7 @@ cdef class Network:
         self.reverse, self.directions = reverse, len(reverse)
         self.batched, self.unbatched = Arrays(kind, dtype), Arrays("unbatched", dtype)
         self.dtype, self.type_number = self.batched.dtype, self.batched.type_number
-        self.likes, self.plans = {}, {}
+        self.likes, self.plans, self.kept = {}, {}, KeptWeights()
         like = self._like((backend_index(), 1, 0))
         self.states, self.gates = like.state_count, like.gates
 
@@ -129,6 +131,11 @@ cdef class Network:
                 self.plans.clear()
             self.plans[key] = plan
         return plan
+
+    @property
+    def keeps_weights(self):
+        """Whether packed weights are kept for calls with the same parameters."""
+        return self.kept.held[0] is not None
 
     # ---- layers ----
 
@@ -225,7 +232,12 @@ cdef class Network:
         plan, starting = self.order(owner, given, lengths, resets)
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(given) == 3 else self.unbatched
         initial = self._states(owner, "state", state, arrays, plan.B)
-        parameters = self._parameters(owner) if packed is None else None
+        cdef Held held = None
+        parameters = None
+        if packed is None:
+            parameters = self._parameters(owner)
+            held = self.kept.of_call(plan, parameters, False, None)
+            packed = None if held is None else held.forward
         y, final, _ = plan.forward(
             arrays, given, initial, parameters, packed, None, None, None, None, False, True, starting
         )  # fmt: skip
@@ -239,7 +251,14 @@ cdef class Network:
         cdef Arrays arrays = self.batched if cnp.PyArray_NDIM(given) == 3 else self.unbatched
         initial = self._states(owner, "state", state, arrays, plan.B)
         parameters = owner._frozen_parameters() if packed is not None else self._parameters(owner)
-        of_forward, of_backward = (None, None) if packed is None else packed
+        cdef Held held = None
+        of_forward = of_backward = None
+        if packed is not None:
+            of_forward, of_backward = packed
+        elif checkpoint is None:
+            held = self.kept.of_call(plan, parameters, True, None)
+        if held is not None:
+            of_forward, of_backward = held.forward, held.backward
         masks = owner._masks(plan.T, plan.B) if self.layers > 1 and owner.dropout else None
         n = None if checkpoint is None else owner._chosen_checkpoint(plan, checkpoint)
         y, final, tape = plan.forward(
@@ -325,6 +344,14 @@ cdef class Network:
         return self.I if j < EACH * self.directions else self.directions * self.H
 
     # ---- functions ----
+
+    def packed_of(self, Plan plan not None, list weights not None, bint training):
+        """The packed weights of a function's parameters, for forward and backward, or None and None.
+
+        What is kept for them lives as long as w_hh.
+        """
+        cdef Held held = self.kept.of_call(plan, weights, training, weights[1])
+        return (None, None) if held is None else (held.forward, held.backward if training else None)
 
     def accepts(self, x, tuple weights, tuple initial):
         """Whether the core can read the arguments of a single-layer function, including x (T, B, I), unconverted."""

@@ -119,7 +119,6 @@ cdef extern from "fastrnn.h" nogil:
     ctypedef struct fastrnn_arrays_t "struct fastrnn_arrays":
         size_t struct_size
         const void *parameters[16]
-        void *copies[16]
         void *gradients[16]
         int accumulation
         void *packed
@@ -158,7 +157,7 @@ cdef extern from "fastrnn.h" nogil:
     int fastrnn_build_schedules(const fastrnn_batch_t *, void *, size_t, fastrnn_schedules_t *)
     int fastrnn_make_plan(const fastrnn_problem_t *, fastrnn_plan_t *)
     int fastrnn_run(const fastrnn_plan_t *, int, const fastrnn_arrays_t *)
-    int fastrnn_packing_pays(const fastrnn_plan_t *)
+    int fastrnn_packing_pays(const fastrnn_plan_t *, int)
     const fastrnn_cell_table_t *fastrnn_cell_table(int)
     const char *fastrnn_status_message(int)
     int fastrnn_backend_count()
@@ -201,7 +200,7 @@ cdef class Problem:
 
 cdef void no_arrays(fastrnn_arrays_t *arrays) noexcept nogil
 cdef int make_plan(const fastrnn_problem_t *problem, fastrnn_plan_t *plan) except -1
-cdef bint packing_pays(const fastrnn_plan_t *plan) noexcept
+cdef bint packing_pays(const fastrnn_plan_t *plan, int kind) noexcept
 cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *arrays) noexcept nogil
 cdef int raise_status(int status) except -1
 cdef cnp.ndarray scratch_of(size_t size)

@@ -182,8 +182,8 @@ cdef int make_plan(const fastrnn_problem_t *problem, fastrnn_plan_t *plan) excep
     return 0 if status == FASTRNN_OK else raise_status(status)
 
 
-cdef bint packing_pays(const fastrnn_plan_t *plan) noexcept:
-    return fastrnn_packing_pays(plan)
+cdef bint packing_pays(const fastrnn_plan_t *plan, int kind) noexcept:
+    return fastrnn_packing_pays(plan, kind)
 
 
 cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *arrays) noexcept nogil:
@@ -426,7 +426,7 @@ cdef class Problem:
 
     @property
     def packing_pays(self):
-        return bool(fastrnn_packing_pays(&self.plan))
+        return bool(fastrnn_packing_pays(&self.plan, FASTRNN_FORWARD))
 
     @property
     def packed_forward(self):

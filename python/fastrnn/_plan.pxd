@@ -42,10 +42,10 @@ cdef class _Scheduled:
 
 cdef class Plan:
     cdef readonly str cell
-    cdef readonly int layers, directions, states
+    cdef readonly int layers, directions, states, backend, threads
     cdef readonly int64_t T, B, I, H, rows, width
     cdef readonly tuple batches
-    cdef readonly bint is_dense, packs
+    cdef readonly bint is_dense, packs, packs_backward
     cdef Problem like
     cdef fastrnn_plan_t whole[2]
     cdef list scheduled
@@ -74,12 +74,12 @@ cdef class Plan:
     cdef int _lowest(self, list into, bint wants_inputs)
     cdef _Scheduled _new_scheduled(self, Schedules schedules)
     cdef _Scheduled _scheduled(self, int direction, object truncation)
+    cdef list packed_weights(self, list parameters, bint backward)
     cdef const fastrnn_plan_t *plan_of(self, int layer, _Scheduled scheduled) noexcept
     cdef int64_t input_size(self, int layer)
     cdef void flip(self, fastrnn_view_t *view, int direction, cnp.npy_intp item) noexcept
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept
     cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL
-    cdef size_t copies(self, int layer, char *area, cnp.npy_intp item, void **copies) noexcept
     cdef int _forward_one(
         self, Arrays arrays, int layer, int direction, fastrnn_view_t x, fastrnn_view_t y, StateView *initial,
         StateView *final, list parameters, list packed, Tape tape, bint keeps_weights,

@@ -20,8 +20,6 @@ from ._core cimport (
     FASTRNN_OVERWRITE,
     FASTRNN_PACK_BACKWARD,
     FASTRNN_PACK_FORWARD,
-    FASTRNN_W_HH,
-    FASTRNN_W_IH,
     fastrnn_problem_t,
     make_plan,
     no_arrays,
@@ -213,6 +211,7 @@ cdef class Plan:
         first = batches[0]
         self.like, self.cell, self.layers, self.directions, self.batches = like, cell, layers, len(batches), batches
         self.I, self.H, self.states = I, problem.H, like.state_count
+        self.backend, self.threads = problem.backend, problem.threads
         self.T, self.B = first.T, first.B
         self.rows, self.width = first.grid
         self.is_dense = first.dense
@@ -227,7 +226,9 @@ cdef class Plan:
         if not self.is_dense:
             self.pads = first.has_padding
             self.scheduled = [self._new_scheduled(batch.schedules) for batch in batches]
-        self.packs = packing_pays(self.plan_of(0, self.scheduled[0]))
+        for layer in range(min(layers, 2)):
+            self.packs |= packing_pays(self.plan_of(layer, self.scheduled[0]), FASTRNN_FORWARD)
+            self.packs_backward |= packing_pays(self.plan_of(layer, self.scheduled[0]), FASTRNN_BACKWARD)
 
     @property
     def dtype(self):
@@ -285,6 +286,28 @@ cdef class Plan:
     cdef const fastrnn_plan_t *plan_of(self, int layer, _Scheduled scheduled) noexcept:
         """The plan of a layer in one direction; scheduled None: dense."""
         return &self.whole[layer > 0] if scheduled is None else &scheduled.plans[layer > 0]
+
+    cdef list packed_weights(self, list parameters, bint backward):
+        """The packed weights of each layer and direction, for forward or for backward."""
+        cdef int j, k, status
+        cdef int kind = FASTRNN_PACK_BACKWARD if backward else FASTRNN_PACK_FORWARD
+        cdef const fastrnn_plan_t *plan
+        cdef fastrnn_arrays_t a
+        cdef cnp.ndarray packed
+        cdef list found = []
+        for j in range(self.layers * self.directions):
+            plan = &self.whole[j >= self.directions]
+            packed = new_bytes(plan.sizes.packed_backward if backward else plan.sizes.packed_forward)
+            no_arrays(&a)
+            for k in range(EACH):
+                a.parameters[k] = data_of(parameters[j * EACH + k])
+            a.packed = data_of(packed)
+            with nogil:
+                status = run_pass(plan, kind, &a)
+            if status != FASTRNN_OK:
+                raise_status(status)
+            found.append(packed)
+        return found
 
     # ---- up ----
 
@@ -417,13 +440,11 @@ cdef class Plan:
             a.packed = data_of(buffer)
         if tape is not None:
             keeps_weights = keeps_weights and tape.packed_backward is None
-            packs_backward = keeps_weights and self.packs
+            packs_backward = keeps_weights
             area = self._keep(tape, layer, keeps_weights)
             a.reserve = area if plan.sizes.reserve else NULL
             if keeps_weights:
                 area += lines(plan.sizes.reserve)
-            if keeps_weights and not self.packs:
-                self.copies(layer, area, arrays.item, a.copies)
         if packs_backward:
             no_arrays(&of_backward)
             for k in range(EACH):
@@ -449,20 +470,10 @@ cdef class Plan:
             tape.kept.append(kept)
             return <char *>tape.arrays.address(kept)
         beside = self.whole[layer > 0].sizes.packed_backward
-        if not self.packs:
-            beside = self.copies(layer, NULL, tape.arrays.item, NULL)
         kept = tape.arrays.new_bytes(LINE_BYTES + lines(reserve) + beside)
         tape.has_weights = True
         tape.kept.append(kept)
         return on_a_line(kept)
-
-    cdef size_t copies(self, int layer, char *area, cnp.npy_intp item, void **copies) noexcept:
-        """The bytes of copies of w_ih and w_hh, each on a line, and their addresses unless `copies` is null."""
-        cdef size_t row = self.like.gates * self.H * item
-        cdef size_t of_input = lines(row * self.input_size(layer))
-        if copies is not NULL:
-            copies[FASTRNN_W_IH], copies[FASTRNN_W_HH] = area, area + of_input
-        return of_input + lines(row * self.H)
 
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept:
         """The part of a layer's output, or its gradient, that belongs to a direction."""
@@ -652,10 +663,8 @@ cdef class _Down:
             a.packed = data_of(self.packed)
             for k in range(EACH):
                 a.parameters[k] = arrays.address(tape.parameters[self.j * EACH + k])
-        elif plan.packs:
-            a.packed = reserve + lines(whole.sizes.reserve)
         else:
-            plan.copies(self.layer, reserve + lines(whole.sizes.reserve), arrays.item, <void **>a.parameters)
+            a.packed = reserve + lines(whole.sizes.reserve)
         source = arrays.sequence(tape.inputs[self.layer])
         d_output = plan.half(arrays.sequence(dy), self.direction, arrays.item)
         a.y = plan.half(arrays.sequence(tape.outputs[self.layer]), self.direction, arrays.item)
@@ -692,7 +701,7 @@ cdef _Down begin_down(
     down.layer, down.direction = j // plan.directions, j % plan.directions
     down.scheduled, down.overwrite = scheduled, overwrite
     down.into = into[j * EACH : (j + 1) * EACH]
-    if tape.parameters is not None and plan.packs:
+    if tape.parameters is not None and plan.packs_backward:
         down.pack()
     for k in range(plan.states):
         down.initial_views[k] = read_only(state_of(views[0][k], j))

@@ -257,8 +257,10 @@ class Cell(Attributes):
             network = self._network(x.dtype, x.shape[2], weights[1].shape[1], reverse)
         plan, starting = network.order(self, x, lengths, resets)
         n = None if checkpoint is None else _check.integer("checkpoint", checkpoint, 1)
+        parameters = [*weights]
+        packed = network.packed_of(plan, parameters, training) if n is None else (None, None)
         y, final, tape = plan.forward(
-            network.batched, x, initial, [*weights], None, None, None, n, self, training, True, starting
+            network.batched, x, initial, parameters, *packed, None, n, self, training, True, starting
         )
         return y, self._public(final), tape
 
