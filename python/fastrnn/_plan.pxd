@@ -38,6 +38,7 @@ cdef class Arrays:
 cdef class Plan:
     cdef readonly str cell
     cdef readonly int layers, directions, states
+    cdef readonly int each, required  # parameters of one layer in one direction
     cdef readonly int64_t T, B, I, H, rows, width
     cdef readonly tuple batches
     cdef readonly bint is_dense, packs
@@ -67,7 +68,9 @@ cdef class Plan:
     cdef int _lowest(self, list into, bint wants_inputs)
     cdef object _stages(self, object truncation)
     cdef object _problems_of(self, object stages, int j)
-    cdef int64_t input_size(self, int layer)
+    cdef int64_t input_size(self, int layer) noexcept
+    cdef bint is_required(self, int k) noexcept
+    cdef int64_t parameter_size(self, int layer, int k) noexcept
     cdef void flip(self, fastrnn_view_t *view, int direction, cnp.npy_intp item) noexcept
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept
     cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL

@@ -8,7 +8,7 @@ j = layer*D + direction counts in the order of torch's parameters.
 import numpy as np
 
 from . import checkpoint, memory, recompute
-from ._kernel import BackwardArrays, States, WeightGradients, Weights, pass_empty_through
+from ._kernel import BackwardArrays, pass_empty_through
 from .truncation import Stage, Stages, stages_of
 
 from ._core cimport (
@@ -16,11 +16,12 @@ from ._core cimport (
     FASTRNN_BACKWARD,
     FASTRNN_FORWARD,
     FASTRNN_OK,
+    FASTRNN_ONE_COLUMN,
     FASTRNN_OVERWRITE,
     FASTRNN_PACK_BACKWARD,
     FASTRNN_PACK_FORWARD,
-    FASTRNN_W_HH,
-    FASTRNN_W_IH,
+    columns_of,
+    fastrnn_parameter_t,
     fastrnn_problem_t,
     make_plan,
     no_arrays,
@@ -40,7 +41,6 @@ cdef tuple ALL_DENSE = (None, [DENSE], [DENSE, DENSE])  # by directions
 cdef size_t POOLED_BYTES_MIN = memory.POOLED_BYTES_MIN
 cdef enum:
     LINE_BYTES = 64
-    EACH = 4  # parameters of a layer and direction; an absent one is None
 
 # Of each kind of layout: the axes of t and b in a sequence, those of j and b in a state; -1: there is none.
 cdef dict AXES = {
@@ -212,7 +212,9 @@ cdef class Plan:
         cdef int layer, direction
         first = batches[0]
         self.like, self.cell, self.layers, self.directions, self.batches = like, cell, layers, len(batches), batches
-        self.I, self.H, self.states = I, problem.H, like.state_count
+        self.I, self.H, self.states = I, problem.H, like.table.state_count
+        self.each = like.table.parameter_count
+        self.required = sum(one.required for one in like.row.parameters)
         self.T, self.B = first.T, first.B
         self.rows, self.width = first.grid
         self.is_dense = first.dense
@@ -243,19 +245,28 @@ cdef class Plan:
 
     def check_parameters(self, list parameters):
         """ValueError unless all have the sizes that the core reads."""
-        cdef int64_t rows = self.like.gates * self.H, columns
+        cdef size_t size
+        cdef int j, item = self.like.dtype.itemsize
         for j, one in enumerate(parameters):
-            k = j % EACH
-            columns = 1 if k > 1 else self.H if k == 1 else self.input_size(j // EACH // self.directions)
-            if one is not None and one.nbytes != rows * columns * self.like.dtype.itemsize:
+            size = self.parameter_size(j // self.each // self.directions, j % self.each)
+            if one is not None and one.nbytes != size * item:
                 raise ValueError("parameters: expected those of the plan")
 
     def packed_bytes(self, int layer):
         """Of a layer's weights in one direction, for forward."""
         return self.whole[layer > 0].sizes.packed_forward
 
-    cdef int64_t input_size(self, int layer):
+    cdef int64_t input_size(self, int layer) noexcept:
         return self.I if layer == 0 else self.directions * self.H
+
+    cdef bint is_required(self, int k) noexcept:
+        """Whether no call may be without parameter k."""
+        return self.like.table.parameters[k].required
+
+    cdef int64_t parameter_size(self, int layer, int k) noexcept:
+        """The numbers of parameter k of a layer in one direction."""
+        cdef const fastrnn_parameter_t *parameter = &self.like.table.parameters[k]
+        return parameter.rows_per_unit * self.H * columns_of(parameter, self.input_size(layer), self.H)
 
     def _problems(self, int layer, parts, states, d_states):
         """Problems of the core for these parts of a schedule; None for a dense part."""
@@ -277,10 +288,10 @@ cdef class Plan:
     ):
         """Returns (y, final states, tape); the tape is None unless training.
 
-        parameters: EACH arrays for each layer and direction, contiguous, None for an absent parameter. packed,
-        packed_backward: the packed weights of each layer and direction, or None. masks: dropout's mask of each layer's
-        input. keeps_weights: the tape keeps copies of the current weights; otherwise the caller gives backward the
-        weights. starting: in a dense batch, whether each sequence (B,) ignores its initial state.
+        parameters: those of the cell's table for each layer and direction, contiguous, None for an absent parameter.
+        packed, packed_backward: the packed weights of each layer and direction, or None. masks: dropout's mask of each
+        layer's input. keeps_weights: the tape keeps copies of the current weights; otherwise the caller gives backward
+        the weights. starting: in a dense batch, whether each sequence (B,) ignores its initial state.
         """
         cdef int k
         cdef Tape tape = None
@@ -307,7 +318,7 @@ cdef class Plan:
             state = initial[k]
             if state is not None:
                 state = arrays.copy_of_states(state)
-                arrays.states_inside(state)[:, starting] = self.like.starts[k]
+                arrays.states_inside(state)[:, starting] = self.like.row.starts[k]
             found.append(state)
         return tuple(found)
 
@@ -324,7 +335,7 @@ cdef class Plan:
         for k in range(self.states):
             final.append(arrays.new_states(count, self.B, self.H, &final_views[k]))
         if self.has_empty:
-            starts = self.like.starts
+            starts = self.like.row.starts
             pass_empty_through(self.batches[0], self._inside(arrays, initial), self._inside(arrays, final), starts)
         for layer in range(self.layers):
             if masks is not None and masks[layer] is not None:
@@ -367,8 +378,8 @@ cdef class Plan:
         if packed is not None:
             a.packed = data_of(packed[j])
         if parameters is not None:
-            for k in range(EACH):
-                a.parameters[k] = arrays.address(parameters[j * EACH + k])
+            for k in range(self.each):
+                a.parameters[k] = arrays.address(parameters[j * self.each + k])
         if packs:
             buffer = new_bytes(plan.sizes.packed_forward)
             a.packed = data_of(buffer)
@@ -383,7 +394,7 @@ cdef class Plan:
                 self.copies(layer, area, arrays.item, a.copies)
         if packs_backward:
             no_arrays(&of_backward)
-            for k in range(EACH):
+            for k in range(self.each):
                 of_backward.parameters[k] = a.parameters[k]
             of_backward.packed = area
         if self.parts is None:
@@ -433,12 +444,15 @@ cdef class Plan:
         return on_a_line(kept)
 
     cdef size_t copies(self, int layer, char *area, cnp.npy_intp item, void **copies) noexcept:
-        """The bytes of copies of w_ih and w_hh, each on a line, and their addresses unless `copies` is null."""
-        cdef size_t row = self.like.gates * self.H * item
-        cdef size_t of_input = lines(row * self.input_size(layer))
-        if copies is not NULL:
-            copies[FASTRNN_W_IH], copies[FASTRNN_W_HH] = area, area + of_input
-        return of_input + lines(row * self.H)
+        """The bytes of copies of the matrices, each on a line, and their addresses unless `copies` is null."""
+        cdef size_t total = 0
+        cdef int k
+        for k in range(self.each):
+            if self.like.table.parameters[k].columns != FASTRNN_ONE_COLUMN:
+                if copies is not NULL:
+                    copies[k] = area + total
+                total += lines(self.parameter_size(layer, k) * item)
+        return total
 
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept:
         """The part of a layer's output, or its gradient, that belongs to a direction."""
@@ -454,14 +468,14 @@ cdef class Plan:
 
     def _forward_checkpointed(self, Tape tape, int layer, int direction, x, y, initial, final, parameters, packed, n):
         cdef int j = layer * self.directions + direction
-        if self.like.output != 0 or self.states > 2:
+        if self.like.table.output != 0 or self.states > 2:
             raise ValueError(f"checkpoint: expected None for {self.cell}: it has states besides its output and c")
-        weights = Weights(*parameters[j * EACH : (j + 1) * EACH])
+        weights = tuple(parameters[j * self.each : (j + 1) * self.each])
         both = None if packed is None else packed[j], None if packed is None else tape.packed_backward[j]
         tape.checkpoints.append(
             checkpoint.run_forward_checkpointed(
                 self.cell, tape.arrays.inside(x), weights, *both, self._half_inside(tape.arrays, y, direction),
-                States(*self._one(tape.arrays, initial, j)), States(*self._one(tape.arrays, final, j)),
+                self._one(tape.arrays, initial, j), self._one(tape.arrays, final, j),
                 self.batches[direction], n,
             )
         )
@@ -475,7 +489,7 @@ cdef class Plan:
 
     def _one(self, Arrays arrays, states, int j):
         """Arrays (B, H) of layer and direction j."""
-        return [None if one is None else arrays.states_inside(one)[j] for one in states]
+        return tuple([None if one is None else arrays.states_inside(one)[j] for one in states])
 
     # ---- down ----
 
@@ -556,7 +570,7 @@ cdef class Plan:
         if not wants_inputs:
             for j in range(len(into)):
                 if into[j] is not None:
-                    return j // EACH // self.directions
+                    return j // self.each // self.directions
         return 0
 
     cdef object _stages(self, object truncation):
@@ -603,8 +617,8 @@ cdef class _Down:
         no_arrays(&a)
         self.packed = new_bytes(plan.sizes.packed_backward)
         a.packed = data_of(self.packed)
-        for k in range(EACH):
-            a.parameters[k] = self.tape.arrays.address(self.tape.parameters[self.j * EACH + k])
+        for k in range(self.plan.each):
+            a.parameters[k] = self.tape.arrays.address(self.tape.parameters[self.j * self.plan.each + k])
         with nogil:
             status = run_pass(plan, FASTRNN_PACK_BACKWARD, &a)
         if status != FASTRNN_OK:
@@ -643,7 +657,7 @@ cdef class _Down:
             return self._run_part(None, dy, dx, self.into, self.overwrite)
         stage = self.stages.stages[number]
         is_whole = stage.is_whole
-        into = self.into if is_whole else [None] * EACH
+        into = self.into if is_whole else [None] * self.plan.each
         for part, problem in zip(stage.parts, self.problems[number], strict=True):
             overwrite = self.overwrite and is_whole
             # One direction: the layer below runs this stage too, and needs the gradients of its losses.
@@ -669,9 +683,7 @@ cdef class _Down:
         cdef Arrays arrays = self.tape.arrays
         half = None if dy is None else self.plan._half_inside(arrays, dy, self.direction)
         below = None if dx is None else arrays.inside(dx)
-        gradients = WeightGradients(*into)
-        incoming, outgoing = States(*self.incoming), States(*self.outgoing)
-        of_part = BackwardArrays(half, incoming, below, outgoing, gradients, overwrite)
+        of_part = BackwardArrays(half, tuple(self.incoming), below, tuple(self.outgoing), tuple(into), overwrite)
         recompute.backward_part(self.tape.checkpoints[self.j], part, of_part)
 
     cdef int _run_part(self, Problem problem, object dy, object dx, list into, bint overwrite) except -1:
@@ -693,8 +705,8 @@ cdef class _Down:
             a.packed = data_of(tape.packed_backward[self.j])
         elif tape.parameters is not None:
             a.packed = data_of(self.packed)
-            for k in range(EACH):
-                a.parameters[k] = arrays.address(tape.parameters[self.j * EACH + k])
+            for k in range(plan.each):
+                a.parameters[k] = arrays.address(tape.parameters[self.j * plan.each + k])
         elif plan.packs:
             a.packed = reserve + lines(whole.sizes.reserve)
         else:
@@ -712,7 +724,7 @@ cdef class _Down:
         for k in range(plan.states):
             a.initial[k] = self.initial_views[k]
             a.d_final[k], a.d_initial[k] = self.incoming_views[k], self.outgoing_views[k]
-        for k in range(EACH):
+        for k in range(plan.each):
             a.gradients[k] = data_of(into[k])
         a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
         cdef const fastrnn_plan_t *call = whole if problem is None else &problem.plan
@@ -734,7 +746,7 @@ cdef _Down begin_down(
     down.plan, down.tape, down.j = plan, tape, j
     down.layer, down.direction = j // plan.directions, j % plan.directions
     down.stages, down.problems, down.overwrite = stages, plan._problems_of(stages, j), overwrite
-    down.into = into[j * EACH : (j + 1) * EACH]
+    down.into = into[j * plan.each : (j + 1) * plan.each]
     if tape.parameters is not None and plan.packs:
         down.pack()
     for k in range(plan.states):
@@ -755,7 +767,7 @@ cdef fastrnn_view_t matrix_view(object matrix, cnp.npy_intp item) except *:
     return view
 
 
-cdef void clear(list arrays) except *:
+cdef void clear(object arrays) except *:
     """Zero all that are there."""
     for array in arrays:
         if array is not None:

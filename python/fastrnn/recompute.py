@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _core, memory
 from ._check import Array
-from ._kernel import HAS_C, BackwardArrays, States, first_rows, gathered, make_problem, scattered, scratch_of
+from ._kernel import BackwardArrays, States, first_rows, gathered, make_problem, scattered, scratch_of
 from .checkpoint import CheckpointTape
 from .schedule import Integers, Part
 
@@ -48,21 +48,21 @@ def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
     Rows stay where they are, so that nothing is gathered or scattered.
     """
     T, B, I, H = tape.sizes
-    y, c = tape.y, tape.checkpoints.c
     rows = DENSE_GROUP_BYTES // max(1, (2 * I + 8 * H) * tape.dtype.itemsize)
     length = -(-max(rows, DENSE_GROUP_ROWS) // B)
     for begin in reversed(range(0, T, length)):
         end = min(begin + length, T)
         x = np.ascontiguousarray(tape.x[begin:end])
-        starts = States(_before(tape.h0, y, begin, end), None if c is None else _before(tape.c0, c, begin, end))
+        states = zip(tape.initial, tape.states_after, strict=True)
+        starts = tuple(None if rows is None else _before(initial, rows, begin, end) for initial, rows in states)
         again, reserve = _steps_at_once(tape, x, starts)
         problem = make_problem(tape.cell, x, H, None, tape.backend)
         dy, dx = (None if a is None else a[begin:end] for a in (arrays.dy, arrays.dx))
-        h0, c0 = (None if member is None else member[0] for member in starts)
+        first = tuple(None if member is None else member[0] for member in starts)
+        scratch = scratch_of(problem.scratch_backward)
         _core.backward(
-            problem, tape.packed, x, h0, c0, again, reserve, dy, *arrays.final, dx, *arrays.initial, *arrays.into,
-            scratch_of(problem.scratch_backward), False,
-        )  # fmt: skip
+            problem, tape.packed, x, first, again, reserve, dy, arrays.final, dx, arrays.initial, arrays.into, scratch
+        )
         arrays = arrays._replace(final=arrays.initial)
 
 
@@ -73,9 +73,9 @@ def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Arra
     x, y = x.reshape(1, T * B, I), memory.empty((1, T * B, H), tape.dtype)
     problem = make_problem(tape.cell, x, H, None, tape.backend)
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
-    h0, c0 = (None if member is None else member.reshape(T * B, H) for member in starts)
+    starts = tuple(None if member is None else member.reshape(T * B, H) for member in starts)
     scratch = scratch_of(problem.scratch_forward)
-    _core.forward(problem, tape.packed_forward, x, h0, c0, y, None, None, reserve, scratch)
+    _core.forward(problem, tape.packed_forward, x, starts, y, None, reserve, scratch)
     return y.reshape(T, B, H), reserve
 
 
@@ -93,7 +93,7 @@ def _backward_part(tape: CheckpointTape, part: Part, arrays: BackwardArrays) -> 
     _, _, I, H = tape.sizes
     n, steps = tape.checkpoints.n, len(part.active)
     offset = np.concatenate([[0], np.cumsum(part.active)])
-    gradient = gathered(arrays.final, part.last, H, tape.dtype, has_c=tape.cell in HAS_C)
+    gradient = gathered(arrays.final, part.last, H, tape.dtype)
     bytes_per_step = int(part.active[0]) * (2 * I + 8 * H) * tape.dtype.itemsize
     length = max(1, GROUP_BYTES // bytes_per_step // n) * n
     for begin in reversed(range(0, steps, length)):
@@ -119,11 +119,11 @@ def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arra
         d_rows[grid.row, 0] = arrays.dy[t, b]
     if arrays.dx is not None:
         dx_rows = memory.empty(grid.x.shape, tape.dtype)
-    before = States(*(None if member is None else np.empty_like(member) for member in arrays.final))
+    before = tuple(None if member is None else np.empty_like(member) for member in arrays.final)
     scratch = scratch_of(problem.scratch_backward)
     _core.backward(
-        problem, tape.packed, grid.x, *grid.starts, grid.y, grid.reserve, d_rows, *arrays.final, dx_rows, *before,
-        *arrays.into, scratch, arrays.overwrite,
+        problem, tape.packed, grid.x, grid.starts, grid.y, grid.reserve, d_rows, arrays.final, dx_rows, before,
+        arrays.into, scratch, arrays.overwrite,
     )  # fmt: skip
     if arrays.dx is not None and dx_rows is not None:
         arrays.dx[t, b] = dx_rows[grid.row, 0]
@@ -171,7 +171,7 @@ def _compute_again(tape: CheckpointTape, rows: Integers) -> _Grid:
     problem = make_problem(tape.cell, x, H, part, tape.backend, len(chunks))
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     scratch = scratch_of(problem.scratch_forward)
-    _core.forward(problem, tape.packed_forward, x, *starts, y, None, None, reserve, scratch)
+    _core.forward(problem, tape.packed_forward, x, starts, y, None, reserve, scratch)
     row = offset[step] + rank[which]
     first = np.where(step > 0, len(chunks) + offset[step - 1] + rank[which], rank[which])
     return _Grid(x, y, reserve, starts, len(chunks), row, first)
