@@ -22,7 +22,7 @@ import numpy as np
 from fastrnn import _core
 from machine import Machine
 
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+CELLS = _core.cells()
 
 
 class Layer:
@@ -30,7 +30,7 @@ class Layer:
 
     def __init__(self, cell: str, T: int, B: int, I: int, H: int, backend: int, threads: int = 1) -> None:
         rng = np.random.default_rng(0)
-        G = GATES[cell]
+        row = CELLS[cell]
 
         def random(*shape: int) -> np.ndarray:
             return rng.uniform(-0.1, 0.1, shape).astype(np.float32)
@@ -39,33 +39,31 @@ class Layer:
             return np.zeros(size, np.uint8)
 
         self.problem = p = _core.Problem(cell, np.float32, backend, threads, T, B, I, H)
-        w_ih, w_hh, b_ih, b_hh = random(G * H, I), random(G * H, H), random(G * H), random(G * H)
+        parameters = [random(*one.shape(I, H)) for one in row.parameters]
         self.packed_forward, self.packed_backward = memory(p.packed_forward), memory(p.packed_backward)
-        _core.pack_forward(p, w_ih, w_hh, b_ih, b_hh, self.packed_forward)
-        _core.pack_backward(p, w_ih, w_hh, b_ih, b_hh, self.packed_backward)
+        _core.pack_forward(p, parameters, self.packed_forward)
+        _core.pack_backward(p, parameters, self.packed_backward)
         self.x, self.y, self.dy = random(T, B, I), random(T, B, H), random(T, B, H)
-        self.h0, self.c0 = random(B, H), random(B, H) if cell == "lstm" else None
-        self.dx, self.dh0 = random(T, B, I), random(B, H)
-        self.gradients = [np.zeros_like(w) for w in (w_ih, w_hh, b_ih, b_hh)]
+        self.initial = [random(B, H) for _ in row.states]
+        self.dx, self.d_initial = random(T, B, I), [random(B, H)] + [None] * (len(row.states) - 1)
+        self.gradients = [np.zeros_like(w) for w in parameters]
         self.reserve = memory(p.reserve)
         self.scratch = memory(max(p.scratch_forward, p.scratch_backward))
 
     def forward(self) -> None:
-        _core.forward(
-            self.problem, self.packed_forward, self.x, self.h0, self.c0, self.y, None, None, self.reserve, self.scratch
-        )
+        _core.forward(self.problem, self.packed_forward, self.x, self.initial, self.y, None, self.reserve, self.scratch)
 
-    def _backward(self, dx: np.ndarray | None, gradients: list[np.ndarray | None]) -> None:
+    def _backward(self, dx: np.ndarray | None, gradients: list[np.ndarray] | None) -> None:
         _core.backward(
-            self.problem, self.packed_backward, self.x, self.h0, self.c0, self.y, self.reserve, self.dy, None, None,
-            dx, self.dh0, None, *gradients, self.scratch,
+            self.problem, self.packed_backward, self.x, self.initial, self.y, self.reserve, self.dy, None, dx,
+            self.d_initial, gradients, self.scratch,
         )  # fmt: skip
 
     def backward_recurrence(self) -> None:
-        self._backward(None, [None] * 4)
+        self._backward(None, None)
 
     def backward(self) -> None:
-        self._backward(self.dx, list(self.gradients))
+        self._backward(self.dx, self.gradients)
 
 
 @dataclass

@@ -21,10 +21,8 @@ from collections.abc import Callable
 
 import numpy as np
 from fastrnn import _core
-from kernels import GATES
+from kernels import CELLS
 from machine import Machine
-
-NOTHING = (None,) * 4
 
 
 class Step:
@@ -36,26 +34,24 @@ class Step:
         def random(*shape: int) -> np.ndarray:
             return rng.uniform(-0.1, 0.1, shape).astype(np.float32)
 
-        rows = GATES[cell] * H
+        row = CELLS[cell]
         self.problem = p = _core.Problem(cell, np.float32, backend, 1, 1, B, H, H)
-        self.weights = random(rows, H), random(rows, H), random(rows), random(rows)
+        self.weights = [random(*one.shape(H, H)) for one in row.parameters]
         self.packed, self.packed_backward = np.zeros(p.packed_forward, np.uint8), np.zeros(p.packed_backward, np.uint8)
         self.x, self.y, self.dy, self.dx = (random(1, B, H) for _ in range(4))
-        self.h0, self.dh0 = random(B, H), random(B, H)
-        self.c0 = random(B, H) if cell == "lstm" else None
+        self.initial = [random(B, H) for _ in row.states]
+        self.d_initial = [random(B, H)] + [None] * (len(row.states) - 1)
         self.gradients = [np.zeros_like(w) for w in self.weights]
         self.reserve = np.zeros(p.reserve, np.uint8)
         self.scratch = np.zeros(max(p.scratch_forward, p.scratch_backward), np.uint8)
         self.pack_forward()
 
-    def _forward(self, packed: np.ndarray | None, weights: tuple) -> None:
+    def _forward(self, packed: np.ndarray | None, weights: list | None) -> None:
         reserve = None if packed is not None else self.reserve
-        _core.forward(
-            self.problem, packed, self.x, self.h0, self.c0, self.y, None, None, reserve, self.scratch, None, weights
-        )
+        _core.forward(self.problem, packed, self.x, self.initial, self.y, None, reserve, self.scratch, None, weights)
 
     def forward_packed(self) -> None:
-        self._forward(self.packed, NOTHING)
+        self._forward(self.packed, None)
 
     def forward_unpacked(self) -> None:
         self._forward(None, self.weights)
@@ -63,15 +59,15 @@ class Step:
     def train(self) -> None:
         self.forward_unpacked()
         _core.backward(
-            self.problem, None, self.x, self.h0, self.c0, self.y, self.reserve, self.dy, None, None, self.dx, self.dh0,
-            None, *self.gradients, self.scratch, True, self.weights,
+            self.problem, None, self.x, self.initial, self.y, self.reserve, self.dy, None, self.dx, self.d_initial,
+            self.gradients, self.scratch, True, self.weights,
         )  # fmt: skip
 
     def pack_forward(self) -> None:
-        _core.pack_forward(self.problem, *self.weights, self.packed)
+        _core.pack_forward(self.problem, self.weights, self.packed)
 
     def pack_backward(self) -> None:
-        _core.pack_backward(self.problem, *self.weights, self.packed_backward)
+        _core.pack_backward(self.problem, self.weights, self.packed_backward)
 
     def copy(self) -> None:
         for gradient, weight in zip(self.gradients[:2], self.weights[:2], strict=True):
@@ -103,7 +99,7 @@ def measure(step: Step, rounds: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="turns of each call (default 7)")
-    parser.add_argument("--cell", nargs="+", default=["lstm", "gru", "rnn_tanh"], choices=[*GATES])
+    parser.add_argument("--cell", nargs="+", default=["lstm", "gru", "rnn_tanh"], choices=[*CELLS])
     chosen = parser.parse_args()
     name = os.environ.get("FASTRNN_BACKEND") or _core.backends()[_core.best_backend()].name
     backend = [b.name for b in _core.backends()].index(name)
@@ -117,7 +113,7 @@ def main() -> None:
     )
     for cell in chosen.cell:
         for H in (64, 128, 256, 512):
-            weights = 2 * GATES[cell] * H * H
+            weights = 2 * CELLS[cell].gates * H * H
             bandwidth = statistics.median(machine.read_gigabytes(8 * weights) for _ in range(9))
             for B in (1, 2, 4, 8):
                 t = measure(Step(cell, B, H, backend), chosen.rounds)

@@ -36,29 +36,28 @@ class CoreCall:
             name: self._new(name, (getattr(p, name),), np.uint8, poison)
             for name in ("packed_forward", "packed_backward", "reserve", "scratch_forward", "scratch_backward")
         }
-        packed, as_they_are = (memory["packed_forward"], memory["packed_backward"]), (None,) * 4
+        packed, unpacked = (memory["packed_forward"], memory["packed_backward"]), None
         if packs:
-            _core.pack_forward(p, *d.weights, packed[0])
-            _core.pack_backward(p, *d.weights, packed[1])
+            _core.pack_forward(p, d.weights, packed[0])
+            _core.pack_backward(p, d.weights, packed[1])
         else:
-            packed, as_they_are = (None, None), d.weights
-        c0, dc_n = (d.c0, d.dc_n) if d.has_c else (None, None)
-        state = (d.B, d.H)
-        y, h_n = self._new("y", (d.T, d.B, d.H), dtype), self._new("h_n", state, dtype)
-        c_n = self._new("c_n", state, dtype) if d.has_c else None
+            packed, unpacked = (None, None), d.weights
+        states, state = _core.cells()[d.cell].states, (d.B, d.H)
+        y = self._new("y", (d.T, d.B, d.H), dtype)
+        final = [self._new(f"{name}_n", state, dtype) for name in states]
         _core.forward(
-            p, packed[0], d.x, d.h0, c0, y, h_n, c_n, memory["reserve"], memory["scratch_forward"], None, as_they_are
+            p, packed[0], d.x, d.initial, y, final, memory["reserve"], memory["scratch_forward"], None, unpacked
         )
-        dx, dh0 = self._new("dx", d.x.shape, dtype), self._new("dh0", state, dtype)
-        dc0 = self._new("dc0", state, dtype) if d.has_c else None
-        for name, weight in zip(("w_ih", "w_hh", "b_ih", "b_hh"), d.weights, strict=True):
-            gradient = self._new(f"d{name}", weight.shape, dtype)
+        dx = self._new("dx", d.x.shape, dtype)
+        d_initial = [self._new(f"d{name}0", state, dtype) for name in states]
+        gradients = []
+        for name, weight in zip(("dw_ih", "dw_hh", "db_ih", "db_hh"), d.weights, strict=True):
+            gradients.append(self._new(name, weight.shape, dtype))
             if into is not None:
-                gradient[...] = into[f"d{name}"]
-        gradients = [self.guarded[f"d{name}"].array for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+                gradients[-1][...] = into[name]
         _core.backward(
-            p, packed[1], d.x, d.h0, c0, y, memory["reserve"], d.dy, d.dh_n, dc_n, dx, dh0, dc0,
-            *gradients, memory["scratch_backward"], into is None, as_they_are,
+            p, packed[1], d.x, d.initial, y, memory["reserve"], d.dy, d.d_final, dx, d_initial, gradients,
+            memory["scratch_backward"], into is None, unpacked,
         )  # fmt: skip
         names = ("y", "h_n", "c_n", "dx", "dh0", "dc0", "dw_ih", "dw_hh", "db_ih", "db_hh")
         self.outputs = {name: self.guarded[name].array for name in names if name in self.guarded}

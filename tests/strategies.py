@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import fastrnn
 import numpy as np
+from fastrnn import _core
 from fastrnn.testing.reference import GATES
 from hypothesis import strategies as st
 
@@ -44,15 +45,24 @@ class Drawn:
 
     @property
     def has_c(self):
-        return self.cell == "lstm"
+        return len(self.initial) > 1
+
+    @property
+    def initial(self):
+        """One array for each state of the cell."""
+        return tuple(self.arrays[f"{name}0"] for name in _core.cells()[self.cell].states)
+
+    @property
+    def d_final(self):
+        return tuple(self.arrays[f"d{name}_n"] for name in _core.cells()[self.cell].states)
 
     @property
     def state(self):
-        return (self.h0, self.c0) if self.has_c else self.h0
+        return self.initial if self.has_c else self.h0
 
     @property
     def dstate(self):
-        return (self.dh_n, self.dc_n) if self.has_c else self.dh_n
+        return self.d_final if self.has_c else self.dh_n
 
     @property
     def weights(self):

@@ -116,7 +116,6 @@ FIXED = {
     **{f"Windows.{name}": (lambda: fastrnn.Windows(np.arange(50), 2, 5), name, value)
        for name, value in {"batch_size": 3, "num_steps": 4, "batch_first": True, "drop_last": False,
                            "steps": 3}.items()},
-    "Stream.has_c": (lambda: made(fastrnn.GRU)[0].stream(), "has_c", True),
 }  # fmt: skip
 
 

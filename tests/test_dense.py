@@ -31,8 +31,7 @@ def test_an_absent_bias_is_zero_for_weights_as_they_are(backend, p, bias):
     problem = _core.Problem(p.cell, dtype, index, 1, p.T, p.B, p.I, p.H)
     y, scratch = np.empty((p.T, p.B, p.H), dtype), np.empty(problem.scratch_forward, np.uint8)
     biases = [array if there else None for array, there in zip((p.b_ih, p.b_hh), bias, strict=True)]
-    c0 = p.c0 if p.has_c else None
-    _core.forward(problem, None, p.x, p.h0, c0, y, None, None, None, scratch, None, (p.w_ih, p.w_hh, *biases))
+    _core.forward(problem, None, p.x, p.initial, y, None, None, scratch, None, (p.w_ih, p.w_hh, *biases))
     assert same_bits(y, expected)
 
 
@@ -40,10 +39,10 @@ def test_a_core_call_without_any_weights_is_refused():
     problem = _core.Problem("lstm", "float32", config.backend_index(), 1, 1, 1, 2, 3)
     x, y, scratch = np.zeros((1, 1, 2), "f"), np.zeros((1, 1, 3), "f"), np.zeros(problem.scratch_forward, np.uint8)
     with pytest.raises(ValueError, match="a required array is missing"):
-        _core.forward(problem, None, x, None, None, y, None, None, None, scratch)
+        _core.forward(problem, None, x, None, y, None, None, scratch)
     weights = np.zeros((12, 2), "f"), None, None, None
     with pytest.raises(ValueError, match="a required array is missing"):
-        _core.forward(problem, None, x, None, None, y, None, None, None, scratch, None, weights)
+        _core.forward(problem, None, x, None, y, None, None, scratch, None, weights)
 
 
 def train(layer, cell, a, y_gradient=True, **options):

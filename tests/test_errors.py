@@ -1,5 +1,6 @@
 """Wrong calls are refused before any work: the kind of error, its text, and that nothing was changed."""
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -307,37 +308,47 @@ def test_wrong_calls_are_refused_with_type_and_text_and_change_nothing(name):
 
 
 def core_arguments():
-    """The arguments of forward and backward, by name, all right."""
+    """The arguments of forward and backward, by name, all right; the members of a tuple have names with a dot."""
     p = make("lstm", T, B, I, H, "float32", 0)
     c = problem()
     forward = {
-        "packed": np.zeros(c.packed_forward, np.uint8), "x": p.x, "h0": p.h0, "c0": p.c0, "y": f32(T, B, H),
-        "h_n": f32(B, H), "c_n": f32(B, H), "reserve": np.zeros(c.reserve, np.uint8),
+        "packed": np.zeros(c.packed_forward, np.uint8), "x": p.x, "initial.h": p.h0, "initial.c": p.c0,
+        "y": f32(T, B, H), "final.h": f32(B, H), "final.c": f32(B, H), "reserve": np.zeros(c.reserve, np.uint8),
         "scratch": np.zeros(c.scratch_forward, np.uint8),
     }  # fmt: skip
     backward = {
-        "packed": np.zeros(c.packed_backward, np.uint8), "x": p.x, "h0": p.h0, "c0": p.c0, "y": f32(T, B, H),
-        "reserve": forward["reserve"], "dy": p.dy, "dh_n": p.dh_n, "dc_n": p.dc_n, "dx": f32(T, B, I),
-        "dh0": f32(B, H), "dc0": f32(B, H), "dw_ih": f32(20, I), "dw_hh": f32(20, H), "db_ih": f32(20),
-        "db_hh": f32(20), "scratch": np.zeros(c.scratch_backward, np.uint8),
+        "packed": np.zeros(c.packed_backward, np.uint8), "x": p.x, "initial.h": p.h0, "initial.c": p.c0,
+        "y": f32(T, B, H), "reserve": forward["reserve"], "dy": p.dy, "d_final.h": p.dh_n, "d_final.c": p.dc_n,
+        "dx": f32(T, B, I), "d_initial.h": f32(B, H), "d_initial.c": f32(B, H), "gradients.w_ih": f32(20, I),
+        "gradients.w_hh": f32(20, H), "gradients.b_ih": f32(20), "gradients.b_hh": f32(20),
+        "scratch": np.zeros(c.scratch_backward, np.uint8),
     }  # fmt: skip
     return {"forward": (_core.forward, c, forward), "backward": (_core.backward, c, backward)}
 
 
-FORWARD_OUTPUTS = ("y", "h_n", "c_n", "reserve", "scratch")
-BACKWARD_OUTPUTS = ("dx", "dh0", "dc0", "dw_ih", "dw_hh", "db_ih", "db_hh", "scratch")
+FORWARD_OUTPUTS = ("y", "final", "reserve", "scratch")
+BACKWARD_OUTPUTS = ("dx", "d_initial", "gradients", "scratch")
+
+
+def in_order(arguments):
+    """The arguments of a call, with tuples of the members."""
+    found = []
+    for name, members in itertools.groupby(arguments, lambda name: name.split(".")[0]):
+        values = [arguments[member] for member in members]
+        found.append(values[0] if name in arguments else tuple(values))
+    return found
 
 
 @pytest.mark.parametrize(("way", "name"), [(way, name) for way, (_, _, a) in core_arguments().items() for name in a])
 def test_the_core_refuses_every_array_of_another_kind_size_or_memory(way, name):
     """So that no call from Python can make the kernels read or write out of bounds."""
     call, c, right = core_arguments()[way]
-    call(c, *right.values())
+    call(c, *in_order(right))
     value = right[name]
     not_contiguous = np.repeat(value, 2, axis=-1)[..., ::2]
     wrong = [([1.0], TypeError), (value.astype(np.float64), TypeError)]
     wrong += [(other, ValueError) for other in (value[..., :-1], value[None], not_contiguous)]
-    if name in (FORWARD_OUTPUTS if way == "forward" else BACKWARD_OUTPUTS):
+    if name.split(".")[0] in (FORWARD_OUTPUTS if way == "forward" else BACKWARD_OUTPUTS):
         locked = value.copy()
         locked.flags.writeable = False
         wrong += [(locked, ValueError)]
@@ -346,7 +357,7 @@ def test_the_core_refuses_every_array_of_another_kind_size_or_memory(way, name):
         wrong += [(shifted, ValueError), (value.astype(">f4"), TypeError)]
     for other, kind in wrong:
         with pytest.raises(kind, match=name):
-            call(c, *(right | {name: other}).values())
+            call(c, *in_order(right | {name: other}))
 
 
 @pytest.mark.parametrize(
@@ -357,17 +368,17 @@ def test_the_core_refuses_every_array_of_another_kind_size_or_memory(way, name):
 def test_the_core_refuses_what_it_cannot_do_without(way, name):
     call, c, right = core_arguments()[way]
     with pytest.raises(ValueError, match="a required array is missing"):
-        call(c, *(right | {name: None}).values())
+        call(c, *in_order(right | {name: None}))
 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "rnn_relu"])
 def test_the_core_refuses_a_c_for_cells_without(cell):
     c = problem(cell=cell)
-    for way, (call, _, right) in core_arguments().items():
-        for name in ("c0", "c_n") if way == "forward" else ("c0", "dc_n", "dc0"):
-            without = {k: None if k in ("c0", "c_n", "dc_n", "dc0") else v for k, v in right.items()}
-            with pytest.raises(ValueError, match="this cell has no c"):
-                call(c, *(without | {name: f32(B, H)}).values())
+    for call, _, right in core_arguments().values():
+        without = {name: array for name, array in right.items() if not name.endswith(".c")}
+        for name in right.keys() - without.keys():
+            with pytest.raises(ValueError, match=f"{name[:-2]}: expected a tuple of 1, got 2 members"):
+                call(c, *in_order({k: array for k, array in right.items() if k in without or k == name}))
 
 
 @pytest.mark.parametrize(

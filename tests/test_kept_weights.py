@@ -3,10 +3,9 @@
 import gc
 import threading
 
+import fastrnn
 import numpy as np
 import pytest
-
-import fastrnn
 from fastrnn import _core, cells, config
 
 H = 128  # large enough for weights to be kept

@@ -43,7 +43,7 @@ def run_forward(p):
     outputs = y, h_n, reserve = zeros(T, B, H), zeros(B, H), np.zeros(p.reserve, np.uint8)
     packed, scratch = np.zeros(p.packed_forward, np.uint8), np.zeros(p.scratch_forward, np.uint8)
     return outputs, lambda: _core.forward(
-        p, packed, zeros(T, B, I) + 1, zeros(B, H) + 1, None, y, h_n, None, reserve, scratch
+        p, packed, zeros(T, B, I) + 1, (zeros(B, H) + 1,), y, (h_n,), reserve, scratch
     )
 
 
@@ -52,8 +52,8 @@ def run_backward(p):
     packed, scratch = np.zeros(p.packed_backward, np.uint8), np.zeros(p.scratch_backward, np.uint8)
     reserve, one = np.zeros(p.reserve, np.uint8), zeros(B, H) + 1
     return outputs, lambda: _core.backward(
-        p, packed, zeros(T, B, I) + 1, one, None, zeros(T, B, H), reserve, zeros(T, B, H) + 1, one, None,
-        dx, dh0, None, dw_ih, dw_hh, b, b.copy(), scratch,
+        p, packed, zeros(T, B, I) + 1, (one,), zeros(T, B, H), reserve, zeros(T, B, H) + 1, (one,), dx, (dh0,),
+        (dw_ih, dw_hh, b, b.copy()), scratch,
     )  # fmt: skip
 
 
@@ -99,4 +99,4 @@ def test_marks_of_a_grid_that_is_hardly_visited_fit_scratch():
     p = _core.Problem("rnn_tanh", "float32", config.backend_index(), 1, far, 1, 0, 1, part, False, 1)
     y = np.zeros((far, 1, 1), np.float32)
     packed, scratch = np.zeros(p.packed_forward, np.uint8), np.full(p.scratch_forward, 1, np.uint8)
-    _core.forward(p, packed, np.empty((far, 1, 0), np.float32), None, None, y, None, None, None, scratch)
+    _core.forward(p, packed, np.empty((far, 1, 0), np.float32), None, y, None, None, scratch)

@@ -134,7 +134,7 @@ def test_the_core_refuses_buffers_that_are_not_of_one_axis(shape):
     p = make("lstm", 1, 1, 1, 1, "float32", 0)
     problem = _core.Problem("lstm", "float32", config.backend_index(), 1, 1, 1, 1, 1)
     with pytest.raises(ValueError, match="packed"):
-        _core.pack_forward(problem, *p.weights, np.zeros(shape, np.uint8))
+        _core.pack_forward(problem, p.weights, np.zeros(shape, np.uint8))
     if shape == ():
         with pytest.raises(ValueError, match="array"):
             _core.activate(config.backend_index(), "tanh", np.array(1, np.float32))

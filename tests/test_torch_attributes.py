@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fastrnn.torch import _tensors
+from fastrnn.torch import packed_weights
+from fastrnn.torch._tensor_arrays import TensorArrays
 from torch_cases import CELLS, KINDS, assert_close, flat, make_pair
 
 LAYER_CHANGES = {
@@ -115,23 +116,30 @@ def test_a_parameter_of_another_shape_is_refused_as_by_torch(kind, name):
 
 
 def test_the_operator_refuses_weights_that_do_not_fit():
+    from fastrnn.torch.keys import key_of
     from fastrnn.torch.operator import recurrence
+    from fastrnn.torch.plan import Network
 
     module = make_pair("LSTM", 3, 4, num_layers=2)[1]
     x, weights = torch.randn(2, 2, 3, dtype=torch.float64), list(module.parameters())
     for layers, directions, hidden_size in ((1, 1, 4), (1, 2, 4), (3, 1, 4), (2, 1, 3), (2, 1, 5)):
+        key = key_of(Network("lstm", layers, directions, hidden_size, True), "dense", None, True)
         with pytest.raises(ValueError, match="weights: expected tensors of shapes"):
-            recurrence(
-                x, None, None, weights, *[None] * 4, "lstm", layers, directions, hidden_size, "dense", 0, 0, True
-            )
+            recurrence(x, [None] * 2, weights, None, [None] * 3, key)
+    key = key_of(Network("lstm", 2, 1, 4, True), "dense", None, True)
+    with pytest.raises(ValueError, match="states: expected a tensor for each state"):
+        recurrence(x, [torch.zeros(2, 2, 4, dtype=torch.float64), None], weights, None, [None] * 3, key)
+    for wrong in ("", "lstm", f"{key} more=1", key.replace("k1=0 ", ""), key.replace("=2", "=two")):
+        with pytest.raises(ValueError, match="key: expected"):
+            recurrence(x, [None] * 2, weights, None, [None] * 3, wrong)
 
 
 def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
     """What it runs on is written without another look."""
     module = make_pair("LSTM", 3, 4)[1]
-    x, made, original = torch.randn(2, 2, 3, dtype=torch.float64), [], _tensors.Repeat
+    x, made, original = torch.randn(2, 2, 3, dtype=torch.float64), [], packed_weights.Repeat
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(_tensors, "Repeat", lambda *arguments: made.append(arguments) or original(*arguments))
+        patch.setattr(packed_weights, "Repeat", lambda *arguments: made.append(arguments) or original(*arguments))
         for _ in range(3):
             module(x)
     ((configuration, plan, arrays, packed, parameters, (x_shape, state_shape), *rest),) = made
@@ -142,6 +150,6 @@ def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
         with pytest.raises(ValueError, match="expected those of the plan"):
             original(configuration, plan, arrays, packed, parameters, shapes, *rest)
     outlines, names = (torch.empty(2, 2, 5), torch.empty(1, 2, 5)), (torch.empty_like, torch.from_numpy, torch.empty(0))
-    others = _tensors.TensorArrays("dense", np.dtype(np.float64), outlines, names, (2, 2), 2, 5, True)
+    others = TensorArrays("dense", np.dtype(np.float64), outlines, names, (2, 2), 2, 5, True)
     with pytest.raises(ValueError, match="arrays: expected those of the plan"):
         original(configuration, plan, others, packed, parameters, (x_shape, state_shape), *rest)

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 import fastrnn.torch
 from fastrnn import _core, config
 from fastrnn.torch import calls
+from fastrnn.torch.keys import key_of
 from torch_cases import (
     CELLS,
     KINDS,
@@ -196,24 +197,8 @@ def test_no_byte_of_what_forward_saves_depends_on_what_memory_held(backend, monk
     T, B, H = size
     module = make_pair(kind, 3, H, dtype=dtype)[1]
     x, network = torch.randn(T, B, 3, dtype=module.weight_ih_l0.dtype), module._network()
-    arguments = (
-        x,
-        None,
-        None,
-        list(module.parameters()),
-        None,
-        None,
-        None,
-        None,
-        network.cell,
-        1,
-        1,
-        H,
-        "dense",
-        0,
-        0,
-        True,
-    )
+    states = [None] * len(network.row.states)
+    arguments = x, states, list(module.parameters()), None, [None] * 3, key_of(network, "dense", None, True)
     found = []
     for held in (0x55, 0xAA):
         hold_in_new_memory(monkeypatch, held)
@@ -261,11 +246,10 @@ def test_a_package_of_aotinductor_runs_the_operator(tmp_path):
 def test_opcheck(kind, options):
     module = make_pair(kind, 3, 4, dtype="float32", **options)[1]
     x, hx = torch.randn(5, 2, 3, requires_grad=True), random_state(module, 2)
-    states = (*(hx if isinstance(hx, tuple) else (hx,)), None)[:2]
-    network = module._network()
+    states = list(hx if isinstance(hx, tuple) else (hx,))
     masks = torch.ones(1, 5, 2, 8) if options else None
-    arguments = (x, *states, list(module.parameters()), masks, None, None, None, network.cell, network.layers)
-    arguments = (*arguments, network.directions, 4, "dense", 0, 0, True)
+    key = key_of(module._network(), "dense", None, True)
+    arguments = x, states, list(module.parameters()), masks, [None] * 3, key
     torch.library.opcheck(torch.ops.fastrnn.recurrence.default, arguments)
 
 

@@ -74,8 +74,8 @@ static void pack_forward(const struct plan *const plan, const struct fastrnn_arr
     const struct team_range units = blocks_of(H, me);
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
-    const struct unit_rows w_ih = {parameters[FASTRNN_W_IH], H, I, NULL};
-    const struct unit_rows w_hh = {parameters[FASTRNN_W_HH], H, H, NULL};
+    const struct unit_rows w_ih = {parameters[FASTRNN_W_IH], H, I};
+    const struct unit_rows w_hh = {parameters[FASTRNN_W_HH], H, H};
     pack_units(cell->gates, &w_ih, to + layout->w_ih, layout->of_input, units);
     pack_units(cell->gates, &w_hh, to + layout->w_hh, layout->of_state, units);
     pack_biases(cell, H, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x, to + layout->b_apart,

@@ -4,10 +4,9 @@ Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`,
 of a long sequence: `Windows`.
 """
 
-from ._kernel import WeightGradients
 from .cells import CELLS as _CELLS
 from .cells import Cell as _Cell
-from .cells import CellGradients, gru, lstm, rnn_relu, rnn_tanh
+from .cells import CellGradients, WeightGradients, gru, lstm, rnn_relu, rnn_tanh
 from .config import __version__, get_num_threads, set_num_threads, show_config
 from .layers import GRU, LSTM, RNN, Gradients
 from .stream import Stream

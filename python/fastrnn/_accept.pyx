@@ -13,7 +13,7 @@ cimport numpy as cnp
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
-from ._core cimport Problem, usable
+from ._core cimport FASTRNN_ONE_COLUMN, Problem, columns_of, fastrnn_cell_table_t, usable
 from ._kept cimport Held, KeptWeights
 from ._plan cimport Arrays, Plan, Tape
 
@@ -21,7 +21,6 @@ cnp.import_array()
 
 cdef enum:
     LINE_BYTES = 64
-    EACH = 4  # parameters of a layer and direction; an absent one is None
     PLANS_MAX = 16  # that a network keeps
 
 cdef size_t POOLED_BYTES_MIN = memory.POOLED_BYTES_MIN
@@ -95,7 +94,8 @@ cdef class Network:
     cdef readonly cnp.dtype dtype
     cdef readonly int layers, directions, states
     cdef readonly int64_t I, H
-    cdef int type_number, gates
+    cdef int type_number, each
+    cdef const fastrnn_cell_table_t *table
     cdef readonly Arrays batched
     cdef Arrays unbatched
     cdef tuple reverse
@@ -110,7 +110,8 @@ cdef class Network:
         self.dtype, self.type_number = self.batched.dtype, self.batched.type_number
         self.likes, self.plans, self.kept = {}, {}, KeptWeights()
         like = self._like((backend_index(), 1, 0))
-        self.states, self.gates = like.state_count, like.gates
+        self.table = like.table
+        self.states, self.each = self.table.state_count, self.table.parameter_count
 
     def _like(self, tuple chosen):
         """A problem of this backend and so many threads, as plans are made from."""
@@ -195,34 +196,28 @@ cdef class Network:
         return members
 
     cdef list _parameters(self, object owner):
-        """EACH of each layer and direction, as the core reads them."""
+        """Those of the table for each layer and direction, as the core reads them; None for an absent parameter."""
         cdef list found = []
-        cdef int64_t rows = self.gates * self.H, columns
         cdef int j, k
+        cdef bint has_optional = owner.bias
         cdef dict parameters
         shapes = owner._shapes
         given = owner.parameters
         if type(given) is not dict or len(<dict>given) != len(shapes):
             given = checked_parameters(given, shapes, self.dtype)
         parameters = given
-        j = 0
-        for name in shapes:
-            k = j % EACH
+        names = iter(shapes)
+        for j in range(self.each * self.layers * self.directions):
+            k = j % self.each
+            if not has_optional and not self.table.parameters[k].required:
+                found.append(None)
+                continue
+            name = next(names)
             array = parameters.get(name)
-            columns = self.H
-            if k == 0 and j < EACH * self.directions:
-                columns = self.I
-            elif k == 0:
-                columns = self.directions * self.H
-            if not is_parameter(array, self.type_number, 1 if k > 1 else 2, rows, columns):
+            if not is_parameter(array, self.type_number, self._rank(k), self._rows(k), self._columns(j)):
                 parameters = checked_parameters(given, shapes, self.dtype)
                 array = parameters[name]
             found.append(array)
-            j += 1
-            if not owner.bias and k == 1:
-                found.append(None)
-                found.append(None)
-                j += 2
         return found
 
     def infer(self, owner, list packed, x, state, lengths, resets):
@@ -271,7 +266,6 @@ cdef class Network:
         """(dx, dstate, gradients by name)."""
         cdef Tape made
         cdef Plan plan
-        cdef int j
         if type(tape) is not Tape:
             raise TypeError(f"tape: expected the tape of a forward call, got {type(tape).__name__}")
         made = tape
@@ -285,12 +279,8 @@ cdef class Network:
         into = self.new_gradients(owner.bias)
         dx, d_initial = plan.backward(made, dy, d_final, into, window)
         gradients = {}
-        j = 0
-        for name in owner._shapes:
-            if into[j] is None:  # no biases
-                j += 2
-            gradients[name] = into[j]
-            j += 1
+        for name, gradient in zip(owner._shapes, [one for one in into if one is not None], strict=True):
+            gradients[name] = gradient
         return dx, d_initial if self.states > 1 else d_initial[0], gradients
 
     cdef bint _is_like(self, object array, cnp.ndarray other):
@@ -302,46 +292,48 @@ cdef class Network:
                 return False
         return True
 
-    cpdef list new_gradients(self, bint has_bias):
+    cpdef list new_gradients(self, bint has_optional):
         """Arrays like the parameters: small ones side by side in one block, each on a line."""
         cdef cnp.npy_intp dims[2]
         cdef cnp.npy_intp item = self.dtype.itemsize, size
         cdef size_t total = LINE_BYTES, at
-        cdef int j, k, count = EACH * self.layers * self.directions
+        cdef int j, k, count = self.each * self.layers * self.directions
         cdef list found = []
         cdef cnp.ndarray block, array
         cdef char *next_line
-        dims[0] = self.gates * self.H
         for j in range(count):
-            size = dims[0] * self._columns(j) * item
+            size = self._rows(j % self.each) * self._columns(j) * item
             total += 0 if size >= <cnp.npy_intp>POOLED_BYTES_MIN else (size + LINE_BYTES - 1) // LINE_BYTES * LINE_BYTES
         block = new_bytes(total)
         at = (<size_t>cnp.PyArray_DATA(block) + LINE_BYTES - 1) // LINE_BYTES * LINE_BYTES
         next_line = <char *>at
         for j in range(count):
-            k = j % EACH
-            if k > 1 and not has_bias:
+            k = j % self.each
+            if not has_optional and not self.table.parameters[k].required:
                 found.append(None)
                 continue
-            dims[1] = self._columns(j)
+            dims[0], dims[1] = self._rows(k), self._columns(j)
             size = dims[0] * dims[1] * item
             if size < <cnp.npy_intp>POOLED_BYTES_MIN:
-                array = cnp.PyArray_SimpleNewFromData(1 if k > 1 else 2, dims, self.type_number, next_line)
+                array = cnp.PyArray_SimpleNewFromData(self._rank(k), dims, self.type_number, next_line)
                 cnp.set_array_base(array, block)
                 next_line += (size + LINE_BYTES - 1) // LINE_BYTES * LINE_BYTES
             else:
-                array = self.batched.new_array(1 if k > 1 else 2, dims)
+                array = self.batched.new_array(self._rank(k), dims)
             found.append(array)
         return found
 
-    cdef int64_t _columns(self, int j):
-        """Of parameter j."""
-        cdef int k = j % EACH
-        if k > 1:
-            return 1
-        if k == 1:
-            return self.H
-        return self.I if j < EACH * self.directions else self.directions * self.H
+    cdef int _rank(self, int k) noexcept:
+        """Of parameter k of the table."""
+        return 1 if self.table.parameters[k].columns == FASTRNN_ONE_COLUMN else 2
+
+    cdef int64_t _rows(self, int k) noexcept:
+        return self.table.parameters[k].rows_per_unit * self.H
+
+    cdef int64_t _columns(self, int j) noexcept:
+        """Of parameter j of the stack."""
+        cdef int64_t I = self.I if j < self.each * self.directions else self.directions * self.H
+        return columns_of(&self.table.parameters[j % self.each], I, self.H)
 
     # ---- functions ----
 
@@ -355,13 +347,12 @@ cdef class Network:
 
     def accepts(self, x, tuple weights, tuple initial):
         """Whether the core can read the arguments of a single-layer function, including x (T, B, I), unconverted."""
-        cdef int64_t rows = self.gates * self.H
         cdef int j
         if not usable(x, self.type_number, 3) or cnp.PyArray_DIM(<cnp.ndarray>x, 2) != self.I:
             return False
-        for j in range(EACH):
-            if (j < 2 or weights[j] is not None) and not is_parameter(
-                weights[j], self.type_number, 1 if j > 1 else 2, rows, self.I if j == 0 else self.H
+        for j in range(self.each):
+            if (self.table.parameters[j].required or weights[j] is not None) and not is_parameter(
+                weights[j], self.type_number, self._rank(j), self._rows(j), self._columns(j)
             ):
                 return False
         for state in initial:

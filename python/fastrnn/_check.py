@@ -179,11 +179,6 @@ def names(name: str, value: Any, known: list[str]) -> list[str]:
     return found
 
 
-def pair(name: str, value: Any) -> tuple[Any, ...]:
-    """The two members of an LSTM's state."""
-    return members(name, value, ("h", "c"))
-
-
 def members(name: str, value: Any, states: Sequence[str]) -> tuple[Any, ...]:
     """The arrays of a state: `value` itself of a cell that has one state, else so many of a tuple or list."""
     if len(states) == 1:

@@ -18,6 +18,10 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_INTERRUPTED
 
     enum:
+        FASTRNN_STATES_MAX
+        FASTRNN_PARAMETERS_MAX
+
+    enum:
         FASTRNN_CELL_COUNT
 
     enum:
@@ -38,12 +42,6 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_ONE_COLUMN
         FASTRNN_COLUMNS_OF_INPUT
         FASTRNN_COLUMNS_OF_STATE
-
-    enum:
-        FASTRNN_W_IH
-        FASTRNN_W_HH
-        FASTRNN_B_IH
-        FASTRNN_B_HH
 
     enum:
         FASTRNN_TANH
@@ -189,13 +187,20 @@ cdef class Problem:
     cdef fastrnn_schedule_t schedule_c
     cdef fastrnn_plan_t plan
     cdef readonly object dtype
-    cdef int type_number, gates, state_count, output
-    cdef readonly tuple starts
-    cdef bint has_c
+    cdef readonly object row  # of the registry
+    cdef const fastrnn_cell_table_t *table
+    cdef int type_number
     cdef object kept
-    cdef tuple x_shape, y_shape, state_shape, d_state_shape, w_ih_shape, w_hh_shape, b_shape
+    cdef tuple x_shape, y_shape, state_shape, d_state_shape
 
     cdef int _set_schedule(self, schedule) except -1
+
+
+cdef inline int64_t columns_of(const fastrnn_parameter_t *parameter, int64_t I, int64_t H) noexcept nogil:
+    """Of a parameter of a layer with input size I and hidden size H."""
+    if parameter.columns == FASTRNN_COLUMNS_OF_INPUT:
+        return I
+    return H if parameter.columns == FASTRNN_COLUMNS_OF_STATE else 1
 
 
 cdef void no_arrays(fastrnn_arrays_t *arrays) noexcept nogil

@@ -17,8 +17,17 @@ class Backend(NamedTuple):
     hidden: bool
     can_be_hidden: bool
 
+class Parameter(NamedTuple):
+    name: str
+    rows_per_unit: int
+    columns: str
+    required: bool
+    def shape(self, I: int, H: int) -> tuple[int, ...]: ...
+
 class Cell(NamedTuple):
     gates: int
+    output: int
+    parameters: tuple[Parameter, ...]
     states: tuple[str, ...]
     starts: tuple[float, ...]
 
@@ -70,7 +79,7 @@ class Problem:
     @property
     def backend(self) -> int: ...
     @property
-    def states(self) -> int: ...
+    def row(self) -> Cell: ...
     @property
     def packing_pays(self) -> bool: ...
     @property
@@ -89,15 +98,14 @@ class Stepper:
         cls,
         problems: Sequence[Problem],
         packed: Sequence[NDArray[np.uint8] | None],
-        h: _Array,
-        c: _Maybe,
+        states: tuple[_Array, ...],
     ) -> Any: ...
     def __call__(self, x: _Array) -> _Array: ...
     def _run_from_now_on(self, problems: Sequence[Problem], packed: Sequence[NDArray[np.uint8] | None]) -> None: ...
-    def _copy_states(self) -> tuple[_Array, _Maybe]: ...
-    def _set_states(self, rows: Any, h: Any, c: Any = 0) -> None: ...
+    def _copy_states(self) -> tuple[_Array, ...]: ...
+    def _set_states(self, rows: Any, values: Sequence[Any]) -> None: ...
     @property
-    def has_c(self) -> bool: ...
+    def _row(self) -> Cell: ...
     @property
     def _state_shape(self) -> tuple[int, int, int]: ...
     @property
@@ -115,47 +123,35 @@ def build() -> str: ...
 def max_threads() -> int: ...
 def is_forked() -> bool: ...
 def leave_scratch_to_calls(scratch: Any) -> None: ...
-def pack_forward(
-    problem: Problem, w_ih: _Array, w_hh: _Array, b_ih: _Maybe, b_hh: _Maybe, packed: NDArray[np.uint8]
-) -> None: ...
-def pack_backward(
-    problem: Problem, w_ih: _Array, w_hh: _Array, b_ih: _Maybe, b_hh: _Maybe, packed: NDArray[np.uint8]
-) -> None: ...
+def pack_forward(problem: Problem, parameters: Sequence[_Maybe], packed: NDArray[np.uint8]) -> None: ...
+def pack_backward(problem: Problem, parameters: Sequence[_Maybe], packed: NDArray[np.uint8]) -> None: ...
 def forward(
     problem: Problem,
     packed: NDArray[np.uint8] | None,
     x: _Array,
-    h0: _Maybe,
-    c0: _Maybe,
+    initial: Sequence[_Maybe] | None,
     y: _Array,
-    h_n: _Maybe,
-    c_n: _Maybe,
+    final: Sequence[_Maybe] | None,
     reserve: NDArray[np.uint8] | None,
     scratch: NDArray[np.uint8],
-    c: _Maybe = None,
-    weights: Sequence[_Maybe] = ...,
+    states: Sequence[_Maybe] | None = None,
+    parameters: Sequence[_Maybe] | None = None,
 ) -> None: ...
 def backward(
     problem: Problem,
     packed: NDArray[np.uint8] | None,
     x: _Array,
-    h0: _Maybe,
-    c0: _Maybe,
+    initial: Sequence[_Maybe] | None,
     y: _Array,
     reserve: NDArray[np.uint8] | None,
     dy: _Maybe,
-    dh_n: _Maybe,
-    dc_n: _Maybe,
+    d_final: Sequence[_Maybe] | None,
     dx: _Maybe,
-    dh0: _Maybe,
-    dc0: _Maybe,
-    dw_ih: _Maybe,
-    dw_hh: _Maybe,
-    db_ih: _Maybe,
-    db_hh: _Maybe,
+    d_initial: Sequence[_Maybe] | None,
+    gradients: Sequence[_Maybe] | None,
     scratch: NDArray[np.uint8],
     overwrite: bool = False,
-    weights: Sequence[_Maybe] = ...,
+    parameters: Sequence[_Maybe] | None = None,
 ) -> None: ...
 def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
 def is_readable(array: Any, type_number: int) -> bool: ...

@@ -39,10 +39,26 @@ class Backend(NamedTuple):
     can_be_hidden: bool
 
 
+class Parameter(NamedTuple):
+    """A parameter of a cell: a matrix (rows_per_unit*H, I) or (rows_per_unit*H, H), or a vector (rows_per_unit*H,)."""
+
+    name: str
+    rows_per_unit: int
+    columns: str  # "I", "H", or "" for a vector
+    required: bool
+
+    def shape(self, I, H):
+        """Its shape in a layer of these sizes."""
+        rows = self.rows_per_unit * H
+        return (rows, {"I": I, "H": H}[self.columns]) if self.columns else (rows,)
+
+
 class Cell(NamedTuple):
-    """A row of the registry: names of states, and where a sequence without an initial state begins."""
+    """A row of the registry: parameters, names of states, and start values of sequences without an initial state."""
 
     gates: int
+    output: int  # the number of the state that is y, or -1
+    parameters: tuple
     states: tuple
     starts: tuple
 
@@ -50,12 +66,17 @@ class Cell(NamedTuple):
 def cells():
     """The registry: name -> row."""
     cdef const fastrnn_cell_table_t *table
+    columns = {FASTRNN_ONE_COLUMN: "", FASTRNN_COLUMNS_OF_INPUT: "I", FASTRNN_COLUMNS_OF_STATE: "H"}
     found = {}
     for j in range(<int>FASTRNN_CELL_COUNT):
         table = fastrnn_cell_table(j)
+        parameters = []
+        for k in range(table.parameter_count):
+            one = table.parameters[k]
+            parameters.append(Parameter(one.name.decode(), one.rows_per_unit, columns[one.columns], bool(one.required)))
         states = tuple([table.states[k].name.decode() for k in range(table.state_count)])
         starts = tuple([table.states[k].start for k in range(table.state_count)])
-        found[table.name.decode()] = Cell(table.gates, states, starts)
+        found[table.name.decode()] = Cell(table.gates, table.output, tuple(parameters), states, starts)
     return found
 
 
@@ -109,7 +130,7 @@ def is_forked():
 
 
 cdef dict _CELL_INDEX = {name: j for j, name in enumerate(cells())}
-cdef list _STARTS = [cell.starts for cell in cells().values()]
+cdef list _ROWS = list(cells().values())
 
 
 cdef int _type_number(object dtype) except -1:
@@ -364,11 +385,8 @@ cdef class Problem:
         self.c.backend, self.c.threads = backend, threads
         self.c.team = team
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
-        self.gates = fastrnn_cell_table(self.c.cell).gates
-        self.state_count = fastrnn_cell_table(self.c.cell).state_count
-        self.output = fastrnn_cell_table(self.c.cell).output
-        self.starts = _STARTS[self.c.cell]
-        self.has_c = self.state_count == 2
+        self.row = _ROWS[self.c.cell]
+        self.table = fastrnn_cell_table(self.c.cell)
         self.c.schedule, self.c.schedules = NULL, NULL
         self.c.interrupted = <_question>_let_handlers_run
         if states is not None and schedule is None:
@@ -382,8 +400,6 @@ cdef class Problem:
         make_plan(&self.c, &self.plan)
         self.x_shape, self.y_shape, self.state_shape = (T, B, I), (T, B, H), (self.schedule_c.states, H)
         self.d_state_shape = (self.schedule_c.d_states, H)
-        self.w_ih_shape, self.w_hh_shape = (self.gates * H, I), (self.gates * H, H)
-        self.b_shape = (self.gates * H,)
 
     cdef int _set_schedule(self, schedule) except -1:
         cdef cnp.ndarray a
@@ -421,10 +437,6 @@ cdef class Problem:
         return self.c.backend
 
     @property
-    def states(self):
-        return self.state_count
-
-    @property
     def packing_pays(self):
         return bool(fastrnn_packing_pays(&self.plan, FASTRNN_FORWARD))
 
@@ -449,93 +461,109 @@ cdef class Problem:
         return self.plan.sizes.scratch_backward
 
 
-cdef int _parameters(Problem p, w_ih, w_hh, b_ih, b_hh, fastrnn_arrays_t *a) except -1:
-    """The parameters as torch has them."""
-    cdef int t = p.type_number
-    a.parameters[FASTRNN_W_IH] = _weights(w_ih, "w_ih", t, p.w_ih_shape, False)
-    a.parameters[FASTRNN_W_HH] = _weights(w_hh, "w_hh", t, p.w_hh_shape, False)
-    a.parameters[FASTRNN_B_IH] = _weights(b_ih, "b_ih", t, p.b_shape, False)
-    a.parameters[FASTRNN_B_HH] = _weights(b_hh, "b_hh", t, p.b_shape, False)
+cdef tuple _of_all(object arrays, str name, int count):
+    """A tuple of `count` arrays or None; all None for None."""
+    if arrays is None:
+        return (None,) * count
+    found = tuple(arrays)
+    if len(found) != count:
+        raise ValueError(f"{name}: expected a tuple of {count}, got {len(found)} members")
+    return found
+
+
+cdef int _parameters(Problem p, object arrays, str name, bint writeable, void **to) except -1:
+    """The parameters, or their gradients, in the order of the cell's table."""
+    cdef int k
+    cdef tuple found = _of_all(arrays, name, p.table.parameter_count)
+    for k in range(p.table.parameter_count):
+        if found[k] is not None:
+            row = p.row.parameters[k]
+            to[k] = _weights(found[k], f"{name}.{row.name}", p.type_number, row.shape(p.c.I, p.c.H), writeable)
     return 0
 
 
-def _pack(Problem p not None, w_ih, w_hh, b_ih, b_hh, packed, bint backward):
+cdef int _states(Problem p, object arrays, str name, tuple shape, bint writeable, fastrnn_view_t *to) except -1:
+    """One array for each state."""
+    cdef int k
+    cdef tuple found = _of_all(arrays, name, p.table.state_count)
+    for k in range(p.table.state_count):
+        to[k] = _view(found[k], f"{name}.{p.row.states[k]}", p.type_number, shape, writeable)
+    return 0
+
+
+cdef int _const_states(Problem p, object arrays, str name, tuple shape, fastrnn_const_view_t *to) except -1:
+    cdef int k
+    cdef fastrnn_view_t found[FASTRNN_STATES_MAX]
+    _states(p, arrays, name, shape, False, found)
+    for k in range(p.table.state_count):
+        to[k] = fastrnn_const_view_t(found[k].data, found[k].stride_t, found[k].stride_b)
+    return 0
+
+
+def _pack(Problem p not None, parameters, packed, bint backward):
     cdef fastrnn_arrays_t a
     cdef size_t size = p.plan.sizes.packed_backward if backward else p.plan.sizes.packed_forward
-    if w_ih is None or w_hh is None or packed is None:
-        raise TypeError("w_ih, w_hh, packed: expected arrays, got None")
+    if parameters is None or packed is None:
+        raise TypeError("parameters, packed: expected arrays, got None")
     no_arrays(&a)
-    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a)
+    _parameters(p, parameters, "parameters", False, <void **>a.parameters)
     a.packed = _memory(packed, "packed", size, True)
     run(&p.plan, FASTRNN_PACK_BACKWARD if backward else FASTRNN_PACK_FORWARD, &a)
 
 
-def pack_forward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
-    """Weights in torch's layout into the order in which forward streams them."""
-    _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, False)
+def pack_forward(Problem problem not None, parameters, packed):
+    """The parameters, in the order of the cell's table, into the order in which forward reads them."""
+    _pack(problem, parameters, packed, False)
 
 
-def pack_backward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
-    """Weights in torch's layout into the order in which backward streams them."""
-    _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, True)
+def pack_backward(Problem problem not None, parameters, packed):
+    """The same in the order in which backward reads them."""
+    _pack(problem, parameters, packed, True)
 
 
-def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch, c=None, weights=(None,) * 4):
-    """fastrnn_forward; None stands for a null pointer. Inference where reserve is None; c (T, B, H) after every step.
+def forward(Problem problem not None, packed, x, initial, y, final, reserve, scratch, states=None, parameters=None):
+    """The pass FASTRNN_FORWARD. None stands for a null pointer. Inference if reserve is None.
 
-    weights: (w_ih, w_hh, b_ih, b_hh), read where packed is None.
+    initial, final, states: one array or None for each state of the cell, or None for all; states (T, B, H) are those
+    after every step. parameters: read if packed is None.
     """
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
     cdef int t = p.type_number
-    if not p.has_c and (c0 is not None or c_n is not None or c is not None):
-        raise ValueError("c0, c_n, c: this cell has no c")
     no_arrays(&a)
     a.packed = _memory(packed, "packed", p.plan.sizes.packed_forward, False)
-    w_ih, w_hh, b_ih, b_hh = weights
-    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a)
+    _parameters(p, parameters, "parameters", False, <void **>a.parameters)
     a.x = _const_view(x, "x", t, p.x_shape)
-    a.initial[0] = _const_view(h0, "h0", t, p.state_shape)
-    a.initial[1] = _const_view(c0, "c0", t, p.state_shape)
+    _const_states(p, initial, "initial", p.state_shape, a.initial)
     a.y = _view(y, "y", t, p.y_shape, True)
-    a.states[1] = _view(c, "c", t, p.y_shape, True)
-    a.final[0] = _view(h_n, "h_n", t, p.state_shape, True)
-    a.final[1] = _view(c_n, "c_n", t, p.state_shape, True)
+    _states(p, states, "states", p.y_shape, True, a.states)
+    _states(p, final, "final", p.state_shape, True, a.final)
     a.reserve = _memory(reserve, "reserve", p.plan.sizes.reserve, True)
     a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_forward, True)
     run(&p.plan, FASTRNN_FORWARD, &a)
 
 
-def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, dc_n, dx, dh0, dc0,
-             dw_ih, dw_hh, db_ih, db_hh, scratch, bint overwrite=False, weights=(None,) * 4):
-    """fastrnn_backward; None stands for a null pointer: zero for an input, not wanted for an output.
+def backward(Problem problem not None, packed, x, initial, y, reserve, dy, d_final, dx, d_initial, gradients, scratch,
+             bint overwrite=False, parameters=None):
+    """The pass FASTRNN_BACKWARD. None stands for a null pointer: zero for an input, not wanted for an output.
 
-    Gradients of weights are added to, or overwritten. weights: as for forward.
+    gradients: of the parameters; they are added to, or overwritten. The rest: as for forward.
     """
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
     cdef int t = p.type_number
-    if not p.has_c and (c0 is not None or dc_n is not None or dc0 is not None):
-        raise ValueError("c0, dc_n, dc0: this cell has no c")
     no_arrays(&a)
     a.packed = _memory(packed, "packed", p.plan.sizes.packed_backward, False)
-    w_ih, w_hh, b_ih, b_hh = weights
-    _parameters(p, w_ih, w_hh, b_ih, b_hh, &a)
+    _parameters(p, parameters, "parameters", False, <void **>a.parameters)
     a.x = _const_view(x, "x", t, p.x_shape)
-    a.initial[0] = _const_view(h0, "h0", t, p.state_shape)
-    a.initial[1] = _const_view(c0, "c0", t, p.state_shape)
+    _const_states(p, initial, "initial", p.state_shape, a.initial)
     a.y = _view(y, "y", t, p.y_shape, False)
     a.reserve = _memory(reserve, "reserve", p.plan.sizes.reserve, False)
     a.dy = _const_view(dy, "dy", t, p.y_shape)
-    a.d_final[0] = _const_view(dh_n, "dh_n", t, p.d_state_shape)
-    a.d_final[1] = _const_view(dc_n, "dc_n", t, p.d_state_shape)
+    _const_states(p, d_final, "d_final", p.d_state_shape, a.d_final)
     a.dx = _view(dx, "dx", t, p.x_shape, True)
-    a.d_initial[0] = _view(dh0, "dh0", t, p.d_state_shape, True)
-    a.d_initial[1] = _view(dc0, "dc0", t, p.d_state_shape, True)
-    a.gradients[FASTRNN_W_IH] = _weights(dw_ih, "dw_ih", t, p.w_ih_shape, True)
-    a.gradients[FASTRNN_W_HH] = _weights(dw_hh, "dw_hh", t, p.w_hh_shape, True)
-    a.gradients[FASTRNN_B_IH] = _weights(db_ih, "db_ih", t, p.b_shape, True)
-    a.gradients[FASTRNN_B_HH] = _weights(db_hh, "db_hh", t, p.b_shape, True)
+    _states(p, d_initial, "d_initial", p.d_state_shape, True, a.d_initial)
+    _parameters(p, gradients, "gradients", True, a.gradients)
     a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
     a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_backward, True)
     run(&p.plan, FASTRNN_BACKWARD, &a)
@@ -544,8 +572,8 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
 cdef class Stepper:
     """A stack of layers, one time step at a time, on memory that is all taken at the start.
 
-    problems: those of the layers, with T = 1; packed: their weights; h and c (layers, B, H): the states, updated in
-    place, c None for cells without.
+    problems: those of the layers, with T = 1; packed: their weights; states: one array (layers, B, H) for each state of
+    the cell, updated in place.
     """
 
     cdef fastrnn_plan_t *plans
@@ -555,17 +583,18 @@ cdef class Stepper:
     cdef tuple x_shape
     cdef list outputs
     cdef object kept, y
-    cdef cnp.ndarray h, c
+    cdef tuple states
 
-    def __cinit__(self, problems, packed, cnp.ndarray h not None, cnp.ndarray c):
+    def __cinit__(self, problems, packed, tuple states not None):
         cdef int layer
+        cdef cnp.ndarray h = states[0]
         self.forked = fastrnn_is_forked()
         self.lock = PyThread_allocate_lock()
         if not self.lock:
             raise MemoryError
         if h.ndim != 3 or h.shape[0] == 0:
-            raise ValueError(f"h: expected shape (layers, B, H), got {(<object>h).shape}")
-        self.layers, self.h, self.c = <int>h.shape[0], h, c
+            raise ValueError(f"states: expected shape (layers, B, H), got {(<object>h).shape}")
+        self.layers, self.states = <int>h.shape[0], states
         self.outputs = [np.zeros((1, h.shape[1], h.shape[2]), h.dtype) for layer in range(self.layers)]
         self._run_from_now_on(problems, packed)
         self.y = self.outputs[self.layers - 1][0]
@@ -583,8 +612,8 @@ cdef class Stepper:
             raise TypeError("problems: expected Problems")
         for p in problems:
             scratch_bytes = max(scratch_bytes, p.plan.sizes.scratch_forward)
-            if p.c.T != 1 or p.c.schedule is not NULL or p.has_c != (self.c is not None):
-                raise ValueError("problems: expected T = 1, no schedule, and c for cells that have it")
+            if p.c.T != 1 or p.c.schedule is not NULL or p.table.state_count != len(self.states):
+                raise ValueError("problems: expected T = 1, no schedule, and as many states as the cell has")
         p = problems[0]
         if self.kept is not None and p.x_shape[1:] != self.x_shape:
             raise ValueError(f"problems: expected inputs {self.x_shape}, got {p.x_shape[1:]}")
@@ -610,6 +639,7 @@ cdef class Stepper:
 
     cdef int _prepare(self, int layer, Problem p, packed, fastrnn_plan_t *plan, fastrnn_arrays_t *a) except -1:
         """The arguments of one layer's step, but for scratch and the x of the first layer."""
+        cdef int k
         cdef fastrnn_problem_t problem = p.c
         problem.interrupted = NULL  # a step is short, and whole: the states are updated in place
         make_plan(&problem, plan)
@@ -618,11 +648,9 @@ cdef class Stepper:
         if layer > 0:
             a.x = _const_view(self.outputs[layer - 1], "x", p.type_number, p.x_shape)
         a.y = _view(self.outputs[layer], "y", p.type_number, p.y_shape, True)
-        a.final[0] = _view(self.h[layer], "h", p.type_number, p.state_shape, True)
-        a.initial[0] = fastrnn_const_view_t(a.final[0].data, 0, a.final[0].stride_b)
-        if p.has_c:
-            a.final[1] = _view(self.c[layer], "c", p.type_number, p.state_shape, True)
-            a.initial[1] = fastrnn_const_view_t(a.final[1].data, 0, a.final[1].stride_b)
+        _states(p, [state[layer] for state in self.states], "states", p.state_shape, True, a.final)
+        for k in range(p.table.state_count):
+            a.initial[k] = fastrnn_const_view_t(a.final[k].data, 0, a.final[k].stride_b)
         return 0
 
     def __dealloc__(self):
@@ -645,18 +673,18 @@ cdef class Stepper:
         return 0
 
     @property
-    def has_c(self):
-        """Whether the state is a pair (h, c)."""
-        return self.c is not None
+    def _row(self):
+        """The cell's row of the registry."""
+        return (<Problem>self.kept[0][0]).row
 
     @property
     def _state_shape(self):
         """(layers, B, H)"""
-        return self.h.shape[0], self.h.shape[1], self.h.shape[2]
+        return self.states[0].shape
 
     @property
     def _dtype(self):
-        return self.h.dtype
+        return self.states[0].dtype
 
     def __call__(self, x):
         cdef int layer, status = FASTRNN_OK
@@ -678,16 +706,16 @@ cdef class Stepper:
     def _copy_states(self):
         self._acquire()
         try:
-            return self.h.copy(), None if self.c is None else self.c.copy()
+            return tuple([state.copy() for state in self.states])
         finally:
             PyThread_release_lock(self.lock)
 
-    def _set_states(self, rows, h, c=0):
+    def _set_states(self, rows, values):
+        """Values: one array or number for each state."""
         self._acquire()
         try:
-            self.h[:, rows] = h
-            if self.c is not None:
-                self.c[:, rows] = c
+            for state, value in zip(self.states, values, strict=True):
+                state[:, rows] = value
         finally:
             PyThread_release_lock(self.lock)
 

@@ -12,34 +12,11 @@ from . import _core, memory
 from ._check import Array
 from .config import backend_index, get_num_threads, team_index
 from .schedule import Batch, Integers, Part
+from .weights import Parameters, sizes_of
 
-
-class Weights(NamedTuple):
-    """The parameters of one layer in one direction, in torch's layout: (G*H, I), (G*H, H), (G*H,), (G*H,)."""
-
-    w_ih: Array
-    w_hh: Array
-    b_ih: Array | None = None
-    b_hh: Array | None = None
-
-
-class WeightGradients(NamedTuple):
-    """Gradients in the same layout. None: not wanted."""
-
-    w_ih: Array | None = None
-    w_hh: Array | None = None
-    b_ih: Array | None = None
-    b_hh: Array | None = None
-
-
-HAS_C = frozenset(name for name, cell in _core.cells().items() if len(cell.states) == 2)
-
-
-class States(NamedTuple):
-    """h and c of one layer in one direction, (B, H) each. None: zero as an input, not wanted as an output."""
-
-    h: Array | None
-    c: Array | None = None
+# Matrices (B, H) of one layer in one direction, one for each state of the cell. None: the start value as an input, not
+# wanted as an output.
+States = tuple[Array | None, ...]
 
 
 class BackwardArrays(NamedTuple):
@@ -49,7 +26,7 @@ class BackwardArrays(NamedTuple):
     final: States  # gradients of the final states
     dx: Array | None
     initial: States  # of the initial ones
-    into: WeightGradients
+    into: Parameters  # of the parameters; None: not wanted
     overwrite: bool
 
     def in_order(self, batch: Batch) -> BackwardArrays:
@@ -98,24 +75,25 @@ def make_problem(
     return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, team_index(), states, d_states)
 
 
-def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
-    """The weights as forward streams them, for the backend in use."""
-    problem = _packing(cell, weights)
+def pack_forward(cell: str, parameters: Parameters) -> NDArray[np.uint8]:
+    """The parameters of one layer in one direction as forward reads them, for the backend in use."""
+    problem = _packing(cell, parameters)
     packed = memory.empty((problem.packed_forward,), memory.BYTES)
-    _core.pack_forward(problem, *weights, packed)
+    _core.pack_forward(problem, parameters, packed)
     return packed
 
 
-def pack_backward(cell: str, weights: Weights, backend: int | None = None) -> NDArray[np.uint8]:
-    """The weights as backward streams them; `backend` None: the one in use."""
-    problem = _packing(cell, weights, backend)
+def pack_backward(cell: str, parameters: Parameters, backend: int | None = None) -> NDArray[np.uint8]:
+    """The same as backward reads them; `backend` None: the backend in use."""
+    problem = _packing(cell, parameters, backend)
     packed = memory.empty((problem.packed_backward,), memory.BYTES)
-    _core.pack_backward(problem, *weights, packed)
+    _core.pack_backward(problem, parameters, packed)
     return packed
 
 
-def _packing(cell: str, weights: Weights, backend: int | None = None) -> _core.Problem:
-    dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
+def _packing(cell: str, parameters: Parameters, backend: int | None = None) -> _core.Problem:
+    I, H = sizes_of(cell, parameters)
+    dtype = next(one.dtype for one in parameters if one is not None)
     chosen = backend_index() if backend is None else backend, get_num_threads()
     return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, team_index())
 
@@ -135,11 +113,11 @@ def pass_empty_through(batch: Batch, states: States, to: States, *, fill: float 
             target[empty] = 0 if source is None else source[empty]
 
 
-def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any], *, has_c: bool) -> States:
+def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any]) -> States:
     """Matrices of the states in these rows; zero for -1 and for an absent member."""
-    found = States(np.zeros((len(rows), H), dtype), np.zeros((len(rows), H), dtype) if has_c else None)
+    found = tuple(np.zeros((len(rows), H), dtype) for _ in states)
     for member, matrix in zip(states, found, strict=True):
-        if member is not None and matrix is not None:
+        if member is not None:
             matrix[rows >= 0] = member[rows[rows >= 0]]
     return found
 
@@ -153,4 +131,4 @@ def scattered(states: States, rows: Integers, to: States) -> None:
 
 def first_rows(states: States, count: int) -> States:
     """Views."""
-    return States(*(None if member is None else member[:count] for member in states))
+    return tuple(None if member is None else member[:count] for member in states)

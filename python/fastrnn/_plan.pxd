@@ -43,6 +43,7 @@ cdef class _Scheduled:
 cdef class Plan:
     cdef readonly str cell
     cdef readonly int layers, directions, states, backend, threads
+    cdef readonly int each, required  # parameters of one layer in one direction
     cdef readonly int64_t T, B, I, H, rows, width
     cdef readonly tuple batches
     cdef readonly bint is_dense, packs, packs_backward
@@ -76,7 +77,9 @@ cdef class Plan:
     cdef _Scheduled _scheduled(self, int direction, object truncation)
     cdef list packed_weights(self, list parameters, bint backward)
     cdef const fastrnn_plan_t *plan_of(self, int layer, _Scheduled scheduled) noexcept
-    cdef int64_t input_size(self, int layer)
+    cdef int64_t input_size(self, int layer) noexcept
+    cdef bint is_required(self, int k) noexcept
+    cdef int64_t parameter_size(self, int layer, int k) noexcept
     cdef void flip(self, fastrnn_view_t *view, int direction, cnp.npy_intp item) noexcept
     cdef fastrnn_view_t half(self, fastrnn_view_t y, int direction, cnp.npy_intp item) noexcept
     cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL

@@ -8,7 +8,7 @@ j = layer*D + direction counts in the order of torch's parameters.
 import numpy as np
 
 from . import checkpoint, memory, recompute
-from ._kernel import BackwardArrays, States, WeightGradients, Weights
+from ._kernel import BackwardArrays
 
 from libc.string cimport memcpy
 
@@ -17,9 +17,12 @@ from ._core cimport (
     FASTRNN_BACKWARD,
     FASTRNN_FORWARD,
     FASTRNN_OK,
+    FASTRNN_ONE_COLUMN,
     FASTRNN_OVERWRITE,
     FASTRNN_PACK_BACKWARD,
     FASTRNN_PACK_FORWARD,
+    columns_of,
+    fastrnn_parameter_t,
     fastrnn_problem_t,
     make_plan,
     no_arrays,
@@ -38,7 +41,6 @@ cdef size_t KEPT_BYTES_MAX = 1 << 20
 cdef size_t POOLED_BYTES_MIN = memory.POOLED_BYTES_MIN
 cdef enum:
     LINE_BYTES = 64
-    EACH = 4  # parameters of a layer and direction; an absent one is None
 
 # Of each kind of layout: the axes of t and b in a sequence, those of j and b in a state; -1: there is none.
 cdef dict AXES = {
@@ -210,8 +212,10 @@ cdef class Plan:
         cdef int layer, direction
         first = batches[0]
         self.like, self.cell, self.layers, self.directions, self.batches = like, cell, layers, len(batches), batches
-        self.I, self.H, self.states = I, problem.H, like.state_count
         self.backend, self.threads = problem.backend, problem.threads
+        self.I, self.H, self.states = I, problem.H, like.table.state_count
+        self.each = like.table.parameter_count
+        self.required = sum(one.required for one in like.row.parameters)
         self.T, self.B = first.T, first.B
         self.rows, self.width = first.grid
         self.is_dense = first.dense
@@ -241,18 +245,18 @@ cdef class Plan:
 
     def check_parameters(self, list parameters):
         """ValueError unless all have the sizes that the core reads."""
-        cdef int64_t rows = self.like.gates * self.H, columns
+        cdef size_t size
+        cdef int j, item = self.like.dtype.itemsize
         for j, one in enumerate(parameters):
-            k = j % EACH
-            columns = 1 if k > 1 else self.H if k == 1 else self.input_size(j // EACH // self.directions)
-            if one is not None and one.nbytes != rows * columns * self.like.dtype.itemsize:
+            size = self.parameter_size(j // self.each // self.directions, j % self.each)
+            if one is not None and one.nbytes != size * item:
                 raise ValueError("parameters: expected those of the plan")
 
     def packed_bytes(self, int layer):
         """Of a layer's weights in one direction, for forward."""
         return self.whole[layer > 0].sizes.packed_forward
 
-    cdef int64_t input_size(self, int layer):
+    cdef int64_t input_size(self, int layer) noexcept:
         return self.I if layer == 0 else self.directions * self.H
 
     cdef _Scheduled _new_scheduled(self, Schedules schedules):
@@ -299,8 +303,8 @@ cdef class Plan:
             plan = &self.whole[j >= self.directions]
             packed = new_bytes(plan.sizes.packed_backward if backward else plan.sizes.packed_forward)
             no_arrays(&a)
-            for k in range(EACH):
-                a.parameters[k] = data_of(parameters[j * EACH + k])
+            for k in range(self.each):
+                a.parameters[k] = data_of(parameters[j * self.each + k])
             a.packed = data_of(packed)
             with nogil:
                 status = run_pass(plan, kind, &a)
@@ -308,6 +312,14 @@ cdef class Plan:
                 raise_status(status)
             found.append(packed)
         return found
+    cdef bint is_required(self, int k) noexcept:
+        """Whether no call may be without parameter k."""
+        return self.like.table.parameters[k].required
+
+    cdef int64_t parameter_size(self, int layer, int k) noexcept:
+        """The numbers of parameter k of a layer in one direction."""
+        cdef const fastrnn_parameter_t *parameter = &self.like.table.parameters[k]
+        return parameter.rows_per_unit * self.H * columns_of(parameter, self.input_size(layer), self.H)
 
     # ---- up ----
 
@@ -317,10 +329,10 @@ cdef class Plan:
     ):
         """Returns (y, final states, tape); the tape is None unless training.
 
-        parameters: EACH arrays for each layer and direction, contiguous, None for an absent parameter. packed,
-        packed_backward: the packed weights of each layer and direction, or None. masks: dropout's mask of each layer's
-        input. keeps_weights: the tape keeps copies of the current weights; otherwise the caller gives backward the
-        weights. starting: in a dense batch, whether each sequence (B,) ignores its initial state.
+        parameters: those of the cell's table for each layer and direction, contiguous, None for an absent parameter.
+        packed, packed_backward: the packed weights of each layer and direction, or None. masks: dropout's mask of each
+        layer's input. keeps_weights: the tape keeps copies of the current weights; otherwise the caller gives backward
+        the weights. starting: in a dense batch, whether each sequence (B,) ignores its initial state.
         """
         cdef int k
         cdef Tape tape = None
@@ -357,7 +369,7 @@ cdef class Plan:
                 for b in range(self.B):
                     memcpy(copy.data + j * copy.step + b * size,
                            states[k].data + j * states[k].step + b * states[k].stride_b * arrays.item, size)
-            self.fill_starting(arrays, copy, starting, self.like.starts[k])
+            self.fill_starting(arrays, copy, starting, self.like.row.starts[k])
             states[k] = copy
             copy.data += each
         return found
@@ -433,8 +445,8 @@ cdef class Plan:
         if packed is not None:
             a.packed = data_of(packed[j])
         if parameters is not None:
-            for k in range(EACH):
-                a.parameters[k] = arrays.address(parameters[j * EACH + k])
+            for k in range(self.each):
+                a.parameters[k] = arrays.address(parameters[j * self.each + k])
         if packs:
             buffer = new_bytes(plan.sizes.packed_forward)
             a.packed = data_of(buffer)
@@ -447,7 +459,7 @@ cdef class Plan:
                 area += lines(plan.sizes.reserve)
         if packs_backward:
             no_arrays(&of_backward)
-            for k in range(EACH):
+            for k in range(self.each):
                 of_backward.parameters[k] = a.parameters[k]
             of_backward.packed = area
         a.scratch = data_of(scratch)
@@ -489,14 +501,14 @@ cdef class Plan:
 
     def _forward_checkpointed(self, Tape tape, int layer, int direction, x, y, initial, final, parameters, packed, n):
         cdef int j = layer * self.directions + direction
-        if self.like.output != 0 or self.states > 2:
+        if self.like.table.output != 0 or self.states > 2:
             raise ValueError(f"checkpoint: expected None for {self.cell}: it has states besides its output and c")
-        weights = Weights(*parameters[j * EACH : (j + 1) * EACH])
+        weights = tuple(parameters[j * self.each : (j + 1) * self.each])
         both = None if packed is None else packed[j], None if packed is None else tape.packed_backward[j]
         tape.checkpoints.append(
             checkpoint.run_forward_checkpointed(
                 self.cell, tape.arrays.inside(x), weights, *both, self._half_inside(tape.arrays, y, direction),
-                States(*self._starts(tape, j, initial)), States(*self._one(tape.arrays, final, j)),
+                self._starts(tape, j, initial), self._one(tape.arrays, final, j),
                 self.batches[direction], n,
             )
         )
@@ -510,12 +522,12 @@ cdef class Plan:
         states = self._one(tape.arrays, initial, j)
         if tape.starting is None or self.backwards[j % self.directions]:
             return states
-        return [None if one is None else np.where(tape.starting[:, None], one.dtype.type(start), one)
-                for one, start in zip(states, self.like.starts, strict=True)]
+        return tuple([None if one is None else np.where(tape.starting[:, None], one.dtype.type(start), one)
+                      for one, start in zip(states, self.like.row.starts, strict=True)])
 
     def _one(self, Arrays arrays, states, int j):
         """Arrays (B, H) of layer and direction j."""
-        return [None if one is None else arrays.states_inside(one)[j] for one in states]
+        return tuple([None if one is None else arrays.states_inside(one)[j] for one in states])
 
     # ---- down ----
 
@@ -591,7 +603,7 @@ cdef class Plan:
         if not wants_inputs:
             for j in range(len(into)):
                 if into[j] is not None:
-                    return j // EACH // self.directions
+                    return j // self.each // self.directions
         return 0
 
 
@@ -622,8 +634,8 @@ cdef class _Down:
         no_arrays(&a)
         self.packed = new_bytes(plan.sizes.packed_backward)
         a.packed = data_of(self.packed)
-        for k in range(EACH):
-            a.parameters[k] = self.tape.arrays.address(self.tape.parameters[self.j * EACH + k])
+        for k in range(self.plan.each):
+            a.parameters[k] = self.tape.arrays.address(self.tape.parameters[self.j * self.plan.each + k])
         with nogil:
             status = run_pass(plan, FASTRNN_PACK_BACKWARD, &a)
         if status != FASTRNN_OK:
@@ -661,8 +673,8 @@ cdef class _Down:
             a.packed = data_of(tape.packed_backward[self.j])
         elif tape.parameters is not None:
             a.packed = data_of(self.packed)
-            for k in range(EACH):
-                a.parameters[k] = arrays.address(tape.parameters[self.j * EACH + k])
+            for k in range(plan.each):
+                a.parameters[k] = arrays.address(tape.parameters[self.j * plan.each + k])
         else:
             a.packed = reserve + lines(whole.sizes.reserve)
         source = arrays.sequence(tape.inputs[self.layer])
@@ -678,7 +690,7 @@ cdef class _Down:
         for k in range(plan.states):
             a.initial[k] = self.initial_views[k]
             a.d_final[k], a.d_initial[k] = self.d_final_views[k], self.d_initial_views[k]
-        for k in range(EACH):
+        for k in range(plan.each):
             a.gradients[k] = data_of(self.into[k])
         a.accumulation = FASTRNN_OVERWRITE if self.overwrite else FASTRNN_ADD
         scratch = scratch_of(whole.sizes.scratch_backward)
@@ -700,7 +712,7 @@ cdef _Down begin_down(
     down.plan, down.tape, down.j = plan, tape, j
     down.layer, down.direction = j // plan.directions, j % plan.directions
     down.scheduled, down.overwrite = scheduled, overwrite
-    down.into = into[j * EACH : (j + 1) * EACH]
+    down.into = into[j * plan.each : (j + 1) * plan.each]
     if tape.parameters is not None and plan.packs_backward:
         down.pack()
     for k in range(plan.states):
@@ -709,7 +721,7 @@ cdef _Down begin_down(
         down.d_initial_views[k] = state_of(views[2][k], j)
     if tape.checkpoints is not None:
         states = plan._one(tape.arrays, d_final, j), plan._one(tape.arrays, d_initial, j)
-        given = BackwardArrays(None, States(*states[0]), None, States(*states[1]), WeightGradients(*down.into), overwrite)
+        given = BackwardArrays(None, states[0], None, states[1], tuple(down.into), overwrite)
         schedules = None if scheduled is None else scheduled.schedules
         down.again = recompute.StagedBackward(tape.checkpoints[j], schedules, given)
         return down

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _check
+from . import _check, _core
 from ._check import Array
 from .cells import State
 from .schedule import Batch
@@ -21,7 +21,11 @@ class LayerArguments:
     bidirectional: bool
     batch_first: bool
     dtype: np.dtype[Any]
-    _has_c: bool
+
+    @property
+    def _row(self) -> _core.Cell:
+        """The cell's row of the registry."""
+        raise NotImplementedError
 
     @property
     def _directions(self) -> int:
@@ -53,14 +57,15 @@ class LayerArguments:
         return tuple(Batch(T, B, lengths, resets, reverse) for reverse in directions)
 
     def _checked_states(self, name: str, state: State, B: int, unbatched: bool) -> tuple[Array | None, ...]:
-        members = _check.pair(name, state) if self._has_c else (state,)
+        names = self._row.states
+        members = _check.members(name, state, names)
         count, H = self.num_layers * self._directions, self.hidden_size
         found: list[Array | None] = []
         for position, member in enumerate(members):
-            if member is None and self._has_c:
+            if member is None and len(names) > 1:
                 found.append(None)
                 continue
-            label = f"{name}[{position}]" if self._has_c else name
+            label = f"{name}[{position}]" if len(names) > 1 else name
             array = _check.array(label, member, self.dtype)
             if unbatched:
                 _check.shape(label, array, "(num_layers*D, H)", (count, H))

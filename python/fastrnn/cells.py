@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _check, _core, memory
 from ._accept import Network
 from ._check import Array
-from ._kernel import WeightGradients, Weights
 from ._plan import Tape
 from .attributes import Attributes
 from .schedule import Batch
+from .weights import ROWS, Parameters, sizes_of
 
 State = Any  # an array (B, H); for the LSTM a pair of them
 
@@ -88,6 +88,15 @@ _DOC = """{title}: one layer in one direction, on plain arrays.
     """
 
 
+class WeightGradients(NamedTuple):
+    """Gradients of the parameters in their layouts. None: not wanted."""
+
+    w_ih: Array | None = None
+    w_hh: Array | None = None
+    b_ih: Array | None = None
+    b_hh: Array | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class CellGradients:
     """Gradients of one layer in one direction; None where not wanted or where there is no such argument."""
@@ -107,7 +116,8 @@ class Cell(Attributes):
     _instead = "all callers share the cell"
 
     def __init__(self, name: str, row: _core.Cell) -> None:
-        self.name, self.gates, self.states = name, row.gates, row.states
+        self.name, self.gates, self.states, self._row = name, row.gates, row.states, row
+        self._of_state = [one.columns for one in row.parameters].index("H")  # the first matrix of H columns
         self.__name__ = name
         several = f"{'pair' if len(row.states) == 2 else 'tuple'} of ndarray (B, H): {' and '.join(row.states)}"
         state = several if len(row.states) > 1 else "ndarray (B, H)"
@@ -254,7 +264,7 @@ class Cell(Attributes):
         network, initial = self._accepted(x, weights, state, reverse)
         if network is None:
             x, weights, initial = self._checked(x, weights, state)
-            network = self._network(x.dtype, x.shape[2], weights[1].shape[1], reverse)
+            network = self._network(x.dtype, *sizes_of(self.name, weights), reverse)
         plan, starting = network.order(self, x, lengths, resets)
         n = None if checkpoint is None else _check.integer("checkpoint", checkpoint, 1)
         parameters = [*weights]
@@ -265,7 +275,7 @@ class Cell(Attributes):
         return y, self._public(final), tape
 
     def _checked_batches(
-        self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool, directions: tuple[bool, ...]
+        self, T: int, B: int, lengths: Any, resets: Any, _unbatched: bool, directions: tuple[bool, ...]
     ) -> tuple[Batch, ...]:
         lengths = _check.lengths("lengths", lengths, T, B)
         resets = _check.resets("resets", resets, "(T, B)", (T, B))
@@ -275,18 +285,19 @@ class Cell(Attributes):
         self, x: Any, weights: tuple[Any, ...], state: State, reverse: bool
     ) -> tuple[Network | None, tuple[Array | None, ...]]:
         """The sizes and the states, if all arguments are as the core reads them; else None."""
-        w_hh, initial = weights[1], state
+        initial = state
         if state is None:
             initial = (None,) * len(self.states)
         elif len(self.states) == 1:
             initial = (state,)
         elif type(state) is not tuple:
             initial = ()
-        if type(x) is not np.ndarray or type(w_hh) is not np.ndarray or x.ndim != 3 or w_hh.ndim != 2:
+        of_state = weights[self._of_state]
+        if type(x) is not np.ndarray or type(of_state) is not np.ndarray or x.ndim != 3 or of_state.ndim != 2:
             return None, ()
         if len(initial) != len(self.states) or x.dtype.char not in "fd":
             return None, ()
-        network = self._network(x.dtype, x.shape[2], w_hh.shape[1], reverse)
+        network = self._network(x.dtype, x.shape[2], of_state.shape[1], reverse)
         return (network if network.accepts(x, weights, initial) else None), initial
 
     def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
@@ -301,18 +312,29 @@ class Cell(Attributes):
 
     def _checked(
         self, x: Any, weights: tuple[Any, ...], state: State
-    ) -> tuple[Array, Weights, tuple[Array | None, ...]]:
+    ) -> tuple[Array, Parameters, tuple[Array | None, ...]]:
         """The same as the core reads them, converted if need be."""
-        w_ih, w_hh, b_ih, b_hh = weights
         dtype = _check.real_dtype("x", getattr(x, "dtype", None) or _check.unmasked("x", x).dtype)
         x = _check.array("x", x, dtype)
         _check.shape("x", x, "(T, B, I)", (None, None, None))
-        w_hh = _check.array("w_hh", w_hh, dtype, "x")
-        _check.shape("w_hh", w_hh, "(G*H, H)", (None, None))
-        (_, B, I), H, G = x.shape, w_hh.shape[1], self.gates
-        _check.shape("w_hh", w_hh, f"({G}*H, H)", (G * H, H))
-        checked = _check_weights(dtype, w_ih, w_hh, b_ih, b_hh, G, I, H)
+        row = self._row.parameters[self._of_state]
+        of_state = _check.array(row.name, weights[self._of_state], dtype, "x")
+        _check.shape(row.name, of_state, "(G*H, H)", (None, None))
+        (_, B, I), H = x.shape, of_state.shape[1]
+        _check.shape(row.name, of_state, _letters(row), row.shape(I, H))
+        checked = self._checked_weights(weights, dtype, I, H)
         return x, checked, self._states("state", state, dtype, B, H, "x")
+
+    def _checked_weights(self, weights: tuple[Any, ...], dtype: np.dtype[Any], I: int, H: int) -> Parameters:
+        found: list[Array | None] = []
+        for one, given in zip(self._row.parameters, weights, strict=True):
+            if given is None and not one.required:
+                found.append(None)
+                continue
+            array = _check.array(one.name, given, dtype, "x")
+            _check.shape(one.name, array, _letters(one), one.shape(I, H))
+            found.append(np.ascontiguousarray(array))
+        return tuple(found)
 
     def _states(
         self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int, dtype_of: str | None = None
@@ -341,18 +363,24 @@ class Cell(Attributes):
 
     def _gradient_arrays(self, tape: Tape, wanted: Collection[str], into: WeightGradients | None) -> list[Array | None]:
         plan, dtype = tape.plan, tape.arrays.dtype
-        rows = self.gates * plan.H
-        shapes = {"w_ih": (rows, plan.I), "w_hh": (rows, plan.H), "b_ih": (rows,), "b_hh": (rows,)}
         arrays: list[Array | None] = []
         new = memory.empty if into is None else memory.zeros
-        for name, given, exists in zip(shapes, into or WeightGradients(), tape.has_parameters, strict=True):
-            if name not in wanted or not exists:
+        rows = self._row.parameters
+        for one, given, exists in zip(rows, into or (None,) * len(rows), tape.has_parameters, strict=True):
+            shape = one.shape(plan.I, plan.H)
+            if one.name not in wanted or not exists:
                 arrays.append(None)
             elif given is None:
-                arrays.append(new(shapes[name], dtype))
+                arrays.append(new(shape, dtype))
             else:
-                arrays.append(_accumulator(f"into.{name}", given, dtype, shapes[name]))
+                arrays.append(_accumulator(f"into.{one.name}", given, dtype, shape))
         return arrays
+
+
+def _letters(parameter: _core.Parameter) -> str:
+    """How the shape is written."""
+    rows = f"{parameter.rows_per_unit}*H"
+    return f"({rows}, {parameter.columns})" if parameter.columns else f"({rows})"
 
 
 def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[int, ...]) -> Array:
@@ -367,24 +395,10 @@ def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[in
     return given
 
 
-def _check_weights(
-    dtype: np.dtype[Any], w_ih: Any, w_hh: Array, b_ih: Any, b_hh: Any, G: int, I: int, H: int
-) -> Weights:
-    w_ih = _check.array("w_ih", w_ih, dtype, "x")
-    _check.shape("w_ih", w_ih, f"({G}*H, I)", (G * H, I))
-    biases = []
-    for name, bias in (("b_ih", b_ih), ("b_hh", b_hh)):
-        if bias is not None:
-            bias = np.ascontiguousarray(_check.array(name, bias, dtype, "x"))
-            _check.shape(name, bias, f"({G}*H)", (G * H,))
-        biases.append(bias)
-    return Weights(np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh), *biases)
-
-
 NETWORKS_MAX = 64
 _networks: dict[Any, Network] = {}
 
-CELLS = {name: Cell(name, row) for name, row in _core.cells().items()}
+CELLS = {name: Cell(name, row) for name, row in ROWS.items()}
 
 
 def _cell(name: str) -> Cell:

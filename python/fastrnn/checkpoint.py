@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 from . import _core, memory
 from ._check import Array
 from ._kernel import (
-    HAS_C,
     States,
-    Weights,
     first_rows,
     gathered,
     in_order,
@@ -30,6 +28,7 @@ from ._kernel import (
     scratch_of,
 )
 from .schedule import Batch, Integers, Part, stage_of
+from .weights import ROWS, Parameters, sizes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +41,8 @@ class Checkpoints:
 
     n: int
     parts: list[Part]
-    starts: States | None  # before each chunk, (chunks, H); None for n = 1: they are in y and c
-    c: Array | None  # for n = 1, of cells with c: after every row (T, B, H)
+    starts: States | None  # before each chunk, (chunks, H); None for n = 1: they are in y and `after`
+    after: States  # for n = 1: of each state but y, after every row (T, B, H)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +53,10 @@ class CheckpointTape:
     packed_forward: NDArray[np.uint8]
     packed: NDArray[np.uint8]  # for backward
     x: Array
-    h0: Array | None
-    c0: Array | None
+    initial: States
     y: Array
     sizes: tuple[int, int, int, int]  # T, B, I, H
     dtype: np.dtype[Any]
-    has_bias: tuple[bool, bool]
     batch: Batch
     checkpoints: Checkpoints
     backend: int
@@ -70,7 +67,7 @@ class CheckpointTape:
     @property
     def kept_bytes(self) -> int:
         """Of the states that are kept."""
-        arrays = *(self.checkpoints.starts or ()), self.checkpoints.c
+        arrays = *(self.checkpoints.starts or ()), *self.checkpoints.after
         return sum(array.nbytes for array in arrays if array is not None)
 
     @cached_property
@@ -82,14 +79,19 @@ class CheckpointTape:
         """The states before these chunks, (chunks, H)."""
         kept, H, B = self.checkpoints, self.sizes[3], self.sizes[1]
         if kept.starts is not None:
-            return States(*(None if member is None else member[chunks] for member in kept.starts))
-        first, has_c = self.index.first[chunks], self.cell in HAS_C
-        states = gathered(States(self.h0, self.c0), np.where(first < B, first, -1), H, self.dtype, has_c=has_c)
+            return tuple(None if member is None else member[chunks] for member in kept.starts)
+        first = self.index.first[chunks]
+        states = gathered(self.initial, np.where(first < B, first, -1), H, self.dtype)
         t, b = np.divmod(first[first >= B] - B, B)
-        for member, rows in zip(states, (self.y, kept.c), strict=True):
+        for member, rows in zip(states, self.states_after, strict=True):
             if member is not None and rows is not None:
                 member[first >= B] = rows[t, b]
         return states
+
+    @property
+    def states_after(self) -> States:
+        """For n = 1: each state after every row (T, B, H)."""
+        return tuple(self.y if one is None else one for one in self.checkpoints.after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +147,7 @@ def _joined(arrays: list[Integers]) -> Integers:
 def run_forward_checkpointed(
     cell: str,
     x: Array,
-    weights: Weights,
+    weights: Parameters,
     packed: NDArray[np.uint8] | None,
     packed_backward: NDArray[np.uint8] | None,
     y: Array,
@@ -155,7 +157,7 @@ def run_forward_checkpointed(
     n: int,
 ) -> CheckpointTape:
     """As `run_forward` when training, with states kept every n steps instead of a reserve."""
-    H = weights.w_hh.shape[1]
+    _, H = sizes_of(cell, weights)
     x, y = in_order(x, batch), in_order(y, batch)
     backend = make_problem(cell, x, H, None).backend
     packed = pack_forward(cell, weights) if packed is None else packed
@@ -165,11 +167,10 @@ def run_forward_checkpointed(
         for source, target in zip(initial, final, strict=True):
             if target is not None:
                 target[...] = 0 if source is None else source
-    has_bias = (weights.b_ih is not None, weights.b_hh is not None)
     checkpoints = _new_checkpoints(cell, y, _parts_of(batch), n)
-    initial = States(*(None if member is None else member.copy() for member in initial))
+    initial = tuple(None if member is None else member.copy() for member in initial)
     tape = CheckpointTape(
-        cell, packed, packed_backward, x, *initial, y, (*x.shape, H), x.dtype, has_bias, batch, checkpoints, backend
+        cell, packed, packed_backward, x, initial, y, (*x.shape, H), x.dtype, batch, checkpoints, backend
     )
     chunk = 0
     for part in checkpoints.parts:
@@ -188,11 +189,12 @@ def _parts_of(batch: Batch) -> list[Part]:
 
 
 def _new_checkpoints(cell: str, y: Array, parts: list[Part], n: int) -> Checkpoints:
+    row = ROWS[cell]
     if n == 1:
-        return Checkpoints(n, parts, None, memory.empty(y.shape, y.dtype) if cell in HAS_C else None)
+        others = [None if k == row.output else memory.empty(y.shape, y.dtype) for k in range(len(row.states))]
+        return Checkpoints(n, parts, None, tuple(others))
     shape = sum(int(part.active[::n].sum()) for part in parts), y.shape[2]
-    starts = States(memory.empty(shape, y.dtype), memory.empty(shape, y.dtype) if cell in HAS_C else None)
-    return Checkpoints(n, parts, starts, None)
+    return Checkpoints(n, parts, tuple(memory.empty(shape, y.dtype) for _ in row.states), ())
 
 
 def _forward_part(tape: CheckpointTape, part: Part, chunk: int, final: States) -> int:
@@ -201,7 +203,7 @@ def _forward_part(tape: CheckpointTape, part: Part, chunk: int, final: States) -
     Returns the number after the last.
     """
     kept, H = tape.checkpoints, tape.sizes[3]
-    states = gathered(States(tape.h0, tape.c0), part.first, H, tape.dtype, has_c=tape.cell in HAS_C)
+    states = gathered(tape.initial, part.first, H, tape.dtype)
     steps = len(part.active)
     offset = np.concatenate([[0], np.cumsum(part.active)])
     length = steps if kept.starts is None else kept.n
@@ -217,6 +219,6 @@ def _forward_part(tape: CheckpointTape, part: Part, chunk: int, final: States) -
         row = part.row[offset[begin] : offset[begin + len(active)]]
         problem = make_problem(tape.cell, tape.x, H, Part(active, row, every, every), tape.backend, count)
         scratch = scratch_of(problem.scratch_forward)
-        _core.forward(problem, tape.packed_forward, tape.x, *running, tape.y, *running, None, scratch, kept.c)
+        _core.forward(problem, tape.packed_forward, tape.x, running, tape.y, running, None, scratch, kept.after or None)
     scattered(states, part.last, final)
     return chunk

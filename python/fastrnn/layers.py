@@ -11,18 +11,20 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _check
+from . import _check, _core
 from ._accept import Network
 from ._check import Array
-from ._kernel import Weights, pack_backward, pack_forward
+from ._kernel import pack_backward, pack_forward
 from ._plan import Plan, Tape
 from .arguments import LayerArguments
 from .attributes import Attributes
-from .cells import CELLS, State
+from .cells import State
 from .config import backend_index
 from .stream import Stream, StreamLayers, make_stream
 from .weights import (
+    ROWS,
     Frozen,
+    Parameters,
     checked_parameters,
     initial_parameters,
     load_file,
@@ -87,7 +89,7 @@ class _FrozenLayer(NamedTuple):
     """What `freeze` made for one backend."""
 
     parameters: Frozen
-    weights: list[Weights]  # of each layer and direction
+    weights: list[Parameters]  # of each layer and direction
     forward: list[Array]  # packed
     backward: list[Array]
     backend: int
@@ -104,8 +106,6 @@ class _Layers(Attributes, LayerArguments):
 
     batch_first: bool
     dropout: float
-    _gates: ClassVar[int]
-    _has_c: bool = False
     _network: Network | None = None
     _fixed = frozenset({"input_size", "hidden_size", "num_layers", "bias", "bidirectional", "dtype"})
     _instead = "make a new layer"
@@ -138,7 +138,7 @@ class _Layers(Attributes, LayerArguments):
         self.bidirectional = _check.boolean("bidirectional", bidirectional)
         self.dtype = _check.real_dtype("dtype", dtype)
         self._shapes = shapes_of(
-            self._gates, self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional
+            self._row, self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional
         )
         size = sum(float(np.prod([float(n) for n in shape])) for _, shape in self._shapes.values())
         if size * self.dtype.itemsize > np.iinfo(np.intp).max:
@@ -152,8 +152,12 @@ class _Layers(Attributes, LayerArguments):
 
     @property
     def _cell(self) -> str:
-        """What the core calls it."""
+        """The cell's name in the registry."""
         raise NotImplementedError
+
+    @property
+    def _row(self) -> _core.Cell:
+        return ROWS[self._cell]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._configuration().items())})"
@@ -443,8 +447,8 @@ class _Layers(Attributes, LayerArguments):
         assert frozen is not None
         return [array for weights in frozen.weights for array in weights]
 
-    def _weights_of(self, parameters: dict[str, Array]) -> list[Weights]:
-        return [weights_of(parameters, name) for name in suffixes(self.num_layers, self.bidirectional)]
+    def _weights_of(self, parameters: dict[str, Array]) -> list[Parameters]:
+        return [weights_of(self._row, parameters, name) for name in suffixes(self.num_layers, self.bidirectional)]
 
     def _stream_layers(self) -> StreamLayers:
         """The weights for a new or refreshed stream: the frozen weights, or the current parameters, packed."""
@@ -470,7 +474,8 @@ class _Layers(Attributes, LayerArguments):
         count = self.num_layers * self._directions
         if count * plan.reserve_bytes <= checkpoint[0]:
             return None
-        states = count * T * B * H * self.dtype.itemsize if self._has_c else 0
+        kept = len(self._row.states) - (self._row.output >= 0)  # states beside y
+        states = kept * count * T * B * H * self.dtype.itemsize
         return 1 if states <= checkpoint[0] else math.isqrt(max(T - 1, 0)) + 1
 
     def _masks(self, T: int, B: int) -> list[Array | None]:
@@ -485,23 +490,14 @@ class _Layers(Attributes, LayerArguments):
 
 
 class LSTM(_Layers):
-    _gates, _has_c = CELLS["lstm"].gates, True
-
-    @property
-    def _cell(self) -> str:
-        return "lstm"
+    _cell = "lstm"
 
 
 class GRU(_Layers):
-    _gates = CELLS["gru"].gates
-
-    @property
-    def _cell(self) -> str:
-        return "gru"
+    _cell = "gru"
 
 
 class RNN(_Layers):
-    _gates = CELLS["rnn_tanh"].gates
     _changeable: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {
         **_Layers._changeable,
         "nonlinearity": _checked_nonlinearity,

@@ -15,10 +15,8 @@ from . import _core, memory
 from ._check import Array
 from ._core import Schedules
 from ._kernel import (
-    HAS_C,
     BackwardArrays,
     States,
-    WeightGradients,
     first_rows,
     gathered,
     make_problem,
@@ -62,7 +60,7 @@ class StagedBackward:
             matrix = memory.empty((rows, H), self.tape.dtype)
             matrix[: self.tape.batch.B] = 0 if given is None else given
             found.append(matrix)
-        return States(*found)
+        return tuple(found)
 
     def run(self, number: int, dy: Array | None, dx: Array | None) -> None:
         """Stage `number`; -1: all of them."""
@@ -87,7 +85,7 @@ class StagedBackward:
         self.incoming, self.outgoing = self.outgoing, self.incoming
 
     def _run_part(self, part: Part | None, dy: Array | None, dx: Array | None, *, is_whole: bool) -> None:
-        into = self.arrays.into if is_whole else WeightGradients()
+        into = self.arrays.into if is_whole else tuple(None for _ in self.arrays.into)
         overwrite = self.overwrite and is_whole
         backward_part(self.tape, part, BackwardArrays(dy, self.incoming, dx, self.outgoing, into, overwrite))
         self.overwrite = self.overwrite and not is_whole
@@ -118,21 +116,21 @@ def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
     Rows stay where they are, so that nothing is gathered or scattered.
     """
     T, B, I, H = tape.sizes
-    y, c = tape.y, tape.checkpoints.c
     rows = DENSE_GROUP_BYTES // max(1, (2 * I + 8 * H) * tape.dtype.itemsize)
     length = -(-max(rows, DENSE_GROUP_ROWS) // B)
     for begin in reversed(range(0, T, length)):
         end = min(begin + length, T)
         x = np.ascontiguousarray(tape.x[begin:end])
-        starts = States(_before(tape.h0, y, begin, end), None if c is None else _before(tape.c0, c, begin, end))
+        states = zip(tape.initial, tape.states_after, strict=True)
+        starts = tuple(None if rows is None else _before(initial, rows, begin, end) for initial, rows in states)
         again, reserve = _steps_at_once(tape, x, starts)
         problem = make_problem(tape.cell, x, H, None, tape.backend)
         dy, dx = (None if a is None else a[begin:end] for a in (arrays.dy, arrays.dx))
-        h0, c0 = (None if member is None else member[0] for member in starts)
+        first = tuple(None if member is None else member[0] for member in starts)
+        scratch = scratch_of(problem.scratch_backward)
         _core.backward(
-            problem, tape.packed, x, h0, c0, again, reserve, dy, *arrays.final, dx, *arrays.initial, *arrays.into,
-            scratch_of(problem.scratch_backward), False,
-        )  # fmt: skip
+            problem, tape.packed, x, first, again, reserve, dy, arrays.final, dx, arrays.initial, arrays.into, scratch
+        )
         arrays = arrays._replace(final=arrays.initial)
 
 
@@ -143,9 +141,9 @@ def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Arra
     x, y = x.reshape(1, T * B, I), memory.empty((1, T * B, H), tape.dtype)
     problem = make_problem(tape.cell, x, H, None, tape.backend)
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
-    h0, c0 = (None if member is None else member.reshape(T * B, H) for member in starts)
+    starts = tuple(None if member is None else member.reshape(T * B, H) for member in starts)
     scratch = scratch_of(problem.scratch_forward)
-    _core.forward(problem, tape.packed_forward, x, h0, c0, y, None, None, reserve, scratch)
+    _core.forward(problem, tape.packed_forward, x, starts, y, None, reserve, scratch)
     return y.reshape(T, B, H), reserve
 
 
@@ -163,7 +161,7 @@ def _backward_part(tape: CheckpointTape, part: Part, arrays: BackwardArrays) -> 
     _, _, I, H = tape.sizes
     n, steps = tape.checkpoints.n, len(part.active)
     offset = np.concatenate([[0], np.cumsum(part.active)])
-    gradient = gathered(arrays.final, part.last, H, tape.dtype, has_c=tape.cell in HAS_C)
+    gradient = gathered(arrays.final, part.last, H, tape.dtype)
     bytes_per_step = int(part.active[0]) * (2 * I + 8 * H) * tape.dtype.itemsize
     length = max(1, GROUP_BYTES // bytes_per_step // n) * n
     for begin in reversed(range(0, steps, length)):
@@ -189,11 +187,11 @@ def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arra
         d_rows[grid.row, 0] = arrays.dy[t, b]
     if arrays.dx is not None:
         dx_rows = memory.empty(grid.x.shape, tape.dtype)
-    before = States(*(None if member is None else np.empty_like(member) for member in arrays.final))
+    before = tuple(None if member is None else np.empty_like(member) for member in arrays.final)
     scratch = scratch_of(problem.scratch_backward)
     _core.backward(
-        problem, tape.packed, grid.x, *grid.starts, grid.y, grid.reserve, d_rows, *arrays.final, dx_rows, *before,
-        *arrays.into, scratch, arrays.overwrite,
+        problem, tape.packed, grid.x, grid.starts, grid.y, grid.reserve, d_rows, arrays.final, dx_rows, before,
+        arrays.into, scratch, arrays.overwrite,
     )  # fmt: skip
     if arrays.dx is not None and dx_rows is not None:
         arrays.dx[t, b] = dx_rows[grid.row, 0]
@@ -241,7 +239,7 @@ def _compute_again(tape: CheckpointTape, rows: Integers) -> _Grid:
     problem = make_problem(tape.cell, x, H, part, tape.backend, len(chunks))
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     scratch = scratch_of(problem.scratch_forward)
-    _core.forward(problem, tape.packed_forward, x, *starts, y, None, None, reserve, scratch)
+    _core.forward(problem, tape.packed_forward, x, starts, y, None, reserve, scratch)
     row = offset[step] + rank[which]
     first = np.where(step > 0, len(chunks) + offset[step - 1] + rank[which], rank[which])
     return _Grid(x, y, reserve, starts, len(chunks), row, first)

@@ -63,19 +63,20 @@ class Stream(_core.Stepper):
     @property
     def state(self) -> Any:
         """A copy of the state: (num_layers, B, H), for the LSTM a pair of them. It can be set."""
-        h, c = self._copy_states()
-        return (h, c) if self.has_c else h
+        states = self._copy_states()
+        return states if len(states) > 1 else states[0]
 
     @state.setter
     def state(self, state: Any) -> None:
-        members = _check.pair("state", state) if self.has_c else (state,)
+        names = self._row.states
+        members = _check.members("state", state, names)
         checked = []
         for number, member in enumerate(members):
-            name = f"state[{number}]" if self.has_c else "state"
+            name = f"state[{number}]" if len(names) > 1 else "state"
             array = _check.array(name, member, self._dtype)
             _check.shape(name, array, "(num_layers, B, H)", self._state_shape)
             checked.append(array)
-        self._set_states(slice(None), *checked)
+        self._set_states(slice(None), checked)
 
     def reset(self, rows: Any = None) -> None:
         """Start again from the zero state.
@@ -93,7 +94,7 @@ class Stream(_core.Stepper):
             For rows that the batch does not have.
         """
         if rows is None:
-            self._set_states(slice(None), 0, 0)
+            self._set_states(slice(None), self._row.starts)
             return
         chosen = _check.unmasked("rows", rows, "integers or booleans")
         if chosen.size and chosen.dtype.kind not in "iub":
@@ -103,7 +104,7 @@ class Stream(_core.Stepper):
             _check.shape("rows", chosen, "(B)", (B,))
         elif chosen.size and not -B <= int(chosen.min()) <= int(chosen.max()) < B:
             raise IndexError(f"rows: expected rows of a batch of {B}, got {rows}")
-        self._set_states(chosen if chosen.dtype.kind == "b" else chosen.astype(np.int64), 0, 0)
+        self._set_states(chosen if chosen.dtype.kind == "b" else chosen.astype(np.int64), self._row.starts)
 
 
 def _problems(layers: StreamLayers, B: int) -> list[_core.Problem]:
@@ -117,7 +118,7 @@ def make_stream(B: int, layers_now: Callable[[], StreamLayers]) -> Stream:
     layers = layers_now()
     problems = _problems(layers, B)
     shape = (len(problems), B, layers.H)
-    c = np.zeros(shape, layers.dtype) if problems[0].states == 2 else None
-    stream: Stream = _core.Stepper.__new__(Stream, problems, layers.packed, np.zeros(shape, layers.dtype), c)
+    states = tuple(np.full(shape, start, layers.dtype) for start in problems[0].row.starts)
+    stream: Stream = _core.Stepper.__new__(Stream, problems, layers.packed, states)
     stream._layers_now = layers_now
     return stream

@@ -14,11 +14,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from . import _check
+from . import _check, _core
 from ._check import Array
-from ._kernel import Weights
 
 FORMAT = "fastrnn-1"
+
+# The cells, by name: their parameters and states.
+ROWS = _core.cells()
+# Of one layer in one direction, in the order of the cell's row, torch's layout. None: an absent parameter.
+Parameters = tuple[Array | None, ...]
+
+
+_KINDS = {"w": "weight", "b": "bias"}
 
 
 def suffixes(num_layers: int, bidirectional: bool) -> list[str]:
@@ -27,23 +34,36 @@ def suffixes(num_layers: int, bidirectional: bool) -> list[str]:
     return [f"l{layer}{direction}" for layer in range(num_layers) for direction in directions]
 
 
+def torch_name(name: str) -> str:
+    """A parameter's name in torch, without its layer: w_ih is weight_ih, b_ih is bias_ih."""
+    kind, _, rest = name.partition("_")
+    return f"{_KINDS.get(kind, kind)}_{rest}"
+
+
 def shapes_of(
-    gates: int, input_size: int, hidden_size: int, num_layers: int, bias: bool, bidirectional: bool
+    row: _core.Cell, input_size: int, hidden_size: int, num_layers: int, bias: bool, bidirectional: bool
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Map name -> (how the shape is written, the shape)."""
+    """Map name -> (how the shape is written, the shape). bias: whether there are optional parameters."""
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
-    G, H = gates, hidden_size
-    letter = f"{G}*H" if G > 1 else "H"
+    present = [(torch_name(one.name), one) for one in row.parameters if bias or one.required]
     for number, suffix in enumerate(suffixes(num_layers, bidirectional)):
         first = number < 1 + bidirectional
-        width = input_size if first else H * (1 + bidirectional)
-        width_letter = "input_size" if first else "H*directions"
-        shapes[f"weight_ih_{suffix}"] = (f"({letter}, {width_letter})", (G * H, width))
-        shapes[f"weight_hh_{suffix}"] = (f"({letter}, H)", (G * H, H))
-        if bias:
-            shapes[f"bias_ih_{suffix}"] = (f"({letter})", (G * H,))
-            shapes[f"bias_hh_{suffix}"] = (f"({letter})", (G * H,))
+        width = input_size if first else hidden_size * (1 + bidirectional)
+        letters = {"I": ", input_size" if first else ", H*directions", "H": ", H", "": ""}
+        for name, one in present:
+            rows = f"{one.rows_per_unit}*H" if one.rows_per_unit > 1 else "H"
+            shapes[f"{name}_{suffix}"] = (f"({rows}{letters[one.columns]})", one.shape(width, hidden_size))
     return shapes
+
+
+def sizes_of(cell: str, parameters: Parameters) -> tuple[int, int]:
+    """The input size and the hidden size of a layer: the columns of its matrices."""
+    found = {
+        row.columns: one.shape[1]
+        for row, one in zip(ROWS[cell].parameters, parameters, strict=True)
+        if row.columns and one is not None
+    }
+    return found["I"], found["H"]
 
 
 def initial_parameters(
@@ -94,13 +114,9 @@ class Frozen:
         self.parameters = ReadOnlyParameters(copies)
 
 
-def weights_of(parameters: dict[str, Array], suffix: str) -> Weights:
-    return Weights(
-        parameters[f"weight_ih_{suffix}"],
-        parameters[f"weight_hh_{suffix}"],
-        parameters.get(f"bias_ih_{suffix}"),
-        parameters.get(f"bias_hh_{suffix}"),
-    )
+def weights_of(row: _core.Cell, parameters: dict[str, Array], suffix: str) -> Parameters:
+    """The parameters of one layer in one direction."""
+    return tuple(parameters.get(f"{torch_name(one.name)}_{suffix}") for one in row.parameters)
 
 
 def save_file(path: str | os.PathLike[str], header: dict[str, Any], parameters: dict[str, Array]) -> None:

@@ -90,7 +90,9 @@ def check_bits(T, B, I, H, dtype, bits):
 
 
 def main():
-    assert _core.cells()["probe"] == (2, ("h", "c", "m"), STARTS), _core.cells()
+    row = _core.cells()["probe"]
+    assert (row.gates, row.output, row.states, row.starts) == (2, -1, ("h", "c", "m"), STARTS), row
+    assert [one.shape(3, 5) for one in row.parameters] == [(10, 3), (10, 5), (10,), (10,)], row
     bits = {}
     for backend in (one for one in _core.backends() if one.runs_here):
         with config.use_backend(backend.name):

@@ -12,13 +12,13 @@ import numpy as np
 
 from .. import _check
 from .._check import Array
-from .._kernel import Weights
 from .foreign_arrays import arrays_of, width
-from .passes import Layer, cell_of, joined_bias, layer_of, passes_of_one, reordered
+from .passes import Layer, Pass, cell_of, joined_bias, layer_of, passes_of_one, reordered
 
 # For each class its cell, its gates and ours in its order and in ours.
 _KINDS = {"LSTM": ("lstm", "ifgo", "ifgo"), "GRU": ("gru", "zrn", "rzn"), "SimpleRNN": ("rnn_tanh", "h", "h")}
 _CLASSES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "SimpleRNN", "rnn_relu": "SimpleRNN"}
+_WITH_BOTH_BIASES = {"GRU"}
 
 _IN_TRAINING = "it acts in training only, so for inference set it to 0 in config"
 # What fastrnn computes, and why it can be nothing else.
@@ -97,17 +97,18 @@ def to_keras(layer: Layer) -> list[Array]:
         For several layers.
     """
     found: list[Array] = []
-    for weights in passes_of_one(layer):
+    for one in passes_of_one(layer):
         kind = _CLASSES[cell_of(layer)]
         _, gates, ours = _KINDS[kind]
-        found += [np.array(reordered(w, ours, gates).T, order="C") for w in weights[:2]]
-        if weights.b_ih is not None and weights.b_hh is not None:
-            pair = np.stack([weights.b_ih, weights.b_hh])
-            found.append(reordered(pair if kind == "GRU" else joined_bias(weights), ours, gates, axis=-1))
+        found += [np.array(reordered(one[name], ours, gates).T, order="C") for name in ("w_ih", "w_hh")]
+        if layer.bias:
+            b_ih, b_hh = one["b_ih"], one["b_hh"]
+            bias = np.stack([b_ih, b_hh]) if kind in _WITH_BOTH_BIASES else joined_bias(b_ih, b_hh)
+            found.append(reordered(bias, ours, gates, axis=-1))
     return found
 
 
-def _pass_of(arrays: list[Array], start: int, each: int, kind: str, gates: str, ours: str) -> Weights:
+def _pass_of(arrays: list[Array], start: int, each: int, kind: str, gates: str, ours: str) -> Pass:
     """The weights of one direction, which begin at `start`."""
     G = len(gates)
     letters = f"{G}*H" if G > 1 else "H"
@@ -115,20 +116,21 @@ def _pass_of(arrays: list[Array], start: int, each: int, kind: str, gates: str, 
     H = width(f"weights[{start + 1}]", recurrent, f"(H, {letters})", G)
     _check.shape(f"weights[{start + 1}]", recurrent, f"(H, {letters})", (H, G * H))
     _check.shape(f"weights[{start}]", kernel, f"(input_size, {letters})", (None, G * H))
-    w_ih, w_hh = (reordered(w.T, gates, ours) for w in (kernel, recurrent))
+    found = {"w_ih": reordered(kernel.T, gates, ours), "w_hh": reordered(recurrent.T, gates, ours)}
     if each == 2:
-        return Weights(w_ih, w_hh)
+        return found
     bias, name = arrays[start + 2], f"weights[{start + 2}]"
-    if kind != "GRU":
+    if kind not in _WITH_BOTH_BIASES:
         _check.shape(name, bias, f"({letters})", (G * H,))
-        return Weights(w_ih, w_hh, reordered(bias, gates, ours), np.zeros_like(bias))
+        return found | {"b_ih": reordered(bias, gates, ours), "b_hh": np.zeros_like(bias)}
     if bias.shape == (3 * H,):
         raise ValueError(
             f"{name}: expected shape (2, 3*H) = (2, {3 * H}), got {bias.shape}: a GRU with reset_after=False, "
             "which fastrnn's cannot compute, since its reset gate acts after the recurrent product"
         )
     _check.shape(name, bias, "(2, 3*H)", (2, 3 * H))
-    return Weights(w_ih, w_hh, *reordered(bias, gates, ours, axis=1))
+    b_ih, b_hh = reordered(bias, gates, ours, axis=1)
+    return found | {"b_ih": b_ih, "b_hh": b_hh}
 
 
 def _checked_options(kind: Any, config: Any) -> Mapping[str, Any]:

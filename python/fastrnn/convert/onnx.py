@@ -12,7 +12,6 @@ import numpy as np
 
 from .. import _check
 from .._check import Array
-from .._kernel import Weights
 from .foreign_arrays import real_array
 from .passes import Layer, cell_of, layer_of, passes_of_one, reordered
 
@@ -23,6 +22,8 @@ _OPERATORS = {
     "RNN": ("rnn_tanh", "h", "h", ["Tanh"]),
 }
 _OP_TYPES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+_ACTIVATIONS = {"rnn_relu": ["Relu"]}  # of cells that have others than their operator's
+_REQUIRED = {"GRU": {"linear_before_reset": 1}}
 _DIRECTIONS = {"forward": 1, "bidirectional": 2}
 _KNOWN = (
     "activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "input_forget", "layout",
@@ -87,7 +88,7 @@ def from_onnx(
     if P is not None:
         raise ValueError("P: expected None, since fastrnn's LSTM has no peepholes")
     arrays = _checked_inputs(len(gates), D, given.get("hidden_size"), W, R, B)
-    passes = [Weights(*(reordered(array[d], gates, ours) for array in arrays)) for d in range(D)]
+    passes = [{name: reordered(array[d], gates, ours) for name, array in arrays.items()} for d in range(D)]
     cell = "rnn_relu" if activation == "relu" else cell
     return layer_of(cell, passes, bidirectional=D == 2, batch_first=given.get("layout", 0) == 1)
 
@@ -122,21 +123,15 @@ def to_onnx(layer: Layer) -> OnnxNode:
     }
     if layer.batch_first:
         attributes["layout"] = 1
-    if cell == "gru":
-        attributes["linear_before_reset"] = 1
-    if cell == "rnn_relu":
-        activations = ["Relu"]
-    attributes["activations"] = activations * len(passes)
-    W, R, *biases = (
-        np.stack([reordered(array, ours, gates) for array in arrays])
-        for arrays in zip(*passes, strict=True)
-        if arrays[0] is not None
-    )
-    return OnnxNode(op_type, W, R, np.concatenate(biases, axis=1) if biases else None, attributes)
+    attributes |= _REQUIRED.get(op_type, {})
+    attributes["activations"] = _ACTIVATIONS.get(cell, activations) * len(passes)
+    joined = {name: np.stack([reordered(one[name], ours, gates) for one in passes]) for name in passes[0]}
+    B = np.concatenate([joined["b_ih"], joined["b_hh"]], axis=1) if layer.bias else None
+    return OnnxNode(op_type, joined["w_ih"], joined["w_hh"], B, attributes)
 
 
-def _checked_inputs(G: int, D: int, hidden_size: int | None, W: Any, R: Any, B: Any) -> list[Array]:
-    """W, R and, unless B is None, both halves of B, of one dtype and fitting each other."""
+def _checked_inputs(G: int, D: int, hidden_size: int | None, W: Any, R: Any, B: Any) -> dict[str, Array]:
+    """By our names W, R and, unless B is None, both halves of B, of one dtype and fitting each other."""
     w = real_array("W", W)
     r = _check.array("R", real_array("R", R), w.dtype)
     H = hidden_size if hidden_size is not None else r.shape[-1] if r.ndim == 3 else None
@@ -144,10 +139,11 @@ def _checked_inputs(G: int, D: int, hidden_size: int | None, W: Any, R: Any, B: 
     _check.shape("R", r, f"(directions, {letters}, H)", (D, None if H is None else G * H, H))
     _check.shape("W", w, f"(directions, {letters}, input_size)", (D, r.shape[1], None))
     if B is None:
-        return [w, r]
+        return {"w_ih": w, "w_hh": r}
     b = _check.array("B", real_array("B", B), w.dtype)
     _check.shape("B", b, f"(directions, {2 * G}*H)", (D, 2 * r.shape[1]))
-    return [w, r, *np.split(b, 2, axis=1)]
+    b_ih, b_hh = np.split(b, 2, axis=1)
+    return {"w_ih": w, "w_hh": r, "b_ih": b_ih, "b_hh": b_hh}
 
 
 def _plain(attributes: Any) -> dict[str, Any]:

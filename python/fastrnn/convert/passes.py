@@ -1,4 +1,4 @@
-"""Layers as lists of passes: the weights of each layer and direction, in torch's order and layout."""
+"""Layers as lists of passes: the parameters of each layer and direction, by the names of the cell's table."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from .._check import Array
-from .._kernel import Weights
 from ..layers import GRU, LSTM, RNN
-from ..weights import suffixes, weights_of
+from ..weights import ROWS, suffixes, torch_name, weights_of
 
 Layer = LSTM | GRU | RNN
+Pass = dict[str, Array]  # w_ih, w_hh and, with biases, b_ih, b_hh, in torch's layout
 
 # By the core's name of the cell.
 _CLASSES: dict[str, tuple[Any, dict[str, str]]] = {
@@ -23,26 +23,25 @@ _CLASSES: dict[str, tuple[Any, dict[str, str]]] = {
 }
 
 
-def layer_of(cell: str, passes: Sequence[Weights], *, bidirectional: bool, **options: Any) -> Layer:
-    """A layer with copies of these weights; `options` are those of its class."""
+def layer_of(cell: str, passes: Sequence[Pass], *, bidirectional: bool, **options: Any) -> Layer:
+    """A layer with copies of these parameters; `options` are those of its class."""
     first = passes[0]
     kind, nonlinearity = _CLASSES[cell]
     layer: Layer = kind(
-        first.w_ih.shape[1],
-        first.w_hh.shape[1],
+        first["w_ih"].shape[1],
+        first["w_hh"].shape[1],
         num_layers=len(passes) // (1 + bidirectional),
-        bias=first.b_ih is not None,
+        bias=any(one.name in first for one in ROWS[cell].parameters if not one.required),
         bidirectional=bidirectional,
-        dtype=first.w_ih.dtype,
+        dtype=first["w_ih"].dtype,
         **nonlinearity,
         **options,
     )
     names = suffixes(layer.num_layers, bidirectional)
     layer.parameters = {
-        f"{name}_{suffix}": np.array(array, order="C")
-        for suffix, weights in zip(names, passes, strict=True)
-        for name, array in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True)
-        if array is not None
+        f"{torch_name(name)}_{suffix}": np.array(array, order="C")
+        for suffix, one in zip(names, passes, strict=True)
+        for name, array in one.items()
     }
     return layer
 
@@ -54,13 +53,20 @@ def cell_of(layer: Any) -> str:
     return layer._cell
 
 
-def passes_of(layer: Layer) -> list[Weights]:
-    """The weights of each layer and direction, checked; they share the layer's memory."""
+def passes_of(layer: Layer) -> list[Pass]:
+    """The parameters of each layer and direction, checked; they share the layer's memory."""
     parameters = layer._checked_parameters()
-    return [weights_of(parameters, suffix) for suffix in suffixes(layer.num_layers, layer.bidirectional)]
+    return [pass_of(layer._cell, parameters, name) for name in suffixes(layer.num_layers, layer.bidirectional)]
 
 
-def passes_of_one(layer: Any) -> list[Weights]:
+def pass_of(cell: str, parameters: dict[str, Array], suffix: str) -> Pass:
+    """The parameters of one layer in one direction, out of those of a stack by torch's names."""
+    arrays = weights_of(ROWS[cell], parameters, suffix)
+    rows = zip(ROWS[cell].parameters, arrays, strict=True)
+    return {one.name: array for one, array in rows if array is not None}
+
+
+def passes_of_one(layer: Any) -> list[Pass]:
     """Those of a layer that is no stack, one for each direction."""
     cell_of(layer)
     if layer.num_layers != 1:
@@ -74,8 +80,6 @@ def reordered(array: Array, source: str, target: str, axis: int = 0) -> Array:
     return np.concatenate([blocks[source.index(gate)] for gate in target], axis)
 
 
-def joined_bias(weights: Weights) -> Array:
+def joined_bias(b_ih: Array, b_hh: Array) -> Array:
     """b_ih + b_hh, rounded once as the kernels do; where one of them is zero, the other in every bit."""
-    assert weights.b_ih is not None
-    assert weights.b_hh is not None
-    return np.where(weights.b_hh == 0, weights.b_ih, weights.b_ih + weights.b_hh)
+    return np.where(b_hh == 0, b_ih, b_ih + b_hh)

@@ -10,11 +10,12 @@ import numpy as np
 
 from .. import _check
 from .._check import Array
-from ..weights import checked_parameters, shapes_of, suffixes, weights_of
+from ..weights import ROWS, checked_parameters, shapes_of, suffixes
 from .foreign_arrays import real_array
-from .passes import Layer, cell_of, layer_of
+from .passes import Layer, cell_of, layer_of, pass_of
 
-_CELLS = {4: "lstm", 3: "gru"}
+# The cells of torch's modules, by their number of gates.
+_CELLS = {ROWS[cell].gates: cell for cell in ("lstm", "gru")}
 
 
 def from_torch(
@@ -67,13 +68,13 @@ def from_torch(
     layers = 1 + max(int(number) for number in re.findall(r"weight_ih_l(\d+)", " ".join(arrays)))
     layers = min(layers, len(arrays))  # a number that is out of all proportion is a missing layer
     bias, bidirectional = "bias_ih_l0" in arrays, "weight_ih_l0_reverse" in arrays
-    shapes = shapes_of(gates, w_ih.shape[1], w_hh.shape[1], layers, bias, bidirectional)
+    cell = _CELLS.get(gates, f"rnn_{nonlinearity}")
+    shapes = shapes_of(ROWS[cell], w_ih.shape[1], w_hh.shape[1], layers, bias, bidirectional)
     missing, unknown = sorted(shapes.keys() - arrays.keys()), sorted(arrays.keys() - shapes.keys())
     if missing or unknown:
         raise ValueError(f"state_dict: expected exactly {list(shapes)}; missing {missing}, unknown {unknown}")
     parameters = checked_parameters(arrays, shapes, w_ih.dtype)
-    passes = [weights_of(parameters, suffix) for suffix in suffixes(layers, bidirectional)]
-    cell = _CELLS.get(gates, f"rnn_{nonlinearity}")
+    passes = [pass_of(cell, parameters, suffix) for suffix in suffixes(layers, bidirectional)]
     return layer_of(cell, passes, bidirectional=bidirectional, batch_first=batch_first, dropout=dropout)
 
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from .. import _check
 from .._check import Array
-from .._kernel import Weights
 from .foreign_arrays import arrays_of, width
-from .passes import Layer, cell_of, joined_bias, layer_of, passes_of_one, reordered
+from .passes import Layer, Pass, cell_of, joined_bias, layer_of, passes_of_one, reordered
 
 # For each class its cell, its gates and ours. TensorFlow's j is our g.
 _KINDS = {
@@ -21,6 +20,8 @@ _KINDS = {
     "LSTMCell": ("lstm", "igfo", "ifgo"),
     "BasicRNNCell": ("rnn_tanh", "h", "h"),
 }
+_CLASSES = {"lstm": "BasicLSTMCell", "rnn_tanh": "BasicRNNCell", "rnn_relu": "BasicRNNCell"}
+_FORGET = "f"  # the gate with a forget bias
 _WHAT = "kernel and bias of each direction"
 
 
@@ -64,8 +65,8 @@ def from_tensorflow1(
     passes = [_pass_of(arrays, start, gates, ours) for start in range(0, len(arrays), 2)]
     for position, array in enumerate(arrays[2:], start=2):
         _check.shape(f"weights[{position}]", array, str(arrays[position - 2].shape), arrays[position - 2].shape)
-    if cell == "lstm":
-        passes = [one._replace(b_hh=_forget_bias(forget_bias, one)) for one in passes]
+    if _FORGET in ours:
+        passes = [one | {"b_hh": _forget_bias(forget_bias, one, ours)} for one in passes]
     cell = "rnn_relu" if activation == "relu" else cell
     return layer_of(cell, passes, bidirectional=len(passes) == 2, batch_first=batch_first)
 
@@ -94,24 +95,24 @@ def to_tensorflow1(layer: Layer, *, forget_bias: float = 1.0) -> list[Array]:
         For a GRU, and for several layers.
     """
     passes, cell = passes_of_one(layer), cell_of(layer)
-    if cell == "gru":
+    if cell not in _CLASSES:
         raise ValueError("layer: expected an LSTM or RNN, since GRUCell resets before the product, got a GRU")
-    _, gates, ours = _KINDS["BasicLSTMCell" if cell == "lstm" else "BasicRNNCell"]
+    _, gates, ours = _KINDS[_CLASSES[cell]]
     found: list[Array] = []
     for one in passes:
-        kernel = np.concatenate([one.w_ih, one.w_hh], axis=1)
-        zeros = np.zeros(len(one.w_ih), one.w_ih.dtype)
-        full = one if one.b_ih is not None else one._replace(b_ih=zeros, b_hh=zeros)
-        if cell == "lstm":
-            full = full._replace(b_hh=full.b_hh - _forget_bias(forget_bias, one))
+        kernel = np.concatenate([one["w_ih"], one["w_hh"]], axis=1)
+        zeros = np.zeros(len(kernel), kernel.dtype)
+        b_ih, b_hh = (one["b_ih"], one["b_hh"]) if layer.bias else (zeros, zeros)
+        if _FORGET in ours:
+            b_hh = b_hh - _forget_bias(forget_bias, one, ours)
         found += [
             np.array(reordered(kernel, ours, gates).T, order="C"),
-            reordered(joined_bias(full), ours, gates),
+            reordered(joined_bias(b_ih, b_hh), ours, gates),
         ]
     return found
 
 
-def _pass_of(arrays: list[Array], start: int, gates: str, ours: str) -> Weights:
+def _pass_of(arrays: list[Array], start: int, gates: str, ours: str) -> Pass:
     kernel, bias = arrays[start : start + 2]
     G, name = len(gates), f"weights[{start}]"
     letters = f"{G}*H" if G > 1 else "H"
@@ -121,17 +122,16 @@ def _pass_of(arrays: list[Array], start: int, gates: str, ours: str) -> Weights:
         raise ValueError(f"{name}: expected at least H = {H} rows, those of the state, got shape {kernel.shape}")
     _check.shape(f"weights[{start + 1}]", bias, f"({letters})", (G * H,))
     w = reordered(kernel.T, gates, ours)
-    return Weights(w[:, :I], w[:, I:], reordered(bias, gates, ours), np.zeros_like(bias))
+    return {"w_ih": w[:, :I], "w_hh": w[:, I:], "b_ih": reordered(bias, gates, ours), "b_hh": np.zeros_like(bias)}
 
 
-def _forget_bias(value: Any, weights: Weights) -> Array:
+def _forget_bias(value: Any, one: Pass, gates: str) -> Array:
     """It, for the units of the gate f, and zero for the others."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"forget_bias: expected a number, got {type(value).__name__}")
-    H = weights.w_hh.shape[1]
-    bias = np.zeros(4 * H, weights.w_hh.dtype)
-    bias[H : 2 * H] = value
-    return bias
+    bias = np.zeros((len(gates), one["w_hh"].shape[1]), one["w_hh"].dtype)
+    bias[gates.index(_FORGET)] = value
+    return bias.ravel()
 
 
 def _checked_kind(kind: Any) -> tuple[str, str, str]:

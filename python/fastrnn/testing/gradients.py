@@ -42,7 +42,7 @@ def _reference_loss(layer: LSTM | GRU | RNN, dy: _Array, dstate: dict[str, _Arra
         stack = layer.num_layers, layer.bidirectional
         y, h_n, c_n = reference.stack(layer._cell, x, given, h0, c0, *stack, lengths=lengths, resets=resets)
         value = (dy * y).sum() + (dstate["h"] * h_n).sum()
-        return value + (dstate["c"] * c_n).sum() if layer._cell == "lstm" else value
+        return value + (dstate["c"] * c_n).sum() if "c" in layer._row.states else value
 
     return loss
 
@@ -124,5 +124,5 @@ def assert_gradients(
     wide = max(I, 2 * layer.hidden_size)
     derived = bound(layer.dtype, wide, layer.hidden_size, max(T, 1), max(B, 1), layer.num_layers)
     limit = derived if tolerance is None else tolerance
-    for name in (n for n in found if found[n].size and (n != "c0" or layer._cell == "lstm")):
+    for name in (n for n in found if found[n].size and (n != "c0" or "c" in layer._row.states)):
         _require_derivative(loss, given, name, found[name].astype(float), limit, rng)

@@ -207,7 +207,7 @@ def assert_reproducible(
     time_first = x[:, None] if x.ndim == 2 else x.swapaxes(0, 1) if layer.batch_first else x
     B, D = time_first.shape[1], 1 + layer.bidirectional
     shape = (layer.num_layers * D, B, layer.hidden_size)
-    members = 2 if layer._cell == "lstm" else 1
+    members = len(layer._row.states)
     given = state if isinstance(state, tuple) else (state,) * members
     marks = None if resets is None else _check.unmasked("resets", resets, "booleans")
     if marks is not None:

@@ -9,19 +9,20 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import _tensors, calls, formulation
+from . import _tensor_passes, calls, formulation
 from .calls import Call
 from .plan import Plan
 from .tensors import Packed, arrays_or_none
 
-Outputs = tuple[Tensor, ...]  # y, h_n and, for the LSTM, c_n
+Outputs = tuple[Tensor, ...]  # y and the final states
 
 
 class Recurrence(torch.autograd.Function):
-    """y, h_n[, c_n] of a stack.
+    """y and the final states of a stack.
 
-    All that backward reads is saved through autograd: so writes in between are found out, hooks on saved tensors work,
-    and memory is freed with the graph. packed: the weights as forward streams them, or None.
+    The inputs are x, a tensor or None for each state of the cell, and the weights. packed: the weights as forward reads
+    them, or None. All that backward reads is saved through autograd: so writes in between are found out, hooks on saved
+    tensors work, and memory is freed with the graph.
     """
 
     @staticmethod
@@ -32,35 +33,34 @@ class Recurrence(torch.autograd.Function):
         packed: Packed | None,
         masks: Sequence[Tensor | None] | None,
         x: Tensor,
-        h0: Tensor | None,
-        c0: Tensor | None,
-        *weights: Tensor,
+        *tensors: Tensor | None,
     ) -> Outputs:
-        ctx.plan, ctx.call, ctx.count, ctx.masked = plan, call, len(weights), masks is not None
+        ctx.plan, ctx.call, ctx.count, ctx.masked = plan, call, len(tensors), masks is not None
         ctx.set_materialize_grads(False)
-        inputs = [unswappable(tensor) for tensor in (x, h0, c0, *weights)]
+        inputs = [unswappable(tensor) for tensor in (x, *tensors)]
         applied = None if masks is None else arrays_or_none(masks)
-        outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, packed, applied, calls.starting_of(plan))
+        given = tensors[: call.plan.states], tensors[call.plan.states :]
+        outputs, kept = _tensor_passes.forward(*call, x, *given, packed, applied, calls.starting_of(plan))
         ctx.save_for_backward(outputs[0], *inputs, *(masks or ()), *kept)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *d: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
         plan: Plan = ctx.plan
-        y, x, h0, c0, *rest = ctx.saved_tensors
-        weights, rest = rest[: ctx.count], rest[ctx.count :]
+        y, x, *rest = ctx.saved_tensors
+        tensors, rest = rest[: ctx.count], rest[ctx.count :]
         between = plan.network.layers - 1 if ctx.masked else 0
         masks, kept = (rest[:between] if ctx.masked else None), rest[between:]
         wanted = ctx.needs_input_grad[4:]
         if all(one is None for one in d):
             return (None,) * (4 + len(wanted))
         if is_beyond_kernels(d):
-            inputs = in_graph(ctx.next_functions, (x, h0, c0, *weights))
+            inputs = in_graph(ctx.next_functions, (x, *tensors))
             return None, None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
         applied = None if masks is None else arrays_or_none(masks)
         inner, arrays = ctx.call
-        given = (h0, c0), weights, applied, calls.starting_of(plan)
-        found = _tensors.backward(inner, arrays, y, x, *given, kept, d, wanted, plan.truncation)
+        given = tensors[: inner.states], tensors[inner.states :], applied, calls.starting_of(plan)
+        found = _tensor_passes.backward(inner, arrays, y, x, *given, kept, d, wanted, plan.truncation)
         return None, None, None, None, *found
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import _core, _plan
 from ..config import backend_index, get_num_threads, team_index
-from ._tensors import TensorArrays
+from ._tensor_arrays import TensorArrays
 from .plan import Network, Plan, dense_plan
 from .tensors import NUMPY_DTYPES, outline
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from . import _tensors, calls, formulation
+from . import _tensor_passes, calls, formulation
 from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
-from .modules import _call_as_leaf
+from .keys import key_of
 from .operator import recurrence
 from .packed_weights import PackedWeights
-from .plan import Network, dense_plan, weight_shapes
-from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+from .plan import OPTIONAL, REQUIRED, STATES, Network, dense_plan, weight_shapes
+from .routes import Detour, Way, call_as_leaf, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
 
 # Every attribute that a call depends on.
 CONFIGURATION = ("input_size", "hidden_size", "nonlinearity")
+# The cell of each class; that of an RNNCell is its nonlinearity's.
+CELLS = {torch.nn.LSTMCell: "lstm", torch.nn.GRUCell: "gru"}
 
 _Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
 
@@ -52,24 +53,26 @@ class CellForward(_Base):
                 if repeated is not None:
                     return repeated
             if isinstance(input, torch.fx.Proxy):
-                return _call_as_leaf(self, input, hx)
-        has_c = isinstance(self, torch.nn.LSTMCell)
-        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        if weights[2] is None and weights[3] is None:  # self.bias says nothing: torch does not look at it
-            weights = weights[:2]
-        states = () if hx is None else tuple(hx) if has_c else (hx,)
+                return call_as_leaf(self, input, hx)
+        cell = self._cell()
+        if cell not in STATES:
+            return super().forward(input, hx)  # which refuses the nonlinearity
+        optional = [getattr(self, name) for name in OPTIONAL[cell]]
+        has_bias = any(one is not None for one in optional)  # self.bias says nothing: torch does not look at it
+        weights = [getattr(self, name) for name in REQUIRED[cell]] + (optional if has_bias else [])
+        count = STATES[cell]
+        states = () if hx is None else tuple(hx) if count > 1 else (hx,)
         if is_compiling():
             detour: Detour | None = detour_when_compiling((input, *states, *weights))
         else:
             detour = detour_of_mode() or detour_of_tensors(input, (*weights, *states))
         if detour is not None:
             say_once(self, detour)
-        network = self._network(has_bias=len(weights) == 4)
+        network = Network(cell, 1, 1, self.hidden_size, has_bias)
         if (detour is not None and detour.way is Way.TORCH) or not self._fits(network, input, states, weights):
             return super().forward(input, hx)
-        h0, c0 = (*states, None, None)[:2]
-        found = self._run(network, input, h0, c0, weights, detour)
-        return found if has_c else found[0]
+        found = self._run(network, input, states or (None,) * count, weights, detour)
+        return found if count > 1 else found[0]
 
     def _get_name(self) -> str:
         """What ``print(model)`` shows."""
@@ -82,47 +85,47 @@ class CellForward(_Base):
         if x.dim() not in (1, 2) or x.size(-1) != self.input_size:
             return False
         shape = (*x.shape[:-1], self.hidden_size)
-        return len(states) in (0, 1 + (network.cell == "lstm")) and all(state.shape == shape for state in states)
+        return len(states) in (0, STATES[network.cell]) and all(state.shape == shape for state in states)
 
-    def _network(self, has_bias: bool) -> Network:
-        if isinstance(self, torch.nn.RNNCell):
-            cell = f"rnn_{self.nonlinearity}"
-        else:
-            cell = "lstm" if isinstance(self, torch.nn.LSTMCell) else "gru"
-        return Network(cell, 1, 1, self.hidden_size, has_bias)
+    def _cell(self) -> str:
+        """The cell's name in the registry."""
+        for kind, cell in CELLS.items():
+            if isinstance(self, kind):
+                return cell
+        return f"rnn_{self.nonlinearity}"
 
     def _run(
         self,
         network: Network,
         x: Tensor,
-        h0: Tensor | None,
-        c0: Tensor | None,
+        states: tuple[Tensor | None, ...],
         weights: list[Tensor],
         detour: Detour | None,
     ) -> Outputs:
         """The next states, in the shape of the given ones."""
-        needs_graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h0, c0, *weights))
+        tensors = (x, *states, *weights)
+        needs_graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+        batched = x.dim() == 2
         if detour is not None and detour.way is Way.OPERATOR:
-            batched = x.dim() == 2
-            step = x.unsqueeze(0), *(None if s is None else s.unsqueeze(0) for s in (h0, c0))
-            stack = network.cell, 1, 1, self.hidden_size, "dense" if batched else "unbatched", 0, 0
-            found = recurrence(*step, weights, None, None, None, None, *stack, needs_graph)
-            return tuple(member.squeeze(0) for member in found[1 : 3 if network.cell == "lstm" else 2])
-        plan = dense_plan(network, "step" if x.dim() == 2 else "unbatched_step", 1, x.shape[0] if x.dim() == 2 else 1)
+            key = key_of(network, "dense" if batched else "unbatched", None, needs_graph)
+            step = [None if one is None else one.unsqueeze(0) for one in states]
+            found = recurrence(x.unsqueeze(0), step, weights, None, [None, None, None], key)
+            return tuple([member.squeeze(0) for member in found[1 : 1 + len(states)]])
+        plan = dense_plan(network, "step" if batched else "unbatched_step", 1, x.shape[0] if batched else 1)
         if detour is not None:
-            return formulation.run(plan, x, h0, c0, weights, None)[1:]
+            return formulation.run(plan, x, states, weights, None)[1:]
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         call = calls.call_of(plan, x)
         packed = memory.get(network, weights) if call.plan.packs else None
         if needs_graph:
-            outputs: Outputs = Recurrence.apply(plan, call, packed, None, x, h0, c0, *weights)
+            outputs: Outputs = Recurrence.apply(plan, call, packed, None, *tensors)
             return outputs[1:]
-        names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
-        parameters = dict(zip_longest(names, weights))
+        names = (*REQUIRED[network.cell], *OPTIONAL[network.cell])
+        parameters = {name: getattr(self, name) for name in names}
         memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
-        return _tensors.infer(*call, x, (h0, c0), weights, packed, None, None)[1:]
+        return _tensor_passes.infer(*call, x, states, weights, packed, None, None)[1:]
 
 
 @stands_for(torch.nn.LSTMCell)

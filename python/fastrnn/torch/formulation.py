@@ -18,33 +18,59 @@ from .._check import Array
 from ..schedule import Batch, PackedBatch
 from .plan import Plan
 
+# One step: the new states from w_ih x + b_ih and w_hh h + b_hh, both (B, G*H), and the states.
+Step = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
+
+
+def _rnn_tanh(of_input: Tensor, of_state: Tensor, _: list[Tensor]) -> list[Tensor]:
+    return [torch.tanh(of_input + of_state)]
+
+
+def _rnn_relu(of_input: Tensor, of_state: Tensor, _: list[Tensor]) -> list[Tensor]:
+    return [torch.relu(of_input + of_state)]
+
+
+def _lstm(of_input: Tensor, of_state: Tensor, states: list[Tensor]) -> list[Tensor]:
+    i, f, g, o = (of_input + of_state).chunk(4, 1)
+    c = torch.sigmoid(f) * states[1] + torch.sigmoid(i) * torch.tanh(g)
+    return [torch.sigmoid(o) * torch.tanh(c), c]
+
+
+def _gru(of_input: Tensor, of_state: Tensor, states: list[Tensor]) -> list[Tensor]:
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = of_input.chunk(3, 1), of_state.chunk(3, 1)
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    n = torch.tanh(x_n + r * h_n)
+    return [(1 - z) * n + z * states[0]]
+
+
+STEPS: dict[str, Step] = {"rnn_tanh": _rnn_tanh, "rnn_relu": _rnn_relu, "lstm": _lstm, "gru": _gru}
+
 
 def run(
     plan: Plan,
     x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
+    initial: Sequence[Tensor | None],
     weights: Sequence[Tensor],
     masks: Sequence[Tensor | None] | None,
 ) -> tuple[Tensor, ...]:
-    """y, h_n and, for the LSTM, c_n, in the user's layout, as `execution.run_forward` computes them."""
+    """Y and the final states, in the user's layout, as the kernels compute them."""
     if plan.truncation is not None:
         raise NotImplementedError(
             "truncation: expected None for gradients of gradients, for forward-mode differentiation, for transforms of"
             " torch.func, and where the CPU kernels do not run"
         )
     network, batch = plan.network, plan.batches[0]
-    D, each = network.directions, network.tensors_each
+    D, names = network.directions, network.parameters
+    each = len(names)
     x = _padded(plan, x)
-    states = [_states(plan, member, x) for member in ((h0, c0) if network.has_c else (h0,))]
+    states = [_states(plan, member, x) for member in initial]
     finals: list[list[Tensor]] = []
     for layer in range(network.layers):
         outputs = []
         for direction, one in enumerate(plan.batches):
             j = layer * D + direction
-            y, final = _one_direction(
-                network.cell, x, [member[j] for member in states], weights[j * each : (j + 1) * each], one
-            )
+            parameters = dict(zip(names, weights[j * each : (j + 1) * each], strict=True))
+            y, final = _one_direction(STEPS[network.cell], x, [member[j] for member in states], parameters, one)
             outputs.append(y)
             finals.append(final)
         x = torch.cat(outputs, 2) if D == 2 else outputs[0]
@@ -56,16 +82,15 @@ def run(
 
 
 def _one_direction(
-    cell: str, x: Tensor, state: list[Tensor], weights: Sequence[Tensor], batch: Batch
+    step: Step, x: Tensor, state: list[Tensor], parameters: dict[str, Tensor], batch: Batch
 ) -> tuple[Tensor, list[Tensor]]:
-    w_ih, w_hh, *biases = weights
-    b_ih, b_hh = biases or (None, None)
     T = x.shape[0]
-    projected = functional.linear(x, w_ih, b_ih)
+    projected = functional.linear(x, parameters["w_ih"], parameters.get("b_ih"))
+    w_hh, b_hh = parameters["w_hh"], parameters.get("b_hh")
     ys: list[Tensor] = []
     for t in reversed(range(T)) if batch.reverse else range(T):
         state = _started(state, batch, t)
-        new = _step(cell, projected[t], state, w_hh, b_hh)
+        new = step(projected[t], functional.linear(state[0], w_hh, b_hh), state)
         valid = _column(batch.all_lengths > t, x)
         if valid is None:
             state = new
@@ -95,21 +120,6 @@ def _column(which: Array, like: Tensor) -> Tensor | None:
     return None if which.all() else torch.from_numpy(np.ascontiguousarray(which)).to(like.device)[:, None]
 
 
-def _step(cell: str, gates: Tensor, state: list[Tensor], w_hh: Tensor, b_hh: Tensor | None) -> list[Tensor]:
-    """One step from w_ih x + b_ih, (B, G*H)."""
-    recurrent = functional.linear(state[0], w_hh, b_hh)
-    if cell == "lstm":
-        i, f, g, o = (gates + recurrent).chunk(4, 1)
-        c = torch.sigmoid(f) * state[1] + torch.sigmoid(i) * torch.tanh(g)
-        return [torch.sigmoid(o) * torch.tanh(c), c]
-    if cell == "gru":
-        (x_r, x_z, x_n), (h_r, h_z, h_n) = gates.chunk(3, 1), recurrent.chunk(3, 1)
-        r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
-        n = torch.tanh(x_n + r * h_n)
-        return [(1 - z) * n + z * state[0]]
-    return [torch.tanh(gates + recurrent) if cell == "rnn_tanh" else torch.relu(gates + recurrent)]
-
-
 def gradients(
     plan: Plan,
     inputs: Sequence[Tensor | None],
@@ -117,7 +127,7 @@ def gradients(
     d: Sequence[Tensor | None],
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """What backward returns for x, h0, c0 and the weights, as differentiable functions of them and of d.
+    """What backward returns for x, the states and the weights (`inputs`), as differentiable functions of them and of d.
 
     One input may be computed from another, or be the same tensor. The gradient of each input is the partial one, with
     the other inputs held fixed: autograd itself adds what passes from one input to another. So the recurrence runs on
@@ -130,8 +140,9 @@ def gradients(
         filled: list[Any] = [None] * len(inputs)
         for place, one in zip(places, given, strict=True):
             filled[place] = one
-        x, h0, c0, *weights = filled
-        return run(plan, x, h0, c0, weights, masks)
+        x, *rest = filled
+        count = len(plan.network.row.states)
+        return run(plan, x, rest[:count], rest[count:], masks)
 
     present: list[Any] = [inputs[place] for place in places]
     differentiate = _in_a_transform if torch._C._are_functorch_transforms_active() else _on_aliases

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.compiler import is_compiling
 from torch.nn.utils.rnn import PackedSequence
 
-from .plan import Network, weight_shapes
+from .plan import STATES, Network, weight_shapes
 
+# The cell of each mode of torch's modules.
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
 
 _Base: Any = torch.nn.RNNBase if TYPE_CHECKING else object
@@ -37,10 +38,16 @@ class ModuleArguments(_Base):
                 return list(self._flat_weights)
         return weights
 
-    def _pair(self, hx: Any) -> tuple[Tensor | None, Tensor | None]:
+    def _state_count(self) -> int:
+        """1 for an unknown mode, which torch refuses."""
+        return STATES.get(CELLS.get(self.mode, ""), 1)
+
+    def _states(self, hx: Any) -> tuple[Tensor | None, ...]:
+        """One for each state of the cell."""
+        count = self._state_count()
         if hx is None:
-            return None, None
-        return (hx[0], hx[1]) if self.mode == "LSTM" else (hx, None)
+            return (None,) * count
+        return tuple(hx) if count > 1 else (hx,)
 
     def _masks(self, steps: tuple[int, int], like: Tensor) -> list[Tensor] | None:
         """Dropout of each layer's output but the last one's, from torch's generator."""
@@ -79,6 +86,7 @@ class ModuleArguments(_Base):
     def _states_fit(self, hx: Any, shape: tuple[int, ...]) -> bool:
         if hx is None:
             return True
-        if self.mode != "LSTM":
+        count = self._state_count()
+        if count == 1:
             return bool(hx.shape == shape)
-        return len(hx) == 2 and hx[0].shape == shape and hx[1].shape == shape
+        return len(hx) == count and all(one.shape == shape for one in hx)

@@ -1,9 +1,11 @@
 """A stack as one operator, `fastrnn::recurrence`, for torch.compile, torch.export and modes that see operators.
 
 Eager calls go straight to the kernels (autograd.py): the dispatcher's way to an operator in Python takes as long as a
-short call. The outputs are one list: y, h_n, c_n (LSTM), and what backward needs if `training`. `masks` are those of
-dropout, of all layers but the last (num_layers - 1, T, B, n): no list of tensors among the inputs of a forward call is
-ever empty, as AOTInductor hands an empty one on as None. k1 = k2 = 0: no truncation.
+short call. The outputs are one list: y, the final states, and what backward needs if the key says training.
+
+states: one tensor for each state of the cell, or None for all of them. masks: of dropout, of all layers but the last
+(num_layers - 1, T, B, n). order: lengths, batch_sizes and resets, each of which may be None. key: see `keys.key_of`. No
+list of tensors among the inputs of a forward call is ever empty, since AOTInductor hands an empty one on as None.
 """
 
 from __future__ import annotations
@@ -15,41 +17,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import _tensors, calls, formulation
+from . import _tensor_passes, calls, formulation
 from .autograd import in_graph, is_beyond_kernels, unswappable
 from .calls import has_reserve, reserve_bytes
-from .plan import Network, Plan, make_packed_plan, make_plan, weight_shapes
+from .keys import Described, described
+from .plan import STATES, Plan, make_packed_plan, make_plan, weight_shapes
 from .tensors import array_on, arrays_or_none
 
-_ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
-_STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
-_INPUTS = "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? masks"
+_INPUTS = "Tensor x, Tensor?[] states, Tensor[] weights, Tensor? masks, Tensor?[] order, str key"
+Maybe = Tensor | None
 
 
-def _network(cell: str, layers: int, directions: int, hidden_size: int, weights: Sequence[Tensor]) -> Network:
-    return Network(cell, layers, directions, hidden_size, len(weights) == 4 * layers * directions)
-
-
-def _checked(x: Tensor, network: Network, weights: Sequence[Tensor]) -> None:
-    found, expected = [tuple(w.shape) for w in weights], weight_shapes(network, x.shape[-1])
+def _plan(x: Tensor, weights: Sequence[Tensor], order: Sequence[Maybe], call: Described) -> Plan:
+    """The plan of a call; ValueError for weights of other shapes."""
+    found, expected = [tuple(w.shape) for w in weights], weight_shapes(call.network, x.shape[-1])
     if found != expected:
         raise ValueError(f"weights: expected tensors of shapes {expected}, got {found}")
-
-
-def _plan(
-    x: Tensor,
-    order: tuple[Tensor | None, Tensor | None, Tensor | None],
-    network: Network,
-    kind: str,
-    window: tuple[int, int],
-) -> Plan:
     lengths, batch_sizes, resets = (None if one is None else array_on(one) for one in order)
-    truncation = window if window[0] else None
-    if kind == "packed":
+    if call.kind == "packed":
         assert batch_sizes is not None
-        return make_packed_plan(network, batch_sizes, resets, truncation)
-    T, B = _sizes(x, kind)
-    return make_plan(network, kind, T, B, lengths, resets, truncation)
+        return make_packed_plan(call.network, batch_sizes, resets, call.truncation)
+    return make_plan(call.network, call.kind, *_sizes(x, call.kind), lengths, resets, call.truncation)
 
 
 def _sizes(x: Tensor, kind: str) -> tuple[int, int]:
@@ -58,66 +46,35 @@ def _sizes(x: Tensor, kind: str) -> tuple[int, int]:
     return (x.shape[1], x.shape[0]) if kind == "batch_first" else (x.shape[0], x.shape[1])
 
 
-@torch.library.custom_op(
-    "fastrnn::recurrence",
-    mutates_args=(),
-    schema=f"({_INPUTS}, {_ORDER}, {_STACK}, bool training) -> Tensor[]",
-)
+@torch.library.custom_op("fastrnn::recurrence", mutates_args=(), schema=f"({_INPUTS}) -> Tensor[]")
 def recurrence(
-    x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
-    weights: Sequence[Tensor],
-    masks: Tensor | None,
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    cell: str,
-    layers: int,
-    directions: int,
-    hidden_size: int,
-    kind: str,
-    k1: int,
-    k2: int,
-    training: bool,
+    x: Tensor, states: Sequence[Maybe], weights: Sequence[Tensor], masks: Maybe, order: Sequence[Maybe], key: str
 ) -> list[Tensor]:
-    network = _network(cell, layers, directions, hidden_size, weights)
-    _checked(x, network, weights)
-    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
-    call = calls.call_of(plan, x)
+    call = described(key)
+    if any(one is None for one in states) and any(one is not None for one in states):
+        raise ValueError("states: expected a tensor for each state, or None for all of them")
+    plan = _plan(x, weights, order, call)
     applied = None if masks is None else arrays_or_none(masks.unbind())
-    outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, None, applied, calls.starting_of(plan), training)
+    outputs, kept = _tensor_passes.forward(
+        *calls.call_of(plan, x), x, states, weights, None, applied, calls.starting_of(plan), call.training
+    )
     return [*outputs, *kept]
 
 
 @recurrence.register_fake
 def _(
-    x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
-    weights: Sequence[Tensor],
-    masks: Tensor | None,
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    cell: str,
-    layers: int,
-    directions: int,
-    hidden_size: int,
-    kind: str,
-    k1: int,
-    k2: int,
-    training: bool,
+    x: Tensor, states: Sequence[Maybe], weights: Sequence[Tensor], masks: Maybe, order: Sequence[Maybe], key: str
 ) -> list[Tensor]:
+    (cell, layers, directions, hidden_size, _), kind, _, training = described(key)
     width, count = directions * hidden_size, layers * directions
     y = x.new_empty((*x.shape[:-1], width))
     if kind == "packed":
         rows = x.shape[0], 1
-        states: tuple[Any, ...] = (count, _packed_states(h0, batch_sizes), hidden_size)
+        shape: tuple[Any, ...] = (count, _packed_batch(states), hidden_size)
     else:
         rows = _sizes(x, kind)
-        states = (count, hidden_size) if kind == "unbatched" else (count, rows[1], hidden_size)
-    outputs = [y, *(x.new_empty(states) for _ in range(1 + (cell == "lstm")))]
+        shape = (count, hidden_size) if kind == "unbatched" else (count, rows[1], hidden_size)
+    outputs = [y, *(x.new_empty(shape) for _ in range(STATES[cell]))]
     if not training:
         return outputs
     if has_reserve(cell):
@@ -129,117 +86,87 @@ def _(
     return outputs
 
 
-def _packed_states(h0: Tensor | None, batch_sizes: Tensor | None) -> Any:
-    if h0 is None:
+def _packed_batch(states: Sequence[Maybe]) -> Any:
+    if states[0] is None:
         raise NotImplementedError("hx: expected a state with a PackedSequence under torch.compile or torch.export")
-    return h0.shape[1]
+    return states[0].shape[1]
 
 
 @torch.library.custom_op(
     "fastrnn::recurrence_backward",
     mutates_args=(),
-    schema=(
-        f"(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor y, Tensor[] kept, {_INPUTS}, {_ORDER}, {_STACK},"
-        " bool[] wanted) -> Tensor[]"
-    ),
+    schema=f"(Tensor?[] d, Tensor y, Tensor[] kept, {_INPUTS}, bool[] wanted) -> Tensor[]",
 )
 def recurrence_backward(
-    dy: Tensor | None,
-    dh_n: Tensor | None,
-    dc_n: Tensor | None,
+    d: Sequence[Maybe],
     y: Tensor,
     kept: Sequence[Tensor],
     x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
+    states: Sequence[Maybe],
     weights: Sequence[Tensor],
-    masks: Tensor | None,
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    cell: str,
-    layers: int,
-    directions: int,
-    hidden_size: int,
-    kind: str,
-    k1: int,
-    k2: int,
+    masks: Maybe,
+    order: Sequence[Maybe],
+    key: str,
     wanted: Sequence[bool],
 ) -> list[Tensor]:
-    network = _network(cell, layers, directions, hidden_size, weights)
-    _checked(x, network, weights)
-    plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
+    plan = _plan(x, weights, order, described(key))
     applied = None if masks is None else arrays_or_none(masks.unbind())
-    d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
-    call = calls.call_of(plan, x)
-    found = _tensors.backward(
-        *call, y, x, (h0, c0), weights, applied, calls.starting_of(plan), kept, d, wanted, plan.truncation
-    )
+    call = *calls.call_of(plan, x), y, x, states, weights, applied, calls.starting_of(plan)
+    found = _tensor_passes.backward(*call, kept, d, wanted, plan.truncation)
     return [gradient for gradient in found if gradient is not None]
 
 
 @recurrence_backward.register_fake
 def _(
-    dy: Tensor | None,
-    dh_n: Tensor | None,
-    dc_n: Tensor | None,
+    d: Sequence[Maybe],
     y: Tensor,
     kept: Sequence[Tensor],
     x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
+    states: Sequence[Maybe],
     weights: Sequence[Tensor],
-    masks: Tensor | None,
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    resets: Tensor | None,
-    cell: str,
-    layers: int,
-    directions: int,
-    hidden_size: int,
-    kind: str,
-    k1: int,
-    k2: int,
+    masks: Maybe,
+    order: Sequence[Maybe],
+    key: str,
     wanted: Sequence[bool],
 ) -> list[Tensor]:
-    inputs = [x, h0, c0, *weights]
+    inputs = [x, *states, *weights]
     return [one.new_empty(one.shape) for one, asked in zip(inputs, wanted, strict=True) if asked and one is not None]
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    x, h0, c0, weights, masks, lengths, batch_sizes, resets, *stack, training = inputs
-    states = 3 if stack[0] == "lstm" else 2
-    if not training:
+    x, states, weights, masks, order, key = inputs
+    if not described(key).training:
         raise NotImplementedError(
             "fastrnn::recurrence: expected a call that was traced for training, with gradients enabled"
         )
-    ctx.stack, ctx.states, ctx.count = stack, states, len(weights)
-    ctx.outputs = len(output)
-    x, h0, c0, *weights = (unswappable(tensor) for tensor in (x, h0, c0, *weights))
-    ctx.save_for_backward(x, h0, c0, masks, lengths, batch_sizes, resets, *weights, output[0], *output[states:])
+    ctx.key, ctx.states, ctx.count = key, len(states), len(states) + len(weights)
+    tensors = (unswappable(tensor) for tensor in (x, *states, *weights))
+    ctx.save_for_backward(masks, *order, *tensors, output[0], *output[1 + len(states) :])
 
 
-def _backward(ctx: Any, d: list[Tensor | None]) -> tuple[Any, ...]:
-    x, h0, c0, masks, *rest = ctx.saved_tensors
-    order, rest = rest[:3], rest[3:]
-    weights, (y, *kept) = rest[: ctx.count], rest[ctx.count :]
-    asked = ctx.needs_input_grad
-    wanted = [bool(asked[j]) and one is not None for j, one in enumerate((x, h0, c0))]
-    wanted += [bool(one) for one in (asked[3] if isinstance(asked[3], list | tuple) else [asked[3]] * len(weights))]
-    d = d[: ctx.states]
+def _backward(ctx: Any, d: list[Maybe]) -> tuple[Any, ...]:
+    masks, *rest = ctx.saved_tensors
+    order, x, tensors, (y, *kept) = rest[:3], rest[3], rest[4 : 4 + ctx.count], rest[4 + ctx.count :]
+    states, weights = tensors[: ctx.states], tensors[ctx.states :]
+    of_x, of_states, of_weights, _, of_order, _ = ctx.needs_input_grad
+    asked = [of_x, *_each(of_states, states), *_each(of_weights, weights)]
+    wanted = [bool(one) and tensor is not None for one, tensor in zip(asked, (x, *tensors), strict=True)]
+    d = d[: 1 + ctx.states]
     if is_beyond_kernels(d):
-        *stack, k1, k2 = ctx.stack
-        cell, layers, directions, hidden_size, kind = stack
-        plan = _plan(x, order, _network(cell, layers, directions, hidden_size, weights), kind, (k1, k2))
+        plan = _plan(x, weights, order, described(ctx.key))
         applied = None if masks is None else masks.unbind()
-        gradients = formulation.gradients(plan, in_graph(ctx.next_functions, (x, h0, c0, *weights)), applied, d, wanted)
+        gradients = formulation.gradients(plan, in_graph(ctx.next_functions, (x, *tensors)), applied, d, wanted)
     else:
-        dy, dh_n, dc_n = (*d, None)[:3]
-        found = iter(
-            recurrence_backward(dy, dh_n, dc_n, y, kept, x, h0, c0, weights, masks, *order, *ctx.stack, wanted)
-        )
+        found = iter(recurrence_backward(d, y, kept, x, states, weights, masks, order, ctx.key, wanted))
         gradients = [next(found) if one else None for one in wanted]
-    return (*gradients[:3], gradients[3:], *(None,) * (1 + 3 + len(ctx.stack) + 1))
+    # autograd takes a list of tensors apart; a list with a None is one argument to it, without a gradient.
+    to_states = gradients[1 : 1 + ctx.states] if isinstance(of_states, list) else None
+    to_order = [None] * 3 if isinstance(of_order, list) else None
+    return gradients[0], to_states, gradients[1 + ctx.states :], None, to_order, None
+
+
+def _each(asked: Any, tensors: Sequence[Maybe]) -> list[bool]:
+    return list(asked) if isinstance(asked, list | tuple) else [asked] * len(tensors)
 
 
 recurrence.register_autograd(_backward, setup_context=_setup_context)

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from .._check import Array
-from .._kernel import Weights, pack_forward
+from .._kernel import pack_forward
 from ..config import backend_index, get_num_threads
-from . import _tensors, calls
+from . import _tensor_memory, calls
+from ._repeat import Repeat, Repeats
 from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN
 from .tensors import Packed, arrays_of
@@ -42,10 +43,17 @@ def _versions(tensors: Sequence[Tensor]) -> tuple[int, ...]:
 
 
 def pack(network: Network, arrays: Sequence[Array]) -> Packed:
-    each = network.tensors_each
+    each = len(network.parameters)
     if len(arrays) != each * network.layers * network.directions:
         raise ValueError(f"weights: expected {each} for each layer and direction, got {len(arrays)}")
-    return [pack_forward(network.cell, Weights(*arrays[j : j + each])) for j in range(0, len(arrays), each)]
+    found: Packed = []
+    for j in range(0, len(arrays), each):
+        present = iter(arrays[j : j + each])
+        parameters = tuple(
+            next(present) if one.required or network.has_bias else None for one in network.row.parameters
+        )
+        found.append(pack_forward(network.cell, parameters))
+    return found
 
 
 class PackedWeights:
@@ -56,7 +64,7 @@ class PackedWeights:
     def __init__(self) -> None:
         self._kept: Kept | None = None
         self._seen: tuple[Any, ...] | None = None
-        self.again: _tensors.Repeats | None = None
+        self.again: Repeats | None = None
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
@@ -68,7 +76,7 @@ class PackedWeights:
             if (
                 kept.marks == marks
                 and kept.backend == backend_index()
-                and _tensors.same_bytes(tensors, kept.copies, get_num_threads())
+                and _tensor_memory.same_bytes(tensors, kept.copies, get_num_threads())
             ):
                 return kept.packed
             self._kept = self.again = None
@@ -93,7 +101,7 @@ class PackedWeights:
         if x.numel() == 0 or (kept is None if packs else not all(_is_plain(one) for one in tensors)):
             return
         packed, copies = (kept.packed, kept.copies) if packs and kept is not None else (None, None)
-        repeat = _tensors.Repeat(
+        repeat = Repeat(
             configuration,
             call.plan,
             calls.arrays_of_call(plan, x.dtype, returns_y=not plan.returns_state_alone),
@@ -106,7 +114,7 @@ class PackedWeights:
             calls.settings,
         )
         if self.again is None:
-            self.again = _tensors.Repeats()
+            self.again = Repeats()
         self.again.add(repeat)
 
 

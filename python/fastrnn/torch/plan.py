@@ -14,7 +14,7 @@ import numpy as np
 from .. import _check, _core
 from .._check import Array
 from ..schedule import Batch, PackedBatch
-from ..weights import shapes_of
+from ..weights import ROWS, shapes_of, torch_name
 
 # The missing axes of the user's layouts, and the layouts in which states lack the same axes as sequences.
 _AXES: dict[str, Any] = {
@@ -24,7 +24,11 @@ _AXES: dict[str, Any] = {
     "unbatched_step": np.s_[np.newaxis, np.newaxis],
 }
 _ALIKE = ("unbatched", "step", "unbatched_step")
-_GATES = {name: cell.gates for name, cell in _core.cells().items()}
+# By the cell's name, in plain values, which torch 2.5 can compile: the number of states; torch's names of the required
+# and of the optional parameters of a cell module.
+STATES = {name: len(row.states) for name, row in ROWS.items()}
+REQUIRED = {name: [torch_name(one.name) for one in row.parameters if one.required] for name, row in ROWS.items()}
+OPTIONAL = {name: [torch_name(one.name) for one in row.parameters if not one.required] for name, row in ROWS.items()}
 
 
 class Network(NamedTuple):
@@ -37,21 +41,23 @@ class Network(NamedTuple):
     has_bias: bool
 
     @property
-    def has_c(self) -> bool:
-        return self.cell == "lstm"
+    def row(self) -> _core.Cell:
+        """Of the registry."""
+        return ROWS[self.cell]
 
     @property
-    def tensors_each(self) -> int:
-        """Parameters of one layer in one direction."""
-        return 4 if self.has_bias else 2
+    def parameters(self) -> list[str]:
+        """The names of the parameters of one layer in one direction."""
+        return [one.name for one in self.row.parameters if one.required or self.has_bias]
 
 
 @lru_cache(maxsize=256)
 def weight_shapes(network: Network, input_size: int) -> list[tuple[int, ...]]:
-    """Of all parameters, in torch's order; no tensor has one of these shapes if there is no such cell."""
-    gates = _GATES.get(network.cell, -1)
+    """Of all parameters, in torch's order; no shapes if there is no such cell."""
+    if network.cell not in ROWS:
+        return []
     sizes = input_size, network.hidden_size, network.layers, network.has_bias, network.directions == 2
-    return [shape for _, shape in shapes_of(gates, *sizes).values()]
+    return [shape for _, shape in shapes_of(network.row, *sizes).values()]
 
 
 class Plan(NamedTuple):
@@ -101,7 +107,7 @@ class Plan(NamedTuple):
         return _shape(self.kind, T, B, n)
 
     def states_shape(self) -> tuple[int, ...]:
-        """The user's shape of h and c."""
+        """The user's shape of a state."""
         network, B = self.network, self.batches[0].B
         kind = self.kind if self.kind in _ALIKE else "dense"
         return _shape(kind, network.layers * network.directions, B, network.hidden_size)

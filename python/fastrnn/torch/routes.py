@@ -26,7 +26,7 @@ tracing_state = torch._C._get_tracing_state
 _autocast = torch.is_autocast_enabled
 
 
-# What `_core.Repeat` asks. Where gradients are off and nothing else is special about the thread, all these functions
+# What `_repeat.Repeat` asks. Where gradients are off and nothing else is special about the thread, all these functions
 # return something false, the last one for the device "cpu", and the module's `_current_level` is negative.
 IS_NOT_PLAIN = (torch.is_grad_enabled, _dispatch_modes, _functorch_active, tracing_state), _autocast, forward_ad
 
@@ -47,6 +47,7 @@ class Detour(NamedTuple):
 
 
 ONNX = Detour(Way.TORCH, "torch.onnx.export knows torch's operations alone")
+PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
 
 
 def detour_of_mode() -> Detour | None:
@@ -112,3 +113,9 @@ def say_once(who: Any, detour: Detour) -> None:
         return
     _said.add(detour.reason)
     logger.info("%s uses %s: %s", type(who).__name__, detour.way.value, detour.reason)
+
+
+def call_as_leaf(module: Any, input: Any, hx: Any, **more: Any) -> Any:  # noqa: A002  (torch's name)
+    """The call of a module of ours in a graph of torch.fx, which sees torch's modules as one call too."""
+    tracer = input.tracer
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, hx), more)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import _check
 from .._check import Array
-from . import _tensors
+from . import _tensor_memory
 
 Packed = list[NDArray[np.uint8]]  # the weights of each layer and direction, as forward streams them
 
@@ -36,7 +36,7 @@ def array_on(tensor: Tensor) -> Array:
     if dtype is None:
         copy: Array = tensor.detach().clone().numpy()
         return copy
-    return _tensors.array_on(tensor.resolve_neg() if tensor.is_neg() else tensor, dtype)
+    return _tensor_memory.array_on(tensor.resolve_neg() if tensor.is_neg() else tensor, dtype)
 
 
 def array_of(tensor: Tensor | None) -> Array | None:

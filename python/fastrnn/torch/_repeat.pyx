@@ -1,0 +1,176 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""Calls for inference that repeat an earlier call, with less Python around the kernel."""
+
+import math
+
+import torch
+
+cimport numpy as cnp
+
+from .._core cimport equal_bytes, fastrnn_view_t
+from .._plan cimport STATES, Plan, StateView
+from ._tensor_arrays cimport TensorArrays
+from ._tensor_memory cimport address_of, plain_address
+from ._tensor_passes cimport parameters_of
+
+cnp.import_array()
+
+cdef enum:
+    REPEATS_MAX = 8
+cdef object _TENSOR = torch.Tensor
+
+
+cdef class Repeat:
+    """A dense inference call of a stack that is like one made before.
+
+    A short call takes less time than the Python around it. So everything that such a call needs is kept: its plan,
+    packed weights, and what they were packed from. A call compares (what tensors are, the bytes of the parameters, the
+    thread's state) and runs the plan, or returns None: then something is different. Where packing does not pay, the call
+    reads the parameters themselves, and compares no bytes.
+
+    configuration: attributes of the module, by name, which must be as they were. packed: None where packing does not
+    pay. parameters: their names; those tensors, None for an absent one; contiguous tensors on their memory; arrays of the
+    contents of the present ones when they were packed, or None. shapes: of the input and of a state. returns_y: a cell
+    returns its state alone. thread: functions that must return false, a function of the device, and torch's module
+    of forward-mode differentiation; settings: a function, and its result.
+    """
+
+    cdef Plan plan
+    cdef TensorArrays arrays
+    cdef list packed, parameters
+    cdef tuple attributes, values, names, weights, aliases, copies, thread
+    cdef object dtype, x_shape, state_shape, settings, setting, autocast, dual
+    cdef bint returns_y
+
+    def __init__(
+        self, configuration, Plan plan not None, TensorArrays arrays not None, list packed, parameters, shapes,
+        dtype, bint returns_y, thread, settings,
+    ):  # fmt: skip
+        cdef int count = plan.layers * plan.directions
+        self.attributes, self.values = tuple(configuration), tuple(configuration.values())
+        self.plan, self.arrays, self.packed = plan, arrays, packed
+        self.names, self.weights, self.aliases, self.copies = parameters
+        self.x_shape, self.state_shape = shapes
+        self.dtype = dtype
+        self.returns_y = returns_y
+        (self.thread, self.autocast, self.dual), self.settings = thread, settings
+        self.setting = settings()
+        if not plan.is_dense or (packed is None and plan.packs) or (packed is not None and len(packed) != count):
+            raise ValueError("plan: expected a dense one, and packed weights for each layer and direction")
+        if arrays.rows != plan.rows or arrays.width != plan.width or arrays.B != plan.B or arrays.H != plan.H:
+            raise ValueError("arrays: expected those of the plan")
+        if math.prod(self.x_shape) != plan.rows * plan.width * plan.I:
+            raise ValueError("shapes: expected those of the plan")
+        if math.prod(self.state_shape) != count * plan.B * plan.H:
+            raise ValueError("shapes: expected those of the plan")
+        for j, one in enumerate(packed or ()):
+            if one.nbytes < plan.packed_bytes(j // plan.directions):
+                raise ValueError("packed: expected weights of the plan")
+        if packed is None:
+            self.parameters = parameters_of(plan, [one for one in self.aliases if one is not None])
+            plan.check_parameters(self.parameters)
+
+    cdef bint _is_current(self, dict attributes) except -1:
+        cdef Py_ssize_t j
+        cdef Py_ssize_t copy = 0
+        cdef int threads = self.setting[1]
+        parameters = attributes["_parameters"]
+        if not isinstance(parameters, dict):  # torch before 2.5 has an OrderedDict
+            return False
+        for j in range(len(self.attributes)):
+            value = attributes.get(self.attributes[j])
+            if value is not self.values[j] and value != self.values[j]:
+                return False
+        for j in range(len(self.names)):
+            weight = self.weights[j]
+            if (<dict>parameters).get(self.names[j]) is not weight:
+                return False
+            if weight is None:
+                continue
+            if not weight.is_set_to(self.aliases[j]):
+                return False
+            if self.packed is not None:
+                if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads):
+                    return False
+                copy += 1
+        return True
+
+    cdef bint _find_sequence(self, object x, fastrnn_view_t *view) except -1:
+        """The view of x, which has the call's shape; false if something is different."""
+        cdef void *data = plain_address(x, self.dtype, None, self.arrays.item)
+        if data is NULL:
+            return False
+        if x.is_contiguous():
+            view[0] = self.arrays.contiguous_sequence(data, self.plan.I)
+            return True
+        if x.stride(-1) != 1:
+            return False
+        view[0] = self.arrays.sequence(x)
+        return True
+
+    cdef bint _find_states(self, object hx, StateView *views) except -1:
+        """The views of the states; false if something is different."""
+        cdef tuple states
+        cdef void *data
+        cdef int k
+        if hx is None:
+            for k in range(self.plan.states):
+                views[k] = StateView(NULL, 0, 0)
+            return True
+        if self.plan.states == 1:
+            states = (hx,)
+        elif type(hx) is tuple and len(<tuple>hx) == self.plan.states:
+            states = hx
+        else:
+            return False
+        for k in range(self.plan.states):
+            data = plain_address(states[k], self.dtype, self.state_shape, self.arrays.item)
+            if data is NULL or not states[k].is_contiguous():
+                return False
+            views[k] = self.arrays.contiguous_states(data)
+        return True
+
+    cdef object run(self, dict attributes, object x, object hx):
+        """What the module with these attributes returns for x and hx; None if something is different."""
+        cdef fastrnn_view_t x_view
+        cdef StateView states[STATES]
+        for function in self.thread:
+            if function():
+                return None
+        if self.autocast("cpu") or self.dual._current_level >= 0:
+            return None
+        if not self._find_sequence(x, &x_view) or self.settings() != self.setting:
+            return None
+        if not self._find_states(hx, states) or not self._is_current(attributes):
+            return None
+        y, final = self.plan.up(
+            self.arrays, x, x_view, None, states, self.parameters, self.packed, None, None, None, False
+        )  # fmt: skip
+        state = final if self.plan.states > 1 else (<tuple>final)[0]
+        return (y, state) if self.returns_y else state
+
+
+cdef class Repeats:
+    """The repeated calls of a module, by the shape of the input."""
+
+    cdef dict calls
+
+    def __init__(self):
+        self.calls = {}
+
+    def add(self, Repeat call not None):
+        """Keep this one, and forget all if there are many."""
+        if len(self.calls) >= REPEATS_MAX:
+            self.calls = {}
+        self.calls[call.x_shape] = call
+
+    def __call__(self, dict attributes, x, hx):
+        """As a `Repeat`."""
+        cdef Repeat call
+        if type(x) is not _TENSOR:
+            return None
+        found = self.calls.get(x.shape)
+        if found is None:
+            return None
+        call = found
+        return call.run(attributes, x, hx)

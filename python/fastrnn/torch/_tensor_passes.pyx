@@ -1,0 +1,132 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""The passes of a plan over tensors: arguments as the core reads them, and gradients where autograd wants them.
+
+In all of them `states` has a tensor or None for each state of the cell; `weights` has the parameters of each layer and
+direction, without absent ones; `masks` has arrays, of the input of each layer but the first, or is None; `starting` says
+which sequences ignore their initial state.
+"""
+
+cimport numpy as cnp
+
+from .._plan import tape_of
+
+from .._plan cimport Plan, Tape
+from ._tensor_arrays cimport TensorArrays
+from ._tensor_memory cimport readable
+
+cnp.import_array()
+
+
+cdef list parameters_of(Plan plan, object weights):
+    """Those of the cell's table for each layer and direction as the core reads them; None for an absent one."""
+    cdef list found = []
+    cdef int j, k, at = 0, count = plan.layers * plan.directions, given = len(weights)
+    cdef bint has_optional = given == count * plan.each
+    if not has_optional and given != count * plan.required:
+        raise ValueError(f"weights: expected {plan.required} or {plan.each} for each layer and direction, got {given}")
+    for j in range(count):
+        for k in range(plan.each):
+            if not has_optional and not plan.is_required(k):
+                found.append(None)
+                continue
+            weight = weights[at]
+            at += 1
+            found.append(
+                weight if weight.is_contiguous() and not weight.is_neg() else weight.contiguous().resolve_neg()
+            )
+    return found
+
+
+cdef tuple readable_states(Plan plan, object states):
+    cdef int k
+    return tuple([readable(states[k]) for k in range(plan.states)])
+
+
+cdef list applied_masks(object masks):
+    """Of each layer's input, as arrays; None without dropout."""
+    return None if masks is None else [None, *masks]
+
+
+def forward(
+    Plan plan not None, TensorArrays arrays not None, x, states, weights, packed, masks, starting, bint training=True
+):
+    """(outputs, kept): y and the final states, and what backward needs. packed: forward's weights, or None."""
+    cdef int layer
+    cdef Tape tape
+    cdef list kept = [], parameters = parameters_of(plan, weights)
+    cdef tuple initial = readable_states(plan, states)
+    y, final, found = plan.forward(
+        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, training, False,
+        starting,
+    )  # fmt: skip
+    if not training:
+        return (y, *final), kept
+    tape = found
+    if arrays.saves:
+        kept = [arrays.new_bytes(0) if one is None else one for one in tape.kept]
+    for layer in range(plan.layers - 1):
+        kept.append(tape.outputs[layer])
+        if masks is not None and masks[layer] is not None:
+            kept.append(tape.inputs[layer + 1])
+    return (y, *final), kept
+
+
+def infer(Plan plan not None, TensorArrays arrays not None, x, states, weights, list packed, masks, starting):
+    """y and the final states; packed None: the weights are packed if that pays."""
+    cdef tuple initial = readable_states(plan, states)
+    cdef list parameters = None if packed is not None else parameters_of(plan, weights)
+    y, final, _ = plan.forward(
+        arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, False, False,
+        starting,
+    )  # fmt: skip
+    return (y, *final)
+
+
+cdef Tape tape_again(Plan plan, TensorArrays arrays, y, x, states, list parameters, masks, starting, kept):
+    """The tape of a call of `forward` that kept these tensors."""
+    cdef int layer, at = 0, count = plan.layers * plan.directions
+    cdef list inputs = [readable(x)], outputs = [], reserves = [None] * count
+    if arrays.saves:
+        reserves, at = list(kept[:count]), count
+    for layer in range(plan.layers - 1):
+        outputs.append(kept[at])
+        at += 1
+        if masks is not None and masks[layer] is not None:
+            inputs.append(kept[at])
+            at += 1
+        else:
+            inputs.append(outputs[layer])
+    outputs.append(readable(y))
+    initial = readable_states(plan, states)
+    return tape_of(plan, arrays, initial, parameters, inputs, outputs, reserves, applied_masks(masks), starting)
+
+
+def backward(
+    Plan plan not None, TensorArrays arrays not None, y, x, states, weights, masks, starting, kept, d, wanted, truncation
+):
+    """The gradients of x, the states and the weights, None where not wanted.
+
+    kept: what forward returned; d: of y and the final states, None standing for zero; wanted: for each gradient.
+    """
+    cdef int j, k, at = 1 + plan.states
+    cdef list parameters = parameters_of(plan, weights), into = [None] * len(parameters), found = []
+    cdef Tape tape = tape_again(plan, arrays, y, x, states, parameters, masks, starting, kept)
+    cdef bint wants_states = False
+    for j in range(len(parameters)):
+        if parameters[j] is not None:
+            if wanted[at]:
+                into[j] = arrays.new_gradient(parameters[j])
+            at += 1
+    for k in range(plan.states):
+        wants_states = wants_states or wanted[1 + k]
+    d_final = readable_states(plan, d[1:])
+    dx, d_initial = plan.backward(tape, readable(d[0]), d_final, into, truncation, wanted[0], wants_states)
+    if dx is not None and (<cnp.ndarray>dx).ndim != x.dim():
+        dx = dx.reshape(tuple(x.shape))
+    found.append(None if dx is None else arrays.from_numpy(dx))
+    for k in range(plan.states):
+        found.append(arrays.from_numpy((<tuple>d_initial)[k]) if wanted[1 + k] else None)
+    for j in range(len(parameters)):
+        if parameters[j] is not None:
+            found.append(None if into[j] is None else arrays.from_numpy(into[j]))
+    return found

@@ -1,0 +1,39 @@
+"""The scalars of the operator as one string, such as ``cell=lstm layers=2 directions=1 …``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from .plan import Network
+
+
+class Described(NamedTuple):
+    """What a key says."""
+
+    network: Network
+    kind: str  # of `Plan`
+    truncation: tuple[int, int] | None
+    training: bool
+
+
+def key_of(network: Network, kind: str, window: tuple[int, int] | None, training: bool) -> str:
+    """The key of a call. Compilers trace this function: it has nothing but a format."""
+    cell, layers, directions, hidden_size, has_bias = network
+    k1, k2 = (0, 0) if window is None else window
+    stack = f"cell={cell} layers={layers} directions={directions} hidden_size={hidden_size} has_bias={int(has_bias)}"
+    return f"{stack} kind={kind} k1={k1} k2={k2} training={int(training)}"
+
+
+@lru_cache(maxsize=256)
+def described(key: str) -> Described:
+    """The inverse. Keys of compiled graphs are few, and each comes with every call."""
+    try:
+        words = dict(word.split("=", 1) for word in key.split())
+        kind, cell = words.pop("kind"), words.pop("cell")
+        numbers = {name: int(number) for name, number in words.items()}
+        k1, k2, training, has_bias = (numbers.pop(name) for name in ("k1", "k2", "training", "has_bias"))
+        network = Network(cell, has_bias=bool(has_bias), **numbers)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"key: expected one of fastrnn.torch.keys.key_of, got {key!r}") from None
+    return Described(network, kind, (k1, k2) if k1 else None, bool(training))
