@@ -30,14 +30,14 @@ NOTHING = (None,) * 4
 class Step:
     """A single step of one layer, H inputs and H units, with its memory."""
 
-    def __init__(self, cell: str, B: int, H: int, backend: int) -> None:
+    def __init__(self, cell: str, B: int, H: int, backend: int, threads: int = 1) -> None:
         rng = np.random.default_rng(0)
 
         def random(*shape: int) -> np.ndarray:
             return rng.uniform(-0.1, 0.1, shape).astype(np.float32)
 
         rows = GATES[cell] * H
-        self.problem = p = _core.Problem(cell, np.float32, backend, 1, 1, B, H, H)
+        self.problem = p = _core.Problem(cell, np.float32, backend, threads, 1, B, H, H)
         self.weights = random(rows, H), random(rows, H), random(rows), random(rows)
         self.packed, self.packed_backward = np.zeros(p.packed_forward, np.uint8), np.zeros(p.packed_backward, np.uint8)
         self.x, self.y, self.dy, self.dx = (random(1, B, H) for _ in range(4))
@@ -62,6 +62,9 @@ class Step:
 
     def train(self) -> None:
         self.forward_unpacked()
+        self.backward()
+
+    def backward(self) -> None:
         _core.backward(
             self.problem, None, self.x, self.h0, self.c0, self.y, self.reserve, self.dy, None, None, self.dx, self.dh0,
             None, *self.gradients, self.scratch, True, self.weights,

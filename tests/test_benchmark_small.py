@@ -1,0 +1,291 @@
+"""The group `small` of benchmarks/run.py: its cases, when a case is slower, and the command with tiny sizes."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("rich")
+pytest.importorskip("threadpoolctl")
+
+import run
+import small
+import small_overhead
+import small_results
+import small_tables
+import threadpoolctl
+from results import ResultsError
+from small_cases import FACTORS, SmallCase, allowed, covering_cases, data_of, drawn_cases, laid_out
+from small_covering import allowed_pairs, covering, pairs_of
+from small_measure import CONTESTANTS, difference
+
+BENCHMARKS = Path(run.__file__).parent
+CASE = SmallCase("layer", "forward", "gru", 2, 1, 16, 1, "float32", "contiguous", "unchanged", 1)
+
+
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=6), st.integers(0, 9))
+def test_every_pair_of_values_occurs_in_a_covering_set(levels, seed):
+    factors = {f"factor {place}": range(count) for place, count in enumerate(levels)}
+    rows = covering(factors, lambda row: True, seed)
+    assert {pair for row in rows for pair in pairs_of(row, list(factors))} == set(
+        allowed_pairs(factors, lambda row: True)
+    )
+    assert all(row.keys() == factors.keys() for row in rows)
+
+
+def test_every_allowed_pair_of_factors_occurs_in_the_covering_cases():
+    cases = covering_cases()
+    found = {pair for case in cases for pair in pairs_of(case.as_dict(), list(FACTORS))}
+    assert found == set(allowed_pairs(FACTORS, allowed))
+    assert len(set(cases)) == len(cases)
+    assert 150 <= len(cases) <= 250
+
+
+def test_kind_mode_weights_and_threads_meet_every_width_and_batch_together():
+    cases = covering_cases()
+    for name in ("H", "B"):
+        found = {(case.kind, case.mode, case.weights, case.threads, getattr(case, name)) for case in cases}
+        assert found == set(product(*(FACTORS[factor] for factor in ("kind", "mode", "weights", "threads", name))))
+
+
+def test_functions_and_cells_have_one_layer_and_cells_one_step():
+    for case in covering_cases() + drawn_cases(300, 1, []):
+        assert allowed(case.as_dict())
+        if case.kind in ("function", "cell"):
+            assert (case.layers, case.batch_first) == (1, False)
+        assert case.kind != "cell" or case.T == 1
+
+
+def test_cases_are_the_same_in_every_process_and_for_every_seed_of_hashes():
+    code = "import small_cases as s; c = s.covering_cases(); print(*(x.name for x in c + s.drawn_cases(20, 3, c)))"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(BENCHMARKS)},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    covered = covering_cases()
+    assert printed == {" ".join(case.name for case in covered + drawn_cases(20, 3, covered)) + "\n"}
+
+
+def test_drawn_cases_depend_on_the_seed_and_repeat_no_case():
+    covered = covering_cases()
+    drawn = drawn_cases(200, 1, covered)
+    assert len(set(drawn) | set(covered)) == 200 + len(covered)
+    assert drawn != drawn_cases(200, 2, covered)
+
+
+@pytest.mark.parametrize("layout", FACTORS["layout"])
+def test_layouts_change_strides_and_no_value(layout):
+    case = SmallCase("layer", "forward", "gru", 3, 2, 16, 1, "float32", layout, "unchanged", 1)
+    x = data_of(case)["x"]
+    found = laid_out(case, x)
+    assert ((found.swapaxes(0, 1) if case.batch_first else found) == x).all()
+    assert found.flags.c_contiguous == (layout == "contiguous")
+
+
+@pytest.fixture
+def _rivals(monkeypatch):
+    """The programs of the contestants can be imported, and BLAS has its threads back afterwards."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "rivals"))
+    with threadpoolctl.threadpool_limits(None):
+        yield
+
+
+@pytest.mark.usefixtures("_rivals")
+@pytest.mark.parametrize("cell", FACTORS["cell"])
+@pytest.mark.parametrize("mode", FACTORS["mode"])
+@pytest.mark.parametrize("T", [1, 3])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_numpy_loops_agree_with_fastrnn(cell, mode, T, layers):
+    from small_fastrnn import SmallFastrnn
+    from small_numpy import SmallNumpy
+    from small_worker import samples_of
+
+    kind = "function" if layers == 1 else "layer"
+    case = SmallCase(kind, mode, cell, T, 3, 5, layers, "float64", "swapped", "new", 1)
+    outputs = []
+    for make in (SmallFastrnn, SmallNumpy):
+        opened = make(1).opened(case, data_of(case))
+        for _ in range(3):
+            opened.negate()
+            result = opened.call()
+        outputs.append({name: samples_of(array) for name, array in opened.outputs(result).items()})
+    assert difference(case, *outputs) is None
+    assert len(outputs[0]) == 1 + (mode == "training") * (1 + 4 * layers + (T == 1) * (1 + (cell == "lstm")))
+
+
+def times(ours, **rivals):
+    return {name: [value] * 3 for name, value in {"fastrnn": ours, **rivals}.items()}
+
+
+def measured(*ratios, runs=()):
+    screen = times(1.0, numpy=ratios[0], torch=9.0)
+    each = [[times(1.0, numpy=ratio, torch=9.0) for ratio in run] for run in runs]
+    return small_results.Measured(CASE, False, screen, each)
+
+
+def test_the_ratio_is_that_to_the_fastest_rival_in_rounds_that_are_interleaved():
+    found = small_results.ratio_of(
+        [{"fastrnn": [1.0, 2.0, 1.0], "numpy": [3.0, 6.0, 3.0], "torch": [4.0] * 3}], "layer"
+    )
+    assert (found.rival, found.value, found.low) == ("numpy", pytest.approx(3), pytest.approx(3))
+    assert small_results.ratio_of([{"fastrnn": "why", "numpy": [1.0], "torch": "why"}], "layer") is None
+
+
+def test_the_interval_is_students_over_processes():
+    found = small_results.ratio_of([times(1.0, numpy=2.0**k, torch=99.0) for k in (-1, 0, 0, 0, 1)], "layer")
+    assert found.value == pytest.approx(1)
+    assert found.high == pytest.approx(2 ** (2.776 * 0.5**0.5 / 5**0.5))
+    assert found.low == pytest.approx(1 / found.high)
+
+
+@pytest.mark.parametrize(
+    ("runs", "is_slower"),
+    [
+        ([], False),
+        ([[0.9, 0.91, 0.9, 0.89, 0.9]], False),
+        ([[0.9, 0.91, 0.9, 0.89, 0.9], [0.9, 0.91, 0.9, 0.89, 0.9]], True),
+        ([[0.9, 0.91, 0.9, 0.89, 0.9], [0.9, 0.91, 0.9, 0.89, 1.3]], False),
+        ([[0.98] * 5, [0.98] * 5], False),
+    ],
+)
+def test_a_case_is_slower_if_both_whole_intervals_are_below_the_limit(runs, is_slower):
+    assert measured(0.9, runs=runs).is_slower is is_slower
+
+
+def options_of(tmp_path, *given):
+    return run.complete(run.parser().parse_args(["--suite", "small", "--json", str(tmp_path / "r.json"), *given]))
+
+
+def test_doubtful_cases_have_five_processes_more_and_slower_ones_ten(tmp_path, monkeypatch):
+    calls = []
+
+    def pass_over(cases, rounds, seconds, keep):
+        calls.append(len(cases))
+        for case in cases:
+            factor = {16: 0.9, 64: 1.05}.get(case.H, 3.0)
+            keep(case, {entry.name: [factor if place else 1.0] for place, entry in enumerate(CONTESTANTS[case.kind])})
+        return {"fastrnn": "fastrnn 1"}
+
+    monkeypatch.setattr(small, "pass_over", pass_over)
+    monkeypatch.setattr(small_overhead, "measure", lambda threads, say: iter(()))
+    now = small.SmallRun(options_of(tmp_path, "--seed", "1"), run.Console(quiet=True))
+    assert not now.measure()
+    count = {H: sum(case.H == H for case in now.cases) for H in (16, 64)}
+    assert calls == [len(now.cases)] + [count[16] + count[64]] * 5 + [count[16]] * 5
+    found = small_results.read(tmp_path / "r.json").measured
+    assert {len(m.runs) for m in found if m.case.H == 16} == {2}
+    assert all(m.is_slower == (m.case.H == 16) for m in found)
+
+
+def test_interrupt_keeps_what_has_been_measured(tmp_path, monkeypatch):
+    def pass_over(cases, rounds, seconds, keep):
+        keep(cases[0], {entry.name: [1.0] for entry in CONTESTANTS[cases[0].kind]})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(small, "pass_over", pass_over)
+    assert small.run(options_of(tmp_path), run.Console(quiet=True)) == 130
+    assert len(small_results.read(tmp_path / "r.json").measured) == 1
+
+
+@pytest.fixture(scope="module")
+def _torch():
+    pytest.importorskip("torch")
+
+
+@pytest.mark.usefixtures("_torch")
+def test_the_command_measures_cases_of_every_kind_and_writes_a_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(small_results, "DOUBTFUL_BELOW", 0)
+    path, page = tmp_path / "results.json", tmp_path / "page.md"
+    narrow = [case for case in covering_cases() if case.H == 16 and case.threads == 1]
+    named = [case.name for kind in FACTORS["kind"] for case in [c for c in narrow if c.kind == kind][:2]]
+    cases = [part for name in named for part in ("--case", name)]
+    given = ["--suite", "small", "--seed", "5", "--threads", "1", "--rounds", "1", "--seconds", "0.002"]
+    assert run.main([*given, *cases, "--json", str(path)]) == 0
+    assert "repeat the draw with --seed 5" in capsys.readouterr().out
+    found = small_results.read(path)
+    assert {m.case.kind for m in found.measured} == set(FACTORS["kind"])
+    assert all(m.ratio and not m.failures for m in found.measured)
+    page.write_text(f"before\n{small_tables.BEGIN}\nold\n{small_tables.END}\nafter\n")
+    for _ in range(2):
+        assert run.main(["--suite", "small", "--read", str(path), str(path), "--page", str(page)]) == 0
+        text = page.read_text()
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        assert "\nold\n" not in text
+        assert text.count("| torch cells, forward |") == 1
+
+
+@pytest.mark.usefixtures("_torch")
+def test_the_command_measures_the_overhead_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(small_overhead, "WIDTHS", (16,))
+    monkeypatch.setattr(small_overhead, "BATCHES", (1,))
+    monkeypatch.setattr(small_overhead, "SECONDS", 0.001)
+    path = tmp_path / "results.json"
+    assert run.main(["--suite", "small", "--overhead", "--threads", "1", "--json", str(path)]) == 0
+    assert "| layer, inference | 10 |" in capsys.readouterr().out
+    overhead = small_results.read(path).overhead
+    assert len(overhead) == len(FACTORS["cell"])
+    assert all(small_overhead.microseconds(row, entry["times"]) for entry in overhead for row in small_overhead.ROWS)
+
+
+def test_overhead_is_what_is_left_of_a_call():
+    parts = {"kernel": [1e-6, None], "training kernel": [2e-6, 3e-6], "cell, empty": [10e-6, 20e-6]}
+    parts |= {"layer": [5e-6, None], "cell": [20e-6, 30e-6]}
+    rows = {row.title: row for row in small_overhead.ROWS}
+    assert small_overhead.microseconds(rows["layer, inference"], parts) == pytest.approx(4)
+    assert small_overhead.microseconds(rows["torch cell, training, forward"], parts) == pytest.approx(8)
+    assert small_overhead.microseconds(rows["torch cell, training, backward"], parts) == pytest.approx(7)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--seed", "1"], "--seed: expected --suite small, got --suite tour"),
+        (["--suite", "full", "--overhead"], "--overhead: expected --suite small, got --suite full"),
+        (["--suite", "small", "--budget", "9"], "--budget: expected another suite, got --suite small"),
+        (["--suite", "small", "--draws", "-1"], "--draws: expected 0 or more, got -1"),
+    ],
+)
+def test_options_of_other_suites_are_refused(given, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run.main(given)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no JSON", "got no JSON"),
+        ('{"results": []}', "got another file"),
+        (json.dumps({"group": "small", "results": [{"case": {}}]}), "a case of the group small, got"),
+    ],
+)
+def test_what_is_no_file_of_the_group_is_refused_in_a_sentence(tmp_path, content, message, capsys):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    assert run.main(["--suite", "small", "--read", str(path)]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_page_without_the_section_is_refused_and_left_alone(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("nothing")
+    with pytest.raises(ResultsError, match="expected the comments"):
+        small_tables.write_page(page, "tables")
+    assert page.read_text() == "nothing"
+
+
+def test_names_of_cases_are_unique_in_the_group():
+    cases = covering_cases() + drawn_cases(400, 1, covering_cases())
+    assert len({case.name for case in cases}) == len(cases)
