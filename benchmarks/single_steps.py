@@ -48,17 +48,19 @@ class Step:
         self.scratch = np.zeros(max(p.scratch_forward, p.scratch_backward), np.uint8)
         self.pack_forward()
 
-    def _forward(self, packed: np.ndarray | None, weights: tuple) -> None:
-        reserve = None if packed is not None else self.reserve
+    def _forward(self, packed: np.ndarray | None, weights: tuple, reserve: np.ndarray | None) -> None:
         _core.forward(
             self.problem, packed, self.x, self.h0, self.c0, self.y, None, None, reserve, self.scratch, None, weights
         )
 
     def forward_packed(self) -> None:
-        self._forward(self.packed, NOTHING)
+        self._forward(self.packed, NOTHING, None)
 
     def forward_unpacked(self) -> None:
-        self._forward(None, self.weights)
+        self._forward(None, self.weights, self.reserve)
+
+    def infer_unpacked(self) -> None:
+        self._forward(None, self.weights, None)
 
     def train(self) -> None:
         self.forward_unpacked()

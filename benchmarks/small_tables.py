@@ -49,8 +49,10 @@ def _cell_of(measured: Sequence[Measured]) -> str:
 
 
 def summary_of(files: Sequence[SmallResults]) -> str:
-    """A row for each kind and mode, a column for each instruction set and number of threads."""
-    columns = [(file, threads) for file in files for threads in FACTORS["threads"]]
+    """A row for each kind and mode, a column for each instruction set and number of threads that was measured."""
+    columns = [
+        (file, n) for file in files for n in FACTORS["threads"] if any(m.case.threads == n for m in file.measured)
+    ]
     names = [f"{file.label}, {threads} thread{'s' if threads > 1 else ''}" for file, threads in columns]
     lines = [f"| calls | goal | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for kinds, goal in GOALS.items():
@@ -72,8 +74,13 @@ def losses_of(files: Sequence[SmallResults]) -> str:
         if m.ratio is None or m.ratio.value < 1
     ]
     if not losses:
-        return "No case is below 1.\n"
-    lines = ["| case | instruction set | µs | ratio (95 %) | rival | slower |", "|---|---|---|---|---|---|"]
+        return "Cases below 1: none.\n"
+    lines = [
+        "Cases below 1:",
+        "",
+        "| case | instruction set | µs | ratio (95 %) | rival | slower |",
+        "|---|---|---|---|---|---|",
+    ]
     for _, label, m in sorted(losses, key=lambda loss: loss[:2]):
         if m.ratio is None:
             lines.append(f"| {m.case.name} | {label} | | | {'; '.join(m.failures.values())} | no time |")
@@ -94,6 +101,15 @@ def _where(file: SmallResults) -> str:
     return f"{file.label}{hidden}: {', '.join(str(part) for part in machine)}.{cases if file.measured else ''}"
 
 
+def _failures(files: Sequence[SmallResults]) -> list[str]:
+    found = [(m.case.name, file.label, m.failures) for file in files for m in file.measured if m.failures]
+    each = (
+        f"{case}, {label}: {', '.join(f'{name}: {why}' for name, why in failures.items())}"
+        for case, label, failures in found
+    )
+    return [f"{len(found)} cases lack the time of a contestant: {'; '.join(each)}.\n"] if found else []
+
+
 def markdown_of(files: Sequence[SmallResults]) -> str:
     """All tables, with their machines."""
     parts = ["\n".join(_where(file) + "\n" for file in files)]
@@ -102,7 +118,7 @@ def markdown_of(files: Sequence[SmallResults]) -> str:
             "Geometric mean of the ratios to the fastest rival (least to greatest); cases, cases below 1, *slower* "
             "cases:\n"
         )
-        parts += [summary_of(files), "Cases below 1:\n", losses_of(files)]
+        parts += [summary_of(files), *_failures(files), losses_of(files)]
     for file in files:
         if file.overhead:
             parts.append(f"Overhead at T = 1, {file.label}, µs:\n")

@@ -123,7 +123,8 @@ def test_numpy_loops_agree_with_fastrnn(cell, mode, T, layers):
 
 
 def times(ours, **rivals):
-    return {name: [value] * 3 for name, value in {"fastrnn": ours, **rivals}.items()}
+    values = {"fastrnn": ours, **rivals}
+    return {name: value if isinstance(value, str) else [value] * 3 for name, value in values.items()}
 
 
 def measured(*ratios, runs=()):
@@ -235,6 +236,16 @@ def test_the_command_measures_the_overhead_alone(tmp_path, monkeypatch, capsys):
     overhead = small_results.read(path).overhead
     assert len(overhead) == len(FACTORS["cell"])
     assert all(small_overhead.microseconds(row, entry["times"]) for entry in overhead for row in small_overhead.ROWS)
+
+
+def test_cases_below_1_and_contestants_without_a_time_are_named():
+    runs = [[{"case": CASE.as_dict(), "drawn": True, "screen": times(1.0, numpy=0.9, torch="why"), "runs": []}], []]
+    files = [small_results.parse({"results": one, "versions": {}, "seed": 1, "backend": "avx2"}) for one in runs]
+    text = small_tables.markdown_of(files[:1])
+    assert "1 cases lack the time of a contestant: layer forward gru T=2 B=1 H=16 1 thread, AVX2: torch: why." in text
+    assert "| layer forward gru T=2 B=1 H=16 1 thread | AVX2 | 1e+06 | 0.90 | numpy | no |" in text
+    assert "| calls | goal | AVX2, 1 thread |\n" in text
+    assert "Cases below 1" not in small_tables.markdown_of(files[1:])
 
 
 def test_overhead_is_what_is_left_of_a_call():

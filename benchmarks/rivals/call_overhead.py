@@ -3,8 +3,8 @@
     {"do": "parts", "cell": "lstm", "B": 1, "H": 64, "seconds": 0.02, "rounds": 5}
                           {"times": {name: [seconds of forward, seconds of backward or null]}}
 
-`kernel` is the time of a stream's step without Python. `training kernel` is forward and backward of the core on ready
-buffers with unpacked weights. Their Python part, which is their time at H = 1, is taken off. `empty` is an autograd
+`kernel` is the time of a stream's step without Python. `unpacked kernel` and `training kernel` are calls of the core on
+ready buffers with unpacked weights. Their time at H = 1, which is Python's part, is taken off. `empty` is an autograd
 function with the same inputs and outputs that computes nothing.
 """
 
@@ -26,7 +26,8 @@ from small_cases import SmallCase, data_of
 from small_fastrnn import LAYERS, PARAMETERS, state_of
 from small_torch import module_of
 
-KERNEL_STEPS = 20
+KERNEL_STEPS = 20  # of a stream in one measurement
+PYTHON = ", Python"  # ends the names of what is taken off
 Part = tuple[Callable[[], Any], Callable[[Any], Any] | None, int]  # forward, backward of its result, calls in one
 
 
@@ -49,9 +50,10 @@ def kernel_parts(cell: str, B: int, H: int, threads: int) -> dict[str, Part]:
     stream = LAYERS[cell](H, H, seed=0).stream(B)
     x, found = np.zeros((B, H), np.float32), {}
     found["kernel"] = (lambda: stream._kernel_steps(x, KERNEL_STEPS)), None, KERNEL_STEPS
-    for name, size in (("training kernel", H), ("Python of training kernel", 1)):
+    for size, of in ((H, ""), (1, PYTHON)):
         step = Step(cell, B, size, backend_index(), threads)
-        found[name] = step.forward_unpacked, lambda _, step=step: step.backward(), 1
+        found["unpacked kernel" + of] = step.infer_unpacked, None, 1
+        found["training kernel" + of] = step.forward_unpacked, lambda _, step=step: step.backward(), 1
     return found
 
 
@@ -137,13 +139,18 @@ class OverheadCommands(worker.Commands):
                 for name, part in found.items():
                     turns[name].append(turn(part, command["seconds"]))
         medians = {name: [_median(column) for column in zip(*each, strict=True)] for name, each in turns.items()}
-        python = medians.pop("Python of training kernel")
-        kernel = [max(0.0, a - b) for a, b in zip(medians["training kernel"], python, strict=True)]
-        return {"times": medians | {"training kernel": kernel}}
+        for name in ("unpacked kernel", "training kernel"):
+            python = medians.pop(name + PYTHON)
+            medians[name] = [_difference(*pair) for pair in zip(medians[name], python, strict=True)]
+        return {"times": medians}
 
 
 def _median(values: Any) -> float | None:
     return None if values[0] is None else float(median(values))
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(0.0, one - other)
 
 
 class CallOverhead:
