@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rivals", nargs="+", choices=[e.name for e in ENTRIES if e.name != "fastrnn"], metavar="NAME")
     found.add_argument("--threads", nargs="+", type=int, help="default: 2; of small: 1 2")
     found.add_argument("--rounds", type=int, help="turns of each contestant (default: 5, in the tour as many as fit)")
-    found.add_argument("--seconds", type=float, help="of a turn, at least one call (default: 0.08; of small: 0.05)")
+    found.add_argument("--seconds", type=float, help="of a turn, at least one call (default: 0.08; of small: 0.04)")
     found.add_argument(
         "--budget",
         type=float,

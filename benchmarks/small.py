@@ -27,7 +27,7 @@ from small_cases import DRAWS, SmallCase, covering_cases, drawn_cases
 from small_measure import Times, pass_over
 from small_results import PROCESSES, RUNS, Measured, SmallResults
 
-ROUNDS, SECONDS = 3, 0.05
+ROUNDS, SECONDS = 3, 0.04
 WRITE_SECONDS = 5.0  # between two times that the file is written during the screen
 
 
@@ -120,7 +120,8 @@ class SmallRun:
 
     def _write(self) -> None:
         self.written = time.monotonic()
-        recording.write_json(self.path, self.content)
+        if self.content["results"] or self.content["overhead"]:
+            recording.write_json(self.path, self.content)
 
 
 def show(files: list[SmallResults], options: argparse.Namespace, console: Console) -> int:

@@ -12,6 +12,7 @@ from small_cases import FACTORS
 from small_results import Measured, SmallResults
 
 BEGIN, END = "<!-- small: begin -->", "<!-- small: end -->"  # of the section that write_page replaces
+KINDS = FACTORS["kind"]
 GOALS = {("function", "layer"): 2.0, ("module", "cell"): 2.5}  # geometric means
 TITLES = {
     "function": "functions",
@@ -50,9 +51,7 @@ def _cell_of(measured: Sequence[Measured]) -> str:
 
 def summary_of(files: Sequence[SmallResults]) -> str:
     """A row for each kind and mode, a column for each instruction set and number of threads that was measured."""
-    columns = [
-        (file, n) for file in files for n in FACTORS["threads"] if any(m.case.threads == n for m in file.measured)
-    ]
+    columns = [(file, threads) for file in files for threads in FACTORS["threads"] if file.of(KINDS, None, threads)]
     names = [f"{file.label}, {threads} thread{'s' if threads > 1 else ''}" for file, threads in columns]
     lines = [f"| calls | goal | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     for kinds, goal in GOALS.items():
