@@ -47,7 +47,7 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()  # closes the pipes too
 
     def ask(self, **command: Any) -> dict[str, Any]:
         """The answer to a command; a process that has ended answers that it cannot."""

@@ -31,6 +31,7 @@ TOUR = [
     "lstm T=200 B=64 H=128 ragged",
 ]
 TOUR_SECONDS = 110.0  # for the cases; processes start and stop in what remains of two minutes
+SECONDS = 0.08  # of a turn
 ROUNDS, ROUNDS_MAX = 5, 40  # of a case; at most, where a budget says how many
 FOLDER = Path(__file__).with_name("results")  # not part of the repository
 
@@ -69,6 +70,30 @@ def chosen_entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]
     return found, absent
 
 
+def details_now() -> dict[str, Any]:
+    """The machine, the build and the day."""
+    config = fastrnn.show_config("dicts")
+    return {
+        "machine": platform.processor() or platform.machine(),
+        "processor": config["processor"],
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "backend": config["backend"],
+        "hidden": config["hidden"],
+        "build": config["build"],
+        "date": time.strftime("%F"),
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write the whole file. If this is interrupted, the file before stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(content, indent=1))
+    part.replace(path)
+
+
 class Recording:
     """One run; `content` is what its file holds."""
 
@@ -82,22 +107,7 @@ class Recording:
         self.display = (LiveDisplay if console.is_terminal else LineDisplay)(console, total)
         suite = "cases" if options.case else options.suite
         self.path = options.json or FOLDER / f"{suite}-{time.strftime('%Y%m%d-%H%M%S')}.json"
-        config = fastrnn.show_config("dicts")
-        self.content: dict[str, Any] = {
-            "machine": platform.processor() or platform.machine(),
-            "processor": config["processor"],
-            "cores": os.cpu_count(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-            "backend": config["backend"],
-            "hidden": config["hidden"],
-            "build": config["build"],
-            "date": time.strftime("%F"),
-            "suite": suite,
-            "limits": {},
-            "versions": {},
-            "results": [],
-        }
+        self.content: dict[str, Any] = details_now() | {"suite": suite, "limits": {}, "versions": {}, "results": []}
 
     @property
     def results(self) -> Results:
@@ -136,11 +146,7 @@ class Recording:
                 self._keep({"case": case.as_dict(), "mode": mode, "threads": threads, "times": times})
 
     def _write(self) -> None:
-        """The whole file or, if this is interrupted, the one before."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f"{self.path.name}.part")
-        part.write_text(json.dumps(self.content, indent=1))
-        part.replace(self.path)
+        write_json(self.path, self.content)
 
     def _limits(self, threads: int) -> dict[str, float]:
         try:

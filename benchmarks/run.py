@@ -5,6 +5,7 @@
     python benchmarks/run.py --suite full --threads 2 1 --json results.json
     python benchmarks/run.py --suite full --compare results.json
     python benchmarks/report.py results.json --out report
+    python benchmarks/run.py --suite small          short calls of functions, unfrozen layers and torch, see small.py
     FASTRNN_HIDE=avx512 python benchmarks/run.py …  as on a processor without AVX-512, for the rivals too: they need
                                                     separate environments (--install)
 
@@ -23,29 +24,32 @@ from pathlib import Path
 try:
     import recording
     import result_tables
+    import small
     from cases import CASES
     from contestants import ENTRIES, REQUIREMENTS, install
     from regression import compare, refuse_another_machine
-    from results import Results, ResultsError, read
+    from results import Results, ResultsError, merge, read
     from rich.console import Console
 except ModuleNotFoundError as missing:
     raise SystemExit(
         f"run.py: {missing.name} is not installed; in the repository: pip install '.[benchmarks]'"
     ) from None
 
+SUITES = ("tour", "full", "small")  # beside the groups of cases.py
+SMALL_ONLY, NOT_SMALL = ("seed", "draws", "overhead", "page"), ("rivals", "budget", "compare")
 ROOM = 110  # columns of a file or pipe, which has no width of its own
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--suite", default="tour", choices=["tour", "full", *sorted({case.group for case in CASES})])
+    found.add_argument("--suite", default="tour", choices=[*SUITES, *sorted({case.group for case in CASES})])
     found.add_argument("--case", action="append", default=[], help="only cases whose name contains this; repeatable")
     found.add_argument("--mode", choices=["forward", "training"], help="default: both")
     found.add_argument("--rivals", nargs="+", choices=[e.name for e in ENTRIES if e.name != "fastrnn"], metavar="NAME")
-    found.add_argument("--threads", nargs="+", type=int, default=[2], help="default: 2")
+    found.add_argument("--threads", nargs="+", type=int, help="default: 2; of small: 1 2")
     found.add_argument("--rounds", type=int, help="turns of each contestant (default: 5, in the tour as many as fit)")
-    found.add_argument("--seconds", type=float, default=0.08, help="of a turn, at least one call (default: 0.08)")
+    found.add_argument("--seconds", type=float, help="of a turn, at least one call (default: 0.08; of small: 0.04)")
     found.add_argument(
         "--budget",
         type=float,
@@ -54,13 +58,26 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--json", type=Path, help="write the results here (default: benchmarks/results/SUITE-TIME.json)")
     found.add_argument("--markdown", type=Path, help="write the table here")
-    found.add_argument("--read", type=Path, help="measure nothing: show the results of this file")
+    found.add_argument("--read", type=Path, nargs="+", metavar="FILE", help="measure nothing: show these results")
     found.add_argument(
         "--compare", type=Path, metavar="OLD.json", help="an earlier run: show what became slower or faster"
     )
     found.add_argument("--tolerance", type=float, default=0.1, help="of --compare, beside noise (default: 0.1)")
     found.add_argument("--install", action="store_true", help="make the environments of the rivals and end")
+    only = found.add_argument_group("with --suite small")
+    only.add_argument("--seed", type=int, help="of the drawn cases (default: another in each run, which is printed)")
+    only.add_argument("--draws", type=int, metavar="N", help=f"drawn cases (default: {small.DRAWS})")
+    only.add_argument("--overhead", action="store_true", help="measure the overhead at T = 1, and no cases")
+    only.add_argument("--page", type=Path, help="write the tables into the section of this page")
     return found
+
+
+def complete(options: argparse.Namespace) -> argparse.Namespace:
+    """Defaults that depend on the suite."""
+    is_small = options.suite == "small"
+    options.threads = options.threads or ([1, 2] if is_small else [2])
+    options.seconds = (small.SECONDS if is_small else recording.SECONDS) if options.seconds is None else options.seconds
+    return options
 
 
 def check(options: argparse.Namespace, refuse: argparse.ArgumentParser) -> None:
@@ -69,6 +86,13 @@ def check(options: argparse.Namespace, refuse: argparse.ArgumentParser) -> None:
         value = getattr(options, name)
         if value is not None and not value > 0:
             refuse.error(f"--{name}: expected more than 0, got {value}")
+    is_small = options.suite == "small"
+    for name in NOT_SMALL if is_small else SMALL_ONLY:
+        if getattr(options, name) not in (None, False):
+            wanted = "another suite" if is_small else "--suite small"
+            refuse.error(f"--{name}: expected {wanted}, got --suite {options.suite}")
+    if is_small and options.draws is not None and options.draws < 0:
+        refuse.error(f"--draws: expected 0 or more, got {options.draws}")
     if min(options.threads) < 1:
         refuse.error(f"--threads: expected at least 1, got {min(options.threads)}")
     if not options.tolerance >= 0:
@@ -89,7 +113,7 @@ def finish(results: Results, options: argparse.Namespace, console: Console) -> i
 
 def main(given: Sequence[str] | None = None) -> int:
     """Measure or read, and show."""
-    options, console = parser().parse_args(given), Console()
+    options, console = complete(parser().parse_args(given)), Console()
     check(options, parser())
     if not console.is_terminal:
         console = Console(width=ROOM)
@@ -99,8 +123,10 @@ def main(given: Sequence[str] | None = None) -> int:
             install(environment)
         return 0
     try:
+        if options.suite == "small":
+            return small.run(options, console)
         if options.read:
-            return finish(read(options.read), options, console)
+            return finish(merge([read(path) for path in options.read]), options, console)
         run = recording.Recording(options, console)
         if options.compare:  # better refused before anything is measured than after
             refuse_another_machine(run.results, read(options.compare))

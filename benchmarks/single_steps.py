@@ -28,14 +28,14 @@ from machine import Machine
 class Step:
     """A single step of one layer, H inputs and H units, with its memory."""
 
-    def __init__(self, cell: str, B: int, H: int, backend: int) -> None:
+    def __init__(self, cell: str, B: int, H: int, backend: int, threads: int = 1) -> None:
         rng = np.random.default_rng(0)
 
         def random(*shape: int) -> np.ndarray:
             return rng.uniform(-0.1, 0.1, shape).astype(np.float32)
 
         row = CELLS[cell]
-        self.problem = p = _core.Problem(cell, np.float32, backend, 1, 1, B, H, H)
+        self.problem = p = _core.Problem(cell, np.float32, backend, threads, 1, B, H, H)
         self.weights = [random(*one.shape(H, H)) for one in row.parameters]
         self.packed, self.packed_backward = np.zeros(p.packed_forward, np.uint8), np.zeros(p.packed_backward, np.uint8)
         self.x, self.y, self.dy, self.dx = (random(1, B, H) for _ in range(4))
@@ -46,18 +46,23 @@ class Step:
         self.scratch = np.zeros(max(p.scratch_forward, p.scratch_backward), np.uint8)
         self.pack_forward()
 
-    def _forward(self, packed: np.ndarray | None, weights: list | None) -> None:
-        reserve = None if packed is not None else self.reserve
+    def _forward(self, packed: np.ndarray | None, weights: list | None, reserve: np.ndarray | None) -> None:
         _core.forward(self.problem, packed, self.x, self.initial, self.y, None, reserve, self.scratch, None, weights)
 
     def forward_packed(self) -> None:
-        self._forward(self.packed, None)
+        self._forward(self.packed, None, None)
 
     def forward_unpacked(self) -> None:
-        self._forward(None, self.weights)
+        self._forward(None, self.weights, self.reserve)
+
+    def infer_unpacked(self) -> None:
+        self._forward(None, self.weights, None)
 
     def train(self) -> None:
         self.forward_unpacked()
+        self.backward()
+
+    def backward(self) -> None:
         _core.backward(
             self.problem, None, self.x, self.initial, self.y, self.reserve, self.dy, None, self.dx, self.d_initial,
             self.gradients, self.scratch, True, self.weights,

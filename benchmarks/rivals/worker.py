@@ -22,7 +22,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,64 @@ def _timed(call: Call, seconds: float) -> list[float]:
     return times
 
 
-def serve(make: Callable[[int], Contestant]) -> None:
+class Commands:
+    """Obeys the commands of run.py, one after the other. `make` makes the contestant at the first command."""
+
+    def __init__(self, make: Callable[[int], Any], threads: int) -> None:
+        self.make, self.threads = make, threads
+        self.contestant: Any = None
+        self.call: Call | None = None
+
+    def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a command; {"unsupported": why} for one that fails."""
+        try:
+            self.contestant = self.contestant or self.make(self.threads)
+            answer: dict[str, Any] = getattr(self, command["do"])(command)
+            return answer
+        except Unsupported as error:
+            self.call = None
+            return {"unsupported": str(error)}
+        except Exception as error:  # a rival that fails is a finding, not the end of the run
+            self.call = None
+            return {"unsupported": f"{type(error).__name__}: {error}"}
+
+    def hello(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"version": self.contestant.version()}
+
+    def open(self, command: dict[str, Any]) -> dict[str, Any]:
+        case = Case(**command["case"])
+        data = data_of(case)  # alive while the case is open: a contestant may share its memory
+        call, outputs = getattr(self.contestant, command["mode"])(case, data)
+        call()  # the second call shows whether the first has left anything behind
+        arrays = {name: np.asarray(array) for name, array in outputs(call()).items()}
+        self.call = call
+        with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
+            np.savez(file, **arrays)
+        return {"outputs": file.name}
+
+    def time(self, command: dict[str, Any]) -> dict[str, Any]:
+        assert self.call is not None
+        with without_collection():
+            return {"times": _timed(self.call, command["seconds"])}
+
+    def close(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.call = None
+        gc.collect()
+        return {}
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage is collected inside."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def serve(make: Callable[[int], Any], commands: type[Commands] = Commands) -> None:
     """Obey commands until standard input ends. What the library prints goes to standard error."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, required=True)
@@ -84,36 +142,7 @@ def serve(make: Callable[[int], Contestant]) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    contestant: Contestant | None = None
-    call: Call | None = None
+    obeying = commands(make, threads)
     for line in sys.stdin:
-        command = json.loads(line)
-        answer: dict[str, Any] = {}
-        try:
-            contestant = contestant or make(threads)
-            if command["do"] == "hello":
-                answer = {"version": contestant.version()}
-            elif command["do"] == "open":
-                case = Case(**command["case"])
-                data = data_of(case)  # alive while the case is open: a contestant may share its memory
-                call, outputs = getattr(contestant, command["mode"])(case, data)
-                call()  # the second call shows whether the first has left anything behind
-                arrays = {name: np.asarray(array) for name, array in outputs(call()).items()}
-                with tempfile.NamedTemporaryFile(suffix=".npz", delete=False) as file:
-                    np.savez(file, **arrays)
-                answer = {"outputs": file.name}
-            elif command["do"] == "time":
-                assert call is not None
-                gc.collect()
-                gc.disable()
-                answer = {"times": _timed(call, command["seconds"])}
-                gc.enable()
-            else:
-                call = None
-                gc.collect()
-        except Unsupported as error:
-            call, answer = None, {"unsupported": str(error)}
-        except Exception as error:  # a rival that fails is a finding, not the end of the run
-            call, answer = None, {"unsupported": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
+        answers.write(json.dumps(obeying.obey(json.loads(line))) + "\n")
         answers.flush()
