@@ -23,6 +23,7 @@ BELOW = {
 }
 # Everything that people import; the torch part stands beside it, on what is below.
 ENTRANCES = {PACKAGE / name for name in ("__init__.py", "__main__.py", "layers.py", "windows.py", "safetensors.py")}
+ENTRANCES |= {PACKAGE / f"layer_{name}.py" for name in ("parameters", "calls", "files")}
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".c", ".h"))
 MODULES = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx", ".pxd", ".pxi"))
 named = pytest.mark.parametrize

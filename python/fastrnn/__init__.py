@@ -4,11 +4,13 @@ Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`,
 of a long sequence: `Windows`.
 """
 
+from .cell_gradients import CellGradients, WeightGradients
 from .cells import CELLS as _CELLS
 from .cells import Cell as _Cell
-from .cells import CellGradients, WeightGradients, gru, lstm, rnn_relu, rnn_tanh
+from .cells import gru, lstm, rnn_relu, rnn_tanh
 from .config import __version__, get_num_threads, set_num_threads, show_config
-from .layers import GRU, LSTM, RNN, Gradients
+from .layer_calls import Gradients
+from .layers import GRU, LSTM, RNN
 from .stream import Stream
 from .windows import Windows
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _check, _core
 from ._check import Array
-from .cells import State
+from .cell_gradients import State
 from .schedule import Batch
 
 

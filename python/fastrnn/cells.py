@@ -3,126 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from . import _check, _core, memory
-from ._accept import Network
+from . import _check, _core
 from ._check import Array
 from ._plan import Tape
 from .attributes import Attributes
-from .schedule import Batch
-from .weights import ROWS, Parameters, sizes_of
-
-State = Any  # an array (B, H); for the LSTM a pair of them
-
-_EQUATIONS = {
-    "lstm": """\
-        i, f, g, o = w_ih x[t] + b_ih + w_hh h[t-1] + b_hh,  in four parts
-        c[t] = sigmoid(f) * c[t-1] + sigmoid(i) * tanh(g)
-        h[t] = sigmoid(o) * tanh(c[t])
-
-    from Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), as in ``torch.nn.LSTM``.""",
-    "gru": """\
-        r = sigmoid(w_ir x[t] + b_ir + w_hr h[t-1] + b_hr)
-        z = sigmoid(w_iz x[t] + b_iz + w_hz h[t-1] + b_hz)
-        n = tanh(w_in x[t] + b_in + r * (w_hn h[t-1] + b_hn))
-        h[t] = (1 - z) * n + z * h[t-1]
-
-    from Cho et al. (2014), with the reset gate after the product, as in ``torch.nn.GRU``.""",
-    "rnn_tanh": """\
-        h[t] = tanh(w_ih x[t] + b_ih + w_hh h[t-1] + b_hh)
-
-    from Elman (1990), as in ``torch.nn.RNN``.""",
-    "rnn_relu": """\
-        h[t] = max(w_ih x[t] + b_ih + w_hh h[t-1] + b_hh, 0)
-
-    from Elman (1990) with rectified units, as in ``torch.nn.RNN(nonlinearity="relu")``.""",
-}
-
-_DOC = """{title}: one layer in one direction, on plain arrays.
-
-    Computes, for every step t,
-
-{equations}
-
-    Call it for inference; call ``forward`` and then ``backward`` for training. G, the number of gates, is {gates}.
-
-    Parameters
-    ----------
-    x : ndarray (T, B, I), float32 or float64
-        T time steps of B sequences. Any strides, as long as the last axis is contiguous.
-    w_ih : ndarray (G*H, I)
-        Weights of x in torch's layout and gate order, of the dtype of x.
-    w_hh : ndarray (G*H, H)
-        Weights of the state, likewise.
-    b_ih, b_hh : ndarray (G*H,), optional
-        Biases; zero when left out.
-    state : {state}, optional
-        Before the first step; zero when left out.
-    lengths : array of int (B,), optional
-        The steps that each sequence has, 0 … T in any order. What lies beyond is neither read nor computed.
-    resets : array of bool (T, B), optional
-        Where True, an episode starts: the state is zeroed before this step, and no gradient passes. In the reverse
-        direction too, no state passes between step t - 1 and a step t that is reset.
-    reverse : bool
-        Run from the last step to the first; y keeps the order of x.
-
-    Returns
-    -------
-    y : ndarray (T, B, H)
-        Zero beyond a sequence's end.
-    state : as the argument
-        After each sequence's own last step.
-
-    Raises
-    ------
-    TypeError
-        For another kind or dtype; dtypes are never mixed or cast.
-    ValueError
-        For another shape.
-    OverflowError
-        If the arrays would exceed the address space.
-    """
+from .cell_arguments import CellArguments
+from .cell_docs import documentation
+from .cell_gradients import CellGradients, State, WeightGradients, gradient_arrays
+from .weights import ROWS, sizes_of
 
 
-class WeightGradients(NamedTuple):
-    """Gradients of the parameters in their layouts. None: not wanted."""
-
-    w_ih: Array | None = None
-    w_hh: Array | None = None
-    b_ih: Array | None = None
-    b_hh: Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class CellGradients:
-    """Gradients of one layer in one direction; None where not wanted or where there is no such argument."""
-
-    x: Array | None
-    state: State
-    w_ih: Array | None
-    w_hh: Array | None
-    b_ih: Array | None
-    b_hh: Array | None
-
-
-class Cell(Attributes):
+class Cell(Attributes, CellArguments):
     """A recurrent cell run over a whole sequence; the instances are documented one by one."""
 
     _fixed = frozenset({"name", "gates", "states", "__name__", "__doc__"})
     _instead = "all callers share the cell"
 
     def __init__(self, name: str, row: _core.Cell) -> None:
-        self.name, self.gates, self.states, self._row = name, row.gates, row.states, row
-        self._of_state = [one.columns for one in row.parameters].index("H")  # the first matrix of H columns
+        super().__init__(name, row)
         self.__name__ = name
-        several = f"{'pair' if len(row.states) == 2 else 'tuple'} of ndarray (B, H): {' and '.join(row.states)}"
-        state = several if len(row.states) > 1 else "ndarray (B, H)"
-        title, equations = name.split("_", 1)[0].upper(), _EQUATIONS.get(name, f"        csrc/kernels/cells: {name}")
-        self.__doc__ = _DOC.format(title=title, equations=equations, gates=row.gates, state=state)
+        self.__doc__ = documentation(name, row)
 
     def __repr__(self) -> str:
         return f"<fastrnn.{self.name}>"
@@ -242,7 +144,7 @@ class Cell(Attributes):
             _check.shape("dy", dy, "(T, B, H)", (T, B, H))
         d_final = self._states("dstate", dstate, dtype, B, H)
         window = _check.truncation("truncation", truncation)
-        gradients = self._gradient_arrays(tape, wanted, into)
+        gradients = gradient_arrays(self._row, tape, wanted, into)
         dx, d_initial = plan.backward(
             tape, dy, d_final, gradients, window, wants_x="x" in wanted, wants_states="state" in wanted,
             overwrite=into is None,
@@ -274,129 +176,12 @@ class Cell(Attributes):
         )
         return y, self._public(final), tape
 
-    def _checked_batches(
-        self, T: int, B: int, lengths: Any, resets: Any, _unbatched: bool, directions: tuple[bool, ...]
-    ) -> tuple[Batch, ...]:
-        lengths = _check.lengths("lengths", lengths, T, B)
-        resets = _check.resets("resets", resets, "(T, B)", (T, B))
-        return tuple(Batch(T, B, lengths, resets, reverse) for reverse in directions)
-
-    def _accepted(
-        self, x: Any, weights: tuple[Any, ...], state: State, reverse: bool
-    ) -> tuple[Network | None, tuple[Array | None, ...]]:
-        """The sizes and the states, if all arguments are as the core reads them; else None."""
-        initial = state
-        if state is None:
-            initial = (None,) * len(self.states)
-        elif len(self.states) == 1:
-            initial = (state,)
-        elif type(state) is not tuple:
-            initial = ()
-        of_state = weights[self._of_state]
-        if type(x) is not np.ndarray or type(of_state) is not np.ndarray or x.ndim != 3 or of_state.ndim != 2:
-            return None, ()
-        if len(initial) != len(self.states) or x.dtype.char not in "fd":
-            return None, ()
-        network = self._network(x.dtype, x.shape[2], of_state.shape[1], reverse)
-        return (network if network.accepts(x, weights, initial) else None), initial
-
-    def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
-        """That of these sizes; those of the last calls are kept."""
-        key = self.name, dtype, I, H, reverse
-        network = _networks.get(key)
-        if network is None:
-            if len(_networks) >= NETWORKS_MAX:
-                _networks.clear()
-            network = _networks[key] = Network(self.name, dtype, I, H, 1, (reverse,), "one")
-        return network
-
-    def _checked(
-        self, x: Any, weights: tuple[Any, ...], state: State
-    ) -> tuple[Array, Parameters, tuple[Array | None, ...]]:
-        """The same as the core reads them, converted if need be."""
-        dtype = _check.real_dtype("x", getattr(x, "dtype", None) or _check.unmasked("x", x).dtype)
-        x = _check.array("x", x, dtype)
-        _check.shape("x", x, "(T, B, I)", (None, None, None))
-        row = self._row.parameters[self._of_state]
-        of_state = _check.array(row.name, weights[self._of_state], dtype, "x")
-        _check.shape(row.name, of_state, "(G*H, H)", (None, None))
-        (_, B, I), H = x.shape, of_state.shape[1]
-        _check.shape(row.name, of_state, _letters(row), row.shape(I, H))
-        checked = self._checked_weights(weights, dtype, I, H)
-        return x, checked, self._states("state", state, dtype, B, H, "x")
-
-    def _checked_weights(self, weights: tuple[Any, ...], dtype: np.dtype[Any], I: int, H: int) -> Parameters:
-        found: list[Array | None] = []
-        for one, given in zip(self._row.parameters, weights, strict=True):
-            if given is None and not one.required:
-                found.append(None)
-                continue
-            array = _check.array(one.name, given, dtype, "x")
-            _check.shape(one.name, array, _letters(one), one.shape(I, H))
-            found.append(np.ascontiguousarray(array))
-        return tuple(found)
-
-    def _states(
-        self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int, dtype_of: str | None = None
-    ) -> tuple[Array | None, ...]:
-        count = len(self.states)
-        if state is None:
-            return (None,) * count
-        names = [f"{name}[{j}]" for j in range(count)] if count > 1 else [name]
-        members = _check.members(name, state, self.states)
-        found: list[Array | None] = []
-        for label, member in zip(names, members, strict=True):
-            if member is not None:
-                member = _check.array(label, member, dtype, dtype_of)
-                _check.shape(label, member, "(B, H)", (B, H))
-            found.append(member)
-        return tuple(found)
-
-    def _public(self, states: tuple[Array | None, ...]) -> State:
-        return None if states[0] is None else states if len(states) > 1 else states[0]
-
     def _check_tape(self, tape: Any) -> None:
         if not isinstance(tape, Tape):
             raise TypeError(f"tape: expected a Tape, got {type(tape).__name__}")
         if tape.owner is not self:
             raise ValueError(f"tape: expected one of {self.name}, got one of {tape.plan.cell}")
 
-    def _gradient_arrays(self, tape: Tape, wanted: Collection[str], into: WeightGradients | None) -> list[Array | None]:
-        plan, dtype = tape.plan, tape.arrays.dtype
-        arrays: list[Array | None] = []
-        new = memory.empty if into is None else memory.zeros
-        rows = self._row.parameters
-        for one, given, exists in zip(rows, into or (None,) * len(rows), tape.has_parameters, strict=True):
-            shape = one.shape(plan.I, plan.H)
-            if one.name not in wanted or not exists:
-                arrays.append(None)
-            elif given is None:
-                arrays.append(new(shape, dtype))
-            else:
-                arrays.append(_accumulator(f"into.{one.name}", given, dtype, shape))
-        return arrays
-
-
-def _letters(parameter: _core.Parameter) -> str:
-    """How the shape is written."""
-    rows = f"{parameter.rows_per_unit}*H"
-    return f"({rows}, {parameter.columns})" if parameter.columns else f"({rows})"
-
-
-def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[int, ...]) -> Array:
-    if not isinstance(given, np.ndarray):
-        raise TypeError(f"{name}: expected an array, got {type(given).__name__}")
-    _check.unmasked(name, given)
-    if given.dtype != dtype:
-        raise TypeError(f"{name}: expected dtype {dtype}, got {given.dtype}")
-    _check.shape(name, given, "(G*H, n)" if len(expected) == 2 else "(G*H)", expected)
-    if not (given.flags.c_contiguous and given.flags.writeable and given.flags.aligned):
-        raise ValueError(f"{name}: expected a writeable C-contiguous array")
-    return given
-
-
-NETWORKS_MAX = 64
-_networks: dict[Any, Network] = {}
 
 CELLS = {name: Cell(name, row) for name, row in ROWS.items()}
 

@@ -1,0 +1,112 @@
+"""The arguments of a single-layer function: accepted by the core, converted, or refused with the argument's name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _check, _core
+from ._accept import Network
+from ._check import Array
+from .cell_gradients import State
+from .schedule import Batch
+from .weights import Parameters
+
+NETWORKS_MAX = 64
+_networks: dict[Any, Network] = {}
+
+
+class CellArguments:
+    """Weights and states of one layer in one direction."""
+
+    def __init__(self, name: str, row: _core.Cell) -> None:
+        self.name, self.gates, self.states, self._row = name, row.gates, row.states, row
+        self._of_state = [one.columns for one in row.parameters].index("H")  # the first matrix of H columns
+
+    def _checked_batches(
+        self, T: int, B: int, lengths: Any, resets: Any, _unbatched: bool, directions: tuple[bool, ...]
+    ) -> tuple[Batch, ...]:
+        lengths = _check.lengths("lengths", lengths, T, B)
+        resets = _check.resets("resets", resets, "(T, B)", (T, B))
+        return tuple(Batch(T, B, lengths, resets, reverse) for reverse in directions)
+
+    def _accepted(
+        self, x: Any, weights: tuple[Any, ...], state: State, reverse: bool
+    ) -> tuple[Network | None, tuple[Array | None, ...]]:
+        """The sizes and the states, if all arguments are as the core reads them; else None."""
+        initial = state
+        if state is None:
+            initial = (None,) * len(self.states)
+        elif len(self.states) == 1:
+            initial = (state,)
+        elif type(state) is not tuple:
+            initial = ()
+        of_state = weights[self._of_state]
+        if type(x) is not np.ndarray or type(of_state) is not np.ndarray or x.ndim != 3 or of_state.ndim != 2:
+            return None, ()
+        if len(initial) != len(self.states) or x.dtype.char not in "fd":
+            return None, ()
+        network = self._network(x.dtype, x.shape[2], of_state.shape[1], reverse)
+        return (network if network.accepts(x, weights, initial) else None), initial
+
+    def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
+        """That of these sizes; those of the last calls are kept."""
+        key = self.name, dtype, I, H, reverse
+        network = _networks.get(key)
+        if network is None:
+            if len(_networks) >= NETWORKS_MAX:
+                _networks.clear()
+            network = _networks[key] = Network(self.name, dtype, I, H, 1, (reverse,), "one")
+        return network
+
+    def _checked(
+        self, x: Any, weights: tuple[Any, ...], state: State
+    ) -> tuple[Array, Parameters, tuple[Array | None, ...]]:
+        """The same as the core reads them, converted if need be."""
+        dtype = _check.real_dtype("x", getattr(x, "dtype", None) or _check.unmasked("x", x).dtype)
+        x = _check.array("x", x, dtype)
+        _check.shape("x", x, "(T, B, I)", (None, None, None))
+        row = self._row.parameters[self._of_state]
+        of_state = _check.array(row.name, weights[self._of_state], dtype, "x")
+        _check.shape(row.name, of_state, "(G*H, H)", (None, None))
+        (_, B, I), H = x.shape, of_state.shape[1]
+        _check.shape(row.name, of_state, _letters(row), row.shape(I, H))
+        checked = self._checked_weights(weights, dtype, I, H)
+        return x, checked, self._states("state", state, dtype, B, H, "x")
+
+    def _checked_weights(self, weights: tuple[Any, ...], dtype: np.dtype[Any], I: int, H: int) -> Parameters:
+        found: list[Array | None] = []
+        for one, given in zip(self._row.parameters, weights, strict=True):
+            if given is None and not one.required:
+                found.append(None)
+                continue
+            array = _check.array(one.name, given, dtype, "x")
+            _check.shape(one.name, array, _letters(one), one.shape(I, H))
+            found.append(np.ascontiguousarray(array))
+        return tuple(found)
+
+    def _states(
+        self, name: str, state: State, dtype: np.dtype[Any], B: int, H: int, dtype_of: str | None = None
+    ) -> tuple[Array | None, ...]:
+        count = len(self.states)
+        if state is None:
+            return (None,) * count
+        names = [f"{name}[{j}]" for j in range(count)] if count > 1 else [name]
+        members = _check.members(name, state, self.states)
+        found: list[Array | None] = []
+        for label, member in zip(names, members, strict=True):
+            if member is not None:
+                member = _check.array(label, member, dtype, dtype_of)
+                _check.shape(label, member, "(B, H)", (B, H))
+            found.append(member)
+        return tuple(found)
+
+    def _public(self, states: tuple[Array | None, ...]) -> State:
+        return None if states[0] is None else states if len(states) > 1 else states[0]
+
+
+def _letters(parameter: _core.Parameter) -> str:
+    """How the shape is written."""
+    rows = f"{parameter.rows_per_unit}*H"
+    return f"({rows}, {parameter.columns})" if parameter.columns else f"({rows})"
