@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from .._plan import Plan
 from ._tensor_arrays import TensorArrays
+from ._tensor_passes import Job
 
 class Repeat:
     def __init__(
@@ -20,8 +21,10 @@ class Repeat:
         returns_y: bool,
         thread: tuple[tuple[Callable[[], Any], ...], Callable[[str], Any], Any],
         settings: Callable[[], Any],
+        training: tuple[Job, Callable[..., Any]] | None = None,
     ) -> None: ...
 
 class Repeats:
     def add(self, call: Repeat) -> None: ...
+    def holds(self, shape: Any, weights: tuple[Any, ...], training: bool) -> bool: ...
     def __call__(self, attributes: dict[str, Any], x: Any, hx: Any) -> Any: ...

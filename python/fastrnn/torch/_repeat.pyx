@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
-"""Calls for inference that repeat an earlier call, with less Python around the kernel."""
+"""Calls that repeat an earlier call, with less Python around the kernel."""
 
 import math
 
@@ -11,17 +11,18 @@ from .._core cimport equal_bytes, fastrnn_view_t
 from .._plan cimport STATES, Plan, StateView
 from ._tensor_arrays cimport TensorArrays
 from ._tensor_memory cimport address_of, plain_address
-from ._tensor_passes cimport parameters_of
+from ._tensor_passes cimport Job, parameters_of
 
 cnp.import_array()
 
 cdef enum:
     REPEATS_MAX = 8
 cdef object _TENSOR = torch.Tensor
+cdef object is_grad_enabled = torch.is_grad_enabled
 
 
 cdef class Repeat:
-    """A dense inference call of a stack that is like one made before.
+    """A dense call of a stack that is like one made before, for inference or for training.
 
     A short call takes less time than the Python around it. So everything that such a call needs is kept: its plan,
     packed weights, and what they were packed from. A call compares (what tensors are, the bytes of the parameters, the
@@ -32,7 +33,8 @@ cdef class Repeat:
     pay. parameters: their names; those tensors, None for an absent one; contiguous tensors on their memory; arrays of the
     contents of the present ones when they were packed, or None. shapes: of the input and of a state. returns_y: a cell
     returns its state alone. thread: functions that must return false, a function of the device, and torch's module
-    of forward-mode differentiation; settings: a function, and its result.
+    of forward-mode differentiation; settings: a function, and its result. training: a job and what makes a node of the
+    graph, or None for inference.
     """
 
     cdef Plan plan
@@ -40,11 +42,13 @@ cdef class Repeat:
     cdef list packed, parameters
     cdef tuple attributes, values, names, weights, aliases, copies, thread
     cdef object dtype, x_shape, state_shape, settings, setting, autocast, dual
+    cdef object apply
+    cdef Job job
     cdef bint returns_y
 
     def __init__(
         self, configuration, Plan plan not None, TensorArrays arrays not None, list packed, parameters, shapes,
-        dtype, bint returns_y, thread, settings,
+        dtype, bint returns_y, thread, settings, training=None,
     ):  # fmt: skip
         cdef int count = plan.layers * plan.directions
         self.attributes, self.values = tuple(configuration), tuple(configuration.values())
@@ -55,7 +59,13 @@ cdef class Repeat:
         self.returns_y = returns_y
         (self.thread, self.autocast, self.dual), self.settings = thread, settings
         self.setting = settings()
-        if not plan.is_dense or (packed is None and plan.packs) or (packed is not None and len(packed) != count):
+        self.job, self.apply = (None, None) if training is None else training
+        if training is not None:
+            if self.job.plan is not plan or packed is not None:
+                raise ValueError("training: expected a job of the plan, and no packed weights")
+        elif packed is None and plan.packs:
+            raise ValueError("packed: expected weights")
+        if not plan.is_dense or (packed is not None and len(packed) != count):
             raise ValueError("plan: expected a dense one, and packed weights for each layer and direction")
         if arrays.rows != plan.rows or arrays.width != plan.width or arrays.B != plan.B or arrays.H != plan.H:
             raise ValueError("arrays: expected those of the plan")
@@ -143,33 +153,67 @@ cdef class Repeat:
             return None
         if not self._find_states(hx, states) or not self._is_current(attributes):
             return None
+        if self.job is not None:
+            return self._train(x, hx)
         y, final = self.plan.up(
             self.arrays, x, x_view, None, states, self.parameters, self.packed, None, None, None, False
         )  # fmt: skip
         state = final if self.plan.states > 1 else (<tuple>final)[0]
         return (y, state) if self.returns_y else state
 
+    cdef object _train(self, object x, object hx):
+        """The call as a node of the graph; None if no gradient is wanted."""
+        cdef tuple states, found
+        cdef bint wanted = x.requires_grad
+        cdef list tensors = [self.job, x]
+        if hx is None:
+            states = (None,) * self.plan.states
+        else:
+            states = (hx,) if self.plan.states == 1 else hx
+        for state in states:
+            wanted = wanted or (state is not None and state.requires_grad)
+            tensors.append(state)
+        for weight in self.weights:
+            if weight is not None:
+                wanted = wanted or weight.requires_grad
+                tensors.append(weight)
+        if not wanted:
+            return None
+        found = self.apply(*tensors)
+        state = found[1:] if self.plan.states > 1 else found[1]
+        return (found[0], state) if self.returns_y else state
+
 
 cdef class Repeats:
-    """The repeated calls of a module, by the shape of the input."""
+    """The repeated calls of a module: for inference and for training, by the shape of the input."""
 
-    cdef dict calls
+    cdef tuple calls
 
     def __init__(self):
-        self.calls = {}
+        self.calls = {}, {}
 
     def add(self, Repeat call not None):
-        """Keep this one, and forget all if there are many."""
-        if len(self.calls) >= REPEATS_MAX:
-            self.calls = {}
-        self.calls[call.x_shape] = call
+        """Keep this one, and forget all of its kind if there are many."""
+        cdef dict calls = self.calls[call.job is not None]
+        if len(calls) >= REPEATS_MAX:
+            calls.clear()
+        calls[call.x_shape] = call
+
+    def holds(self, shape, tuple weights, bint training):
+        """Whether there is a call of this shape with these parameters."""
+        cdef Repeat call
+        found = self.calls[training].get(shape)
+        if found is None:
+            return False
+        call = found
+        return len(call.weights) == len(weights) and all([a is b for a, b in zip(call.weights, weights)])
 
     def __call__(self, dict attributes, x, hx):
         """As a `Repeat`."""
         cdef Repeat call
         if type(x) is not _TENSOR:
             return None
-        found = self.calls.get(x.shape)
+        found = self.calls[1 if is_grad_enabled() else 0].get(x.shape)
         if found is None:
             return None
         call = found

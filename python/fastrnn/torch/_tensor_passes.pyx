@@ -9,6 +9,7 @@ which sequences ignore their initial state.
 cimport numpy as cnp
 
 from .._plan import tape_of
+from .tensors import arrays_or_none
 
 from .._plan cimport Plan, Tape
 from ._tensor_arrays cimport TensorArrays
@@ -80,6 +81,69 @@ def infer(Plan plan not None, TensorArrays arrays not None, x, states, weights, 
         starting,
     )  # fmt: skip
     return (y, *final)
+
+
+cdef class Job:
+    """A training call, or all calls that are alike.
+
+    description: fastrnn.torch's plan, which `plan` carries out; starting: sequences that ignore their initial state.
+    For a single call: packed, the weights of forward, or None if the call packs or reads them itself; masks, the tensors
+    of dropout, or None.
+    """
+
+    def __init__(self, description, Plan plan not None, TensorArrays arrays not None, starting, list packed, masks):
+        self.description, self.plan, self.arrays = description, plan, arrays
+        self.starting, self.packed, self.masks = starting, packed, masks
+        self.mask_count = 0 if masks is None else len(masks)
+
+
+def begin(ctx, Job job not None, x, tuple tensors):
+    """Forward of a node of the graph; ctx keeps what backward reads. tensors: the states and the weights."""
+    cdef int states = job.plan.states
+    applied = None if job.masks is None else arrays_or_none(job.masks)
+    outputs, kept = forward(
+        job.plan, job.arrays, x, tensors[:states], tensors[states:], job.packed, applied, job.starting
+    )
+    cdef list saved = [outputs[0], unswappable(x)]
+    for tensor in tensors:
+        saved.append(unswappable(tensor))
+    if job.masks is not None:
+        saved.extend(job.masks)
+    saved.extend(kept)
+    job.packed = job.masks = None  # the graph keeps the job
+    ctx.job = job
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*saved)
+    return outputs
+
+
+def saved_of(ctx):
+    """(y, inputs, masks or None, kept): what `begin` has saved; the inputs are x, the states and the weights."""
+    cdef Job job = ctx.job
+    cdef tuple saved = ctx.saved_tensors
+    cdef Py_ssize_t inputs = len(ctx.needs_input_grad)  # the job counts, as y does among the saved tensors
+    cdef Py_ssize_t masks = inputs + job.mask_count
+    return saved[0], saved[1:inputs], saved[inputs:masks] if job.mask_count else None, saved[masks:]
+
+
+def end(ctx, tuple d, tuple wanted, truncation):
+    """Backward of a node of the graph; see `backward`."""
+    cdef Job job = ctx.job
+    cdef int states = job.plan.states
+    y, inputs, masks, kept = saved_of(ctx)
+    weights, masks = inputs[1 + states :], None if masks is None else arrays_or_none(masks)
+    return backward(
+        job.plan, job.arrays, y, inputs[0], inputs[1 : 1 + states], weights, masks, job.starting, kept, d, wanted,
+        truncation,
+    )  # fmt: skip
+
+
+cpdef object unswappable(object tensor):
+    """A tensor with the same memory and version, which a later ``tensor.data = …`` does not reach; for leaves alone.
+
+    torch saves views of weights, and its gradients are those of the weights that the call used.
+    """
+    return tensor.detach() if tensor is not None and tensor.is_leaf else tensor
 
 
 cdef Tape tape_again(Plan plan, TensorArrays arrays, y, x, states, list parameters, masks, starting, kept):

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import _tensor_passes, calls, formulation
-from .calls import Call
+from . import _tensor_passes, formulation
+from ._tensor_passes import Job
 from .plan import Plan
-from .tensors import Packed, arrays_or_none
 
 Outputs = tuple[Tensor, ...]  # y and the final states
 
@@ -20,56 +19,25 @@ Outputs = tuple[Tensor, ...]  # y and the final states
 class Recurrence(torch.autograd.Function):
     """y and the final states of a stack.
 
-    The inputs are x, a tensor or None for each state of the cell, and the weights. packed: the weights as forward reads
-    them, or None. All that backward reads is saved through autograd: so writes in between are found out, hooks on saved
-    tensors work, and memory is freed with the graph.
+    The inputs are a job, x, a tensor or None for each state of the cell, and the weights. All that backward reads is
+    saved through autograd: so writes in between are found out, hooks on saved tensors work, and memory is freed with
+    the graph.
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        plan: Plan,
-        call: Call,
-        packed: Packed | None,
-        masks: Sequence[Tensor | None] | None,
-        x: Tensor,
-        *tensors: Tensor | None,
-    ) -> Outputs:
-        ctx.plan, ctx.call, ctx.count, ctx.masked = plan, call, len(tensors), masks is not None
-        ctx.set_materialize_grads(False)
-        inputs = [unswappable(tensor) for tensor in (x, *tensors)]
-        applied = None if masks is None else arrays_or_none(masks)
-        given = tensors[: call.plan.states], tensors[call.plan.states :]
-        outputs, kept = _tensor_passes.forward(*call, x, *given, packed, applied, calls.starting_of(plan))
-        ctx.save_for_backward(outputs[0], *inputs, *(masks or ()), *kept)
-        return outputs
+    def forward(ctx: Any, job: Job, x: Tensor, *tensors: Tensor | None) -> Outputs:  # type: ignore[override]
+        return _tensor_passes.begin(ctx, job, x, tensors)
 
     @staticmethod
     def backward(ctx: Any, *d: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        plan: Plan = ctx.plan
-        y, x, *rest = ctx.saved_tensors
-        tensors, rest = rest[: ctx.count], rest[ctx.count :]
-        between = plan.network.layers - 1 if ctx.masked else 0
-        masks, kept = (rest[:between] if ctx.masked else None), rest[between:]
-        wanted = ctx.needs_input_grad[4:]
+        wanted = ctx.needs_input_grad[1:]
+        plan: Plan = ctx.job.description
         if all(one is None for one in d):
-            return (None,) * (4 + len(wanted))
+            return (None,) * (1 + len(wanted))
         if is_beyond_kernels(d):
-            inputs = in_graph(ctx.next_functions, (x, *tensors))
-            return None, None, None, None, *formulation.gradients(plan, inputs, masks, d, wanted)
-        applied = None if masks is None else arrays_or_none(masks)
-        inner, arrays = ctx.call
-        given = tensors[: inner.states], tensors[inner.states :], applied, calls.starting_of(plan)
-        found = _tensor_passes.backward(inner, arrays, y, x, *given, kept, d, wanted, plan.truncation)
-        return None, None, None, None, *found
-
-
-def unswappable(tensor: Tensor | None) -> Tensor | None:
-    """A tensor with the same memory and version, which a later ``tensor.data = …`` does not reach; for leaves alone.
-
-    torch saves views of weights, and its gradients are those of the weights that the call used.
-    """
-    return tensor.detach() if tensor is not None and tensor.is_leaf else tensor
+            _, inputs, masks, _ = _tensor_passes.saved_of(ctx)
+            return None, *formulation.gradients(plan, in_graph(ctx.next_functions, inputs), masks, d, wanted)
+        return None, *_tensor_passes.end(ctx, d, wanted, plan.truncation)
 
 
 def in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -> list[Tensor | None]:

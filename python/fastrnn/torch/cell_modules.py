@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.compiler import is_compiling
 
 from . import _tensor_passes, calls, formulation
+from ._tensor_passes import Job
 from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
 from .keys import key_of
@@ -119,12 +120,15 @@ class CellForward(_Base):
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         call = calls.call_of(plan, x)
         packed = memory.get(network, weights) if call.plan.packs else None
-        if needs_graph:
-            outputs: Outputs = Recurrence.apply(plan, call, packed, None, *tensors)
-            return outputs[1:]
         names = (*REQUIRED[network.cell], *OPTIONAL[network.cell])
         parameters = {name: getattr(self, name) for name in names}
-        memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
+        configuration = {name: self.__dict__.get(name) for name in CONFIGURATION}
+        if needs_graph:
+            job = Job(plan, *call, None, packed, None)
+            memory.remember_training(plan, x, parameters, configuration, Recurrence.apply)
+            outputs: Outputs = Recurrence.apply(job, *tensors)
+            return outputs[1:]
+        memory.remember(plan, x, parameters, configuration)
         return _tensor_passes.infer(*call, x, states, weights, packed, None, None)[1:]
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _tensor_passes, calls, formulation
+from ._tensor_passes import Job
 from .autograd import Outputs, Recurrence
 from .extras import as_tensor, on_host
 from .keys import key_of
@@ -103,13 +104,20 @@ class ModuleCalls(ModuleArguments):
         call = calls.call_of(plan, x)
         packed = memory.get(plan.network, weights) if call.plan.packs else None
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
-            outputs: Outputs = Recurrence.apply(plan, call, packed, masks, x, *states, *weights)
+            job = Job(plan, *call, calls.starting_of(plan), packed, masks)
+            if masks is None and plan.batches[0].dense and not plan.is_packed and plan.truncation is None:
+                memory.remember_training(plan, x, *self._facts(weights), Recurrence.apply)
+            outputs: Outputs = Recurrence.apply(job, x, *states, *weights)
             return outputs
         if masks is None and plan.batches[0].dense and not plan.is_packed:
-            parameters = dict(zip(self._flat_weights_names, weights, strict=True))
-            memory.remember(plan, x, parameters, {name: self.__dict__.get(name) for name in CONFIGURATION})
+            memory.remember(plan, x, *self._facts(weights))
         applied = None if masks is None else arrays_or_none(masks)
         return _tensor_passes.infer(*call, x, states, weights, packed, applied, calls.starting_of(plan))
+
+    def _facts(self, weights: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The parameters and the attributes, by name, that a repeated call must find again."""
+        parameters = dict(zip(self._flat_weights_names, weights, strict=True))
+        return parameters, {name: self.__dict__.get(name) for name in CONFIGURATION}
 
     def _as_operator(
         self,

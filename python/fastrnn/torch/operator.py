@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from . import _tensor_passes, calls, formulation
-from .autograd import in_graph, is_beyond_kernels, unswappable
+from ._tensor_passes import unswappable
+from .autograd import in_graph, is_beyond_kernels
 from .calls import has_reserve, reserve_bytes
 from .keys import Described, described
 from .plan import STATES, Plan, make_packed_plan, make_plan, weight_shapes

@@ -8,7 +8,7 @@ are kept from the second call with the same ones on, so that training, which cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,9 +19,14 @@ from .._kernel import pack_forward
 from ..config import backend_index, get_num_threads
 from . import _tensor_memory, calls
 from ._repeat import Repeat, Repeats
+from ._tensor_passes import Job
 from .plan import Network, Plan
-from .routes import IS_NOT_PLAIN
+from .routes import IS_NOT_PLAIN, IS_NOT_PLAIN_IN_TRAINING
 from .tensors import Packed, arrays_of
+
+
+# A repeated training call packs weights of up to this many bytes anew: comparing them would take as long.
+REPACKED_BYTES_MAX = 256 << 10
 
 
 class Kept(NamedTuple):
@@ -101,21 +106,60 @@ class PackedWeights:
         if x.numel() == 0 or (kept is None if packs else not all(_is_plain(one) for one in tensors)):
             return
         packed, copies = (kept.packed, kept.copies) if packs and kept is not None else (None, None)
+        returns_y = not plan.returns_state_alone
+        arrays = calls.arrays_of_call(plan, x.dtype, returns_y=returns_y)
         repeat = Repeat(
             configuration,
             call.plan,
-            calls.arrays_of_call(plan, x.dtype, returns_y=not plan.returns_state_alone),
+            arrays,
             packed,
-            (tuple(parameters), tensors, tuple([None if t is None else t.detach() for t in tensors]), copies),
+            (tuple(parameters), tensors, _aliases(tensors), copies),
             (x.shape, torch.Size(plan.states_shape())),
             x.dtype,
-            not plan.returns_state_alone,
+            returns_y,
             IS_NOT_PLAIN,
             calls.settings,
         )
+        self._add(repeat)
+
+    def remember_training(
+        self,
+        plan: Plan,
+        x: Tensor,
+        parameters: Mapping[str, Tensor | None],
+        configuration: Mapping[str, Any],
+        apply: Callable[..., Any],
+    ) -> None:
+        """The same for training. `apply` makes a node of the graph. Large weights that are packed go to `get` instead."""
+        call, tensors = calls.call_of(plan, x), tuple(parameters.values())
+        if x.numel() == 0 or (self.again is not None and self.again.holds(x.shape, tensors, True)):
+            return
+        size = sum(one.nbytes for one in tensors if one is not None)
+        if (call.plan.packs and size > REPACKED_BYTES_MAX) or not all(_is_plain(one) for one in tensors):
+            return
+        repeat = Repeat(
+            configuration,
+            call.plan,
+            call.arrays,
+            None,
+            (tuple(parameters), tensors, _aliases(tensors), None),
+            (x.shape, torch.Size(plan.states_shape())),
+            x.dtype,
+            not plan.returns_state_alone,
+            IS_NOT_PLAIN_IN_TRAINING,
+            calls.settings,
+            (Job(plan, *call, None, None, None), apply),
+        )
+        self._add(repeat)
+
+    def _add(self, repeat: Repeat) -> None:
         if self.again is None:
             self.again = Repeats()
         self.again.add(repeat)
+
+
+def _aliases(tensors: Sequence[Tensor | None]) -> tuple[Tensor | None, ...]:
+    return tuple([None if one is None else one.detach() for one in tensors])
 
 
 def _is_plain(tensor: Tensor | None) -> bool:

@@ -29,6 +29,7 @@ _autocast = torch.is_autocast_enabled
 # What `_repeat.Repeat` asks. Where gradients are off and nothing else is special about the thread, all these functions
 # return something false, the last one for the device "cpu", and the module's `_current_level` is negative.
 IS_NOT_PLAIN = (torch.is_grad_enabled, _dispatch_modes, _functorch_active, tracing_state), _autocast, forward_ad
+IS_NOT_PLAIN_IN_TRAINING = (_dispatch_modes, _functorch_active, tracing_state), _autocast, forward_ad
 
 
 class Way(enum.Enum):
