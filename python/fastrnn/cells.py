@@ -263,7 +263,7 @@ class Cell(Attributes):
         return y, self._public(final), tape
 
     def _checked_batches(
-        self, T: int, B: int, lengths: Any, resets: Any, unbatched: bool, directions: tuple[bool, ...]
+        self, T: int, B: int, lengths: Any, resets: Any, _unbatched: bool, directions: tuple[bool, ...]
     ) -> tuple[Batch, ...]:
         lengths = _check.lengths("lengths", lengths, T, B)
         resets = _check.resets("resets", resets, "(T, B)", (T, B))
