@@ -334,6 +334,34 @@ def test_resets_of_first_steps_zero_the_state_of_the_forward_direction_alone(bac
     assert same_bits(h_n, expected_h_n)
 
 
+@given(
+    cell=st.sampled_from(sorted(KINDS)), T=st.sampled_from([1, 3]), B=st.sampled_from([1, 5, 300]), seed=seeds,
+    bidirectional=st.booleans(), k=st.none() | st.just(1), share=st.sampled_from([0, 0.5, 1]), has_state=st.booleans(),
+)  # fmt: skip
+def test_resets_of_first_steps_have_the_bits_of_a_schedule(
+    backend, cell, T, B, seed, bidirectional, k, share, has_state
+):
+    """All lengths T are no lengths, but lead past the look at resets that spares a call its schedule."""
+    rng = np.random.default_rng(seed)
+    layer = KINDS[cell](3, 5, num_layers=2, bidirectional=bidirectional, seed=0)
+    shapes = {"x": (T, B, 3), "dy": (T, B, 5 * (1 + bidirectional))}
+    shapes |= dict.fromkeys(("h0", "c0", "dh", "dc"), (2 * (1 + bidirectional), B, 5))
+    a = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    if not has_state:
+        a["h0"], a["c0"] = np.zeros_like(a["h0"]), np.zeros_like(a["c0"])
+    resets = np.zeros((T, B), bool)
+    resets[0] = rng.random(B) < share
+    found = train(cell, layer, a, k, resets=resets)
+    assert_same_bits(found, train(cell, layer, a, k, resets=resets, lengths=[T] * B))
+    function = getattr(fastrnn, cell)
+    weights = [layer.parameters[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    state = pair(cell, a["h0"][0], a["c0"][0]) if has_state else None
+    both = [
+        function(a["x"], *weights, state, resets=resets, reverse=True, **order) for order in ({}, {"lengths": [T] * B})
+    ]
+    assert same_bits(both[0][0], both[1][0])
+
+
 def test_lengths_of_the_user_may_change_after_forward(backend):
     layer = fastrnn.GRU(3, 4, seed=0)
     x, lengths, resets = np.ones((5, 2, 3), np.float32), np.array([5, 2]), np.zeros((5, 2), bool)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import _core, memory
 from ._check import Array
 from .config import backend_index, get_num_threads, team_index
-from .schedule import Batch, Integers, Part
+from .schedule import Batch, Integers
 from .weights import Parameters, sizes_of
 
 # Matrices (B, H) of one layer in one direction, one for each state of the cell. None: the start value as an input, not
@@ -58,21 +58,6 @@ def in_order(sequence: Array, batch: Batch) -> Array:
 def scratch_of(size: int) -> NDArray[np.uint8]:
     """Scratch of the calling thread, of at least this many bytes."""
     return _scratch.at_least(size)
-
-
-def make_problem(
-    cell: str,
-    x: Array,
-    H: int,
-    part: Part | None,
-    backend: int | None = None,
-    states: int | None = None,
-    d_states: int | None = None,
-) -> _core.Problem:
-    """A call over x (T, B, I); `part` None: dense; `backend` None: the one in use."""
-    chosen = backend_index() if backend is None else backend, get_num_threads()
-    T, B, I = x.shape
-    return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, team_index(), states, d_states)
 
 
 def pack_forward(cell: str, parameters: Parameters) -> NDArray[np.uint8]:

@@ -20,13 +20,13 @@ from ._kernel import (
     first_rows,
     gathered,
     in_order,
-    make_problem,
     pack_backward,
     pack_forward,
     pass_empty_through,
     scattered,
     scratch_of,
 )
+from .config import backend_index, get_num_threads, team_index
 from .schedule import Batch, Integers, Part, stage_of
 from .weights import ROWS, Parameters, sizes_of
 
@@ -63,6 +63,16 @@ class CheckpointTape:
 
     def __reduce__(self) -> Any:
         raise TypeError("tape: it belongs to its process and cannot be pickled")
+
+    def problem(
+        self, x: Array, part: Part | None = None, states: int | None = None, d_states: int | None = None
+    ) -> _core.Problem:
+        """A call of the core over x (T, B, I); `part` None: dense."""
+        T, B, I = x.shape
+        chosen = self.backend, get_num_threads()
+        return _core.Problem(
+            self.cell, self.dtype, *chosen, T, B, I, self.sizes[3], part, team_index(), states, d_states
+        )
 
     @property
     def kept_bytes(self) -> int:
@@ -159,7 +169,6 @@ def run_forward_checkpointed(
     """As `run_forward` when training, with states kept every n steps instead of a reserve."""
     _, H = sizes_of(cell, weights)
     x, y = in_order(x, batch), in_order(y, batch)
-    backend = make_problem(cell, x, H, None).backend
     packed = pack_forward(cell, weights) if packed is None else packed
     packed_backward = pack_backward(cell, weights) if packed_backward is None else packed_backward
     pass_empty_through(batch, initial, final)
@@ -170,7 +179,7 @@ def run_forward_checkpointed(
     checkpoints = _new_checkpoints(cell, y, _parts_of(batch), n)
     initial = tuple(None if member is None else member.copy() for member in initial)
     tape = CheckpointTape(
-        cell, packed, packed_backward, x, initial, y, (*x.shape, H), x.dtype, batch, checkpoints, backend
+        cell, packed, packed_backward, x, initial, y, (*x.shape, H), x.dtype, batch, checkpoints, backend_index()
     )
     chunk = 0
     for part in checkpoints.parts:
@@ -217,7 +226,7 @@ def _forward_part(tape: CheckpointTape, part: Part, chunk: int, final: States) -
         chunk += count
         every = np.arange(count)
         row = part.row[offset[begin] : offset[begin + len(active)]]
-        problem = make_problem(tape.cell, tape.x, H, Part(active, row, every, every), tape.backend, count)
+        problem = tape.problem(tape.x, Part(active, row, every, every), count)
         scratch = scratch_of(problem.scratch_forward)
         _core.forward(problem, tape.packed_forward, tape.x, running, tape.y, running, None, scratch, kept.after or None)
     scattered(states, part.last, final)

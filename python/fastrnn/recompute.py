@@ -19,7 +19,6 @@ from ._kernel import (
     States,
     first_rows,
     gathered,
-    make_problem,
     pass_empty_through,
     scattered,
     scratch_of,
@@ -124,7 +123,7 @@ def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
         states = zip(tape.initial, tape.states_after, strict=True)
         starts = tuple(None if rows is None else _before(initial, rows, begin, end) for initial, rows in states)
         again, reserve = _steps_at_once(tape, x, starts)
-        problem = make_problem(tape.cell, x, H, None, tape.backend)
+        problem = tape.problem(x)
         dy, dx = (None if a is None else a[begin:end] for a in (arrays.dy, arrays.dx))
         first = tuple(None if member is None else member[0] for member in starts)
         scratch = scratch_of(problem.scratch_backward)
@@ -139,7 +138,7 @@ def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Arra
     T, B, I = x.shape
     H = tape.sizes[3]
     x, y = x.reshape(1, T * B, I), memory.empty((1, T * B, H), tape.dtype)
-    problem = make_problem(tape.cell, x, H, None, tape.backend)
+    problem = tape.problem(x)
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     starts = tuple(None if member is None else member.reshape(T * B, H) for member in starts)
     scratch = scratch_of(problem.scratch_forward)
@@ -180,7 +179,7 @@ def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arra
     t, b = np.divmod(rows, tape.sizes[1])
     every = np.arange(int(active[0]))
     part = Part(active, grid.row, grid.first[: len(every)], every, every)
-    problem = make_problem(tape.cell, grid.x, tape.sizes[3], part, tape.backend, grid.chunks, len(every))
+    problem = tape.problem(grid.x, part, grid.chunks, len(every))
     d_rows = dx_rows = None
     if arrays.dy is not None:
         d_rows = memory.empty(grid.y.shape, tape.dtype)
@@ -236,7 +235,7 @@ def _compute_again(tape: CheckpointTape, rows: Integers) -> _Grid:
     starts = tape.starts_of(chunks)
     every = np.arange(len(chunks))
     part = Part(active, np.arange(len(t)), every, np.full_like(every, -1))
-    problem = make_problem(tape.cell, x, H, part, tape.backend, len(chunks))
+    problem = tape.problem(x, part, len(chunks))
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     scratch = scratch_of(problem.scratch_forward)
     _core.forward(problem, tape.packed_forward, x, starts, y, None, reserve, scratch)
