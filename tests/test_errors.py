@@ -320,7 +320,8 @@ def core_arguments():
         "packed": np.zeros(c.packed_backward, np.uint8), "x": p.x, "initial.h": p.h0, "initial.c": p.c0,
         "y": f32(T, B, H), "reserve": forward["reserve"], "dy": p.dy, "d_final.h": p.dh_n, "d_final.c": p.dc_n,
         "dx": f32(T, B, I), "d_initial.h": f32(B, H), "d_initial.c": f32(B, H), "gradients.w_ih": f32(20, I),
-        "gradients.w_hh": f32(20, H), "gradients.b_ih": f32(20), "gradients.b_hh": f32(20), "scratch": np.zeros(c.scratch_backward, np.uint8),
+        "gradients.w_hh": f32(20, H), "gradients.b_ih": f32(20), "gradients.b_hh": f32(20),
+        "scratch": np.zeros(c.scratch_backward, np.uint8),
     }  # fmt: skip
     return {"forward": (_core.forward, c, forward), "backward": (_core.backward, c, backward)}
 
