@@ -241,6 +241,18 @@ def test_a_package_of_aotinductor_runs_the_operator(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(found, model(x), strict=True))
 
 
+def test_a_truncation_may_be_an_argument_of_a_compiled_function():
+    """A symbol of the compiler's becomes a number in the operator's key."""
+    module, x = make_pair("GRU", 3, 4, dtype="float32")[1], torch.randn(7, 2, 3)
+    compiled = torch.compile(lambda x, k: module(x, truncation=k)[0], fullgraph=True, dynamic=True)
+    for k in (2, 3):
+        found, expected = (
+            torch.autograd.grad(f(x, k).sum(), module.parameters())
+            for f in (compiled, lambda x, k: module(x, truncation=k)[0])
+        )
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True, "dropout": 0.5}])
 @kinds
 def test_opcheck(kind, options):

@@ -6,6 +6,7 @@ import os
 import fastrnn
 import numpy as np
 from fastrnn import _core, config
+from fastrnn.layer_files import RecurrentLayer
 
 STARTS = (0.25, -0.5, 0.75)
 
@@ -89,6 +90,35 @@ def check_bits(T, B, I, H, dtype, bits):
         assert_same(fastrnn.probe(*twice, states)[0][:1], fastrnn.probe(*weights, states)[0])
 
 
+class Probe(RecurrentLayer):
+    """A layer of the new cell: its name is all that it takes."""
+
+    _cell = "probe"
+
+
+def check_layer(T, B, I, H):
+    """A stack of it is the function, run twice; a stream gives the steps of a call, a frozen layer its bits."""
+    layer = Probe(I, H, num_layers=2, dtype=np.float64, seed=0)
+    rng = np.random.default_rng(0)
+    x, states = rng.standard_normal((T, B, I)), tuple(rng.standard_normal((2, B, H)) for _ in STARTS)
+    weights = [[array for name, array in layer.parameters.items() if name.endswith(f"l{j}")] for j in range(2)]
+    middle, lower = fastrnn.probe(x, *weights[0], tuple(s[0] for s in states))
+    y, upper = fastrnn.probe(middle, *weights[1], tuple(s[1] for s in states))
+    expected = [y, *(np.stack(pair) for pair in zip(lower, upper, strict=True))]
+    trained, final, tape = layer.forward(x, states)
+    assert_same([trained, *final], expected)
+    gradients = layer.backward(tape, y, final)
+    assert len(gradients.state) == len(STARTS)
+    assert gradients.parameters.keys() == layer.parameters.keys()
+    stream = layer.stream(B)
+    assert [float(s.flat[0]) for s in stream.state] == list(STARTS)
+    stream.state = states
+    assert_same([np.stack([stream(x_t).copy() for x_t in x]), *stream.state], expected)
+    layer.freeze()
+    again, final = layer(x, states)
+    assert_same([again, *final], expected)
+
+
 def main():
     row = _core.cells()["probe"]
     assert (row.gates, row.output, row.states, row.starts) == (2, -1, ("h", "c", "m"), STARTS), row
@@ -100,6 +130,7 @@ def main():
                 check_values(T, B, I, H, backend.name)
                 for dtype in (np.float32, np.float64):
                     check_bits(T, B, I, H, dtype, bits if backend.has_fma else {})
+            check_layer(4, 3, 5, 7)
             check_values(6, 4, 3, 17, backend.name, lengths=[6, 0, 3, 5], resets=np.eye(6, 4, dtype=bool))
         print(backend.name, "computes the new cell")
 

@@ -26,13 +26,13 @@ cdef class Repeat:
 
     A short call takes less time than the Python around it. So everything that such a call needs is kept: its plan,
     packed weights, and what they were packed from. A call compares (what tensors are, the bytes of the parameters, the
-    thread's state) and runs the plan, or returns None: then something is different. Where packing does not pay, the call
-    reads the parameters themselves, and compares no bytes.
+    thread's state) and runs the plan, or returns None: then something is different. Where packing does not pay, the
+    call reads the parameters themselves, and compares no bytes.
 
     configuration: attributes of the module, by name, which must be as they were. packed: None where packing does not
-    pay. parameters: their names; those tensors, None for an absent one; contiguous tensors on their memory; arrays of the
-    contents of the present ones when they were packed, or None. shapes: of the input and of a state. returns_y: a cell
-    returns its state alone. thread: functions that must return false, a function of the device, and torch's module
+    pay. parameters: their names; the tensors, None for an absent one; contiguous tensors on their memory; arrays of the
+    contents of the present tensors when they were packed, or None. shapes: of the input and of a state. returns_y: a
+    cell returns its state alone. thread: functions that must return false, a function of the device, and torch's module
     of forward-mode differentiation; settings: a function, and its result. training: a job and what makes a node of the
     graph, or None for inference.
     """

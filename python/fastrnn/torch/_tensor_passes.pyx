@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The passes of a plan over tensors: arguments as the core reads them, and gradients where autograd wants them.
 
-In all of them `states` has a tensor or None for each state of the cell; `weights` has the parameters of each layer and
-direction, without absent ones; `masks` has arrays, of the input of each layer but the first, or is None; `starting` says
-which sequences ignore their initial state.
+In all of them `states` has a tensor or None for each state of the cell; `weights` has the present parameters of each
+layer and direction; `masks` has arrays, of the input of each layer but the first, or is None; `starting` says which
+sequences ignore their initial state.
 """
 
 cimport numpy as cnp
@@ -166,8 +166,9 @@ cdef Tape tape_again(Plan plan, TensorArrays arrays, y, x, states, list paramete
 
 
 def backward(
-    Plan plan not None, TensorArrays arrays not None, y, x, states, weights, masks, starting, kept, d, wanted, truncation
-):
+    Plan plan not None, TensorArrays arrays not None, y, x, states, weights, masks, starting, kept, d, wanted,
+    truncation,
+):  # fmt: skip
     """The gradients of x, the states and the weights, None where not wanted.
 
     kept: what forward returned; d: of y and the final states, None standing for zero; wanted: for each gradient.

@@ -18,9 +18,10 @@ class Described(NamedTuple):
 
 
 def key_of(network: Network, kind: str, window: tuple[int, int] | None, training: bool) -> str:
-    """The key of a call. Compilers trace this function: it has nothing but a format."""
+    """The key of a call. Compilers trace this function."""
     cell, layers, directions, hidden_size, has_bias = network
-    k1, k2 = (0, 0) if window is None else window
+    # The stop of a range is a plain integer, also where the compiler has a symbol for the user's.
+    k1, k2 = (0, 0) if window is None else (range(window[0]).stop, range(window[1]).stop)
     stack = f"cell={cell} layers={layers} directions={directions} hidden_size={hidden_size} has_bias={int(has_bias)}"
     return f"{stack} kind={kind} k1={k1} k2={k2} training={int(training)}"
 

@@ -24,7 +24,6 @@ from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN, IS_NOT_PLAIN_IN_TRAINING
 from .tensors import Packed, arrays_of
 
-
 # A repeated training call packs weights of up to this many bytes anew: comparing them would take as long.
 REPACKED_BYTES_MAX = 256 << 10
 
