@@ -29,16 +29,20 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     case FASTRNN_INTERRUPTED:
         return "interrupted";
     case FASTRNN_BAD_PLAN:
-        return "plan: not one that fastrnn_make_plan made, or no such pass";
+        return "plan: fastrnn_make_plan did not make it, or there is no such pass";
     case FASTRNN_BAD_ARRAYS:
-        return "arrays: struct_size is not that of this library";
+        return "arrays: expected struct_size to be sizeof(struct fastrnn_arrays); the program was compiled with "
+               "another "
+               "version of fastrnn.h";
+    case FASTRNN_BAD_INPUTS:
+        return "inputs, options: the cell has no such input of a step, or no options";
     }
     return "unknown status";
 }
 
 /* ---- calls ---- */
 
-/* Gradients that are to be overwritten, of no rows. */
+/* Overwrites the gradients of a call without rows. */
 static void clear_gradients(const struct plan *const plan, const struct fastrnn_arrays *const arrays) {
     const struct layout_shape *const s = &plan->shape;
     for (int j = 0; j < plan->table->parameter_count; j++) {

@@ -21,6 +21,9 @@ class Cell(NamedTuple):
     gates: int
     states: tuple[str, ...]
     starts: tuple[float, ...]
+    saved: dict[str, int]
+    inputs: tuple[str, ...]
+    options: tuple[str, ...]
 
 class Problem:
     def __init__(
@@ -105,6 +108,8 @@ def forward(
     scratch: NDArray[np.uint8],
     c: _Maybe = None,
     weights: Sequence[_Maybe] = ...,
+    inputs: Sequence[_Array] = ...,
+    options: Sequence[float] = ...,
 ) -> None: ...
 def backward(
     problem: Problem,
@@ -127,6 +132,8 @@ def backward(
     scratch: NDArray[np.uint8],
     overwrite: bool = False,
     weights: Sequence[_Maybe] = ...,
+    inputs: Sequence[_Array] = ...,
+    options: Sequence[float] = ...,
 ) -> None: ...
 def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
 def is_readable(array: Any, type_number: int) -> bool: ...

@@ -40,11 +40,18 @@ class Backend(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A row of the registry: names of states, and where a sequence without an initial state begins."""
+    """A row of the registry.
+
+    `starts` are the start values of the states, `saved` maps the saved vectors to their number for each unit, and
+    `inputs` and `options` are names.
+    """
 
     gates: int
     states: tuple
     starts: tuple
+    saved: dict
+    inputs: tuple
+    options: tuple
 
 
 def cells():
@@ -55,7 +62,10 @@ def cells():
         table = fastrnn_cell_table(j)
         states = tuple([table.states[k].name.decode() for k in range(table.state_count)])
         starts = tuple([table.states[k].start for k in range(table.state_count)])
-        found[table.name.decode()] = Cell(table.gates, states, starts)
+        saved = {table.saved[k].name.decode(): table.saved[k].per_unit for k in range(table.saved_count)}
+        inputs = tuple([table.inputs[k].name.decode() for k in range(table.input_count)])
+        options = tuple([table.options[k].name.decode() for k in range(table.option_count)])
+        found[table.name.decode()] = Cell(table.gates, states, starts, saved, inputs, options)
     return found
 
 
@@ -337,6 +347,21 @@ cdef int _parameters(Problem p, w_ih, w_hh, b_ih, b_hh, fastrnn_arrays_t *a) exc
     return 0
 
 
+cdef cnp.ndarray _inputs(Problem p, inputs, options, fastrnn_arrays_t *a):
+    """The inputs of each step and the options. The call reads the numbers from the array that is returned."""
+    cdef const fastrnn_cell_table_t *table = fastrnn_cell_table(p.c.cell)
+    cdef cnp.ndarray numbers = np.array(options, np.float64)
+    if len(inputs) > FASTRNN_INPUTS_MAX:
+        raise ValueError(f"inputs: expected at most {FASTRNN_INPUTS_MAX}, got {len(inputs)}")
+    if options and len(options) < table.option_count:
+        raise ValueError(f"options: expected {table.option_count} numbers, got {len(options)}")
+    for j, given in enumerate(inputs):
+        one = j < table.input_count and table.inputs[j].columns == FASTRNN_ONE_COLUMN
+        a.inputs[j] = _const_view(given, f"inputs[{j}]", p.type_number, (p.c.T, p.c.B, 1 if one else p.c.H))
+    a.options = <const double *>cnp.PyArray_DATA(numbers) if options else NULL
+    return numbers
+
+
 def _pack(Problem p not None, w_ih, w_hh, b_ih, b_hh, packed, bint backward):
     cdef fastrnn_arrays_t a
     cdef size_t size = p.plan.sizes.packed_backward if backward else p.plan.sizes.packed_forward
@@ -358,10 +383,12 @@ def pack_backward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
     _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, True)
 
 
-def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch, c=None, weights=(None,) * 4):
+def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch, c=None, weights=(None,) * 4,
+            inputs=(), options=()):
     """fastrnn_forward; None stands for a null pointer. Inference where reserve is None; c (T, B, H) after every step.
 
-    weights: (w_ih, w_hh, b_ih, b_hh), read where packed is None.
+    weights: (w_ih, w_hh, b_ih, b_hh), read where packed is None. inputs: arrays (T, B, H) or (T, B, 1); options:
+    numbers; both in the order of the cell's row.
     """
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
@@ -381,14 +408,15 @@ def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, s
     a.final[1] = _view(c_n, "c_n", t, p.state_shape, True)
     a.reserve = _memory(reserve, "reserve", p.plan.sizes.reserve, True)
     a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_forward, True)
+    numbers = _inputs(p, inputs, options, &a)
     run(&p.plan, FASTRNN_FORWARD, &a)
 
 
 def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, dc_n, dx, dh0, dc0,
-             dw_ih, dw_hh, db_ih, db_hh, scratch, bint overwrite=False, weights=(None,) * 4):
+             dw_ih, dw_hh, db_ih, db_hh, scratch, bint overwrite=False, weights=(None,) * 4, inputs=(), options=()):
     """fastrnn_backward; None stands for a null pointer: zero for an input, not wanted for an output.
 
-    Gradients of weights are added to, or overwritten. weights: as for forward.
+    Gradients of weights are added to, or overwritten. weights, inputs, options: as for forward.
     """
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
@@ -416,6 +444,7 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
     a.gradients[FASTRNN_B_HH] = _weights(db_hh, "db_hh", t, p.b_shape, True)
     a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
     a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_backward, True)
+    numbers = _inputs(p, inputs, options, &a)
     run(&p.plan, FASTRNN_BACKWARD, &a)
 
 
