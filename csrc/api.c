@@ -27,9 +27,11 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     case FASTRNN_INTERRUPTED:
         return "interrupted";
     case FASTRNN_BAD_PLAN:
-        return "plan: not one that fastrnn_make_plan made, or no such pass";
+        return "plan: fastrnn_make_plan did not make it, or there is no such pass";
     case FASTRNN_BAD_ARRAYS:
-        return "arrays: struct_size is not that of this library";
+        return "arrays: expected struct_size to be sizeof(struct fastrnn_arrays); the program was compiled with "
+               "another "
+               "version of fastrnn.h";
     case FASTRNN_BAD_BATCH:
         return "batch: expected lengths from 0 to T (packed: from T on, never growing, none 0), k2 >= k1 >= 1 or "
                "neither, "
@@ -38,6 +40,8 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
         return "memory: fewer bytes than the schedules need";
     case FASTRNN_BAD_STAGE:
         return "stage: expected 0, or a stage of the schedules";
+    case FASTRNN_BAD_INPUTS:
+        return "inputs, options: the cell has no such input of a step, or no options";
     }
     return "unknown status";
 }

@@ -1,10 +1,21 @@
 /* The registry of cells, as tables. */
 #include "cells.h"
 
+/* A list that may be empty ends with an entry without a name. */
+#define FASTRNN_CELL(name, gates, output, tables) static const struct fastrnn_state states_of_##name[] = {tables};
 #define FASTRNN_STATE(name, start) {#name, start},
-#define FASTRNN_CELL(name, gates, output, states) \
-    _Static_assert(gates >= 1 && gates <= FASTRNN_GATES_MAX, #name ": too many gates"); \
-    static const struct fastrnn_state states_of_##name[] = {states}; \
+#include "cells.def"
+#define FASTRNN_CELL(name, gates, output, tables) static const struct fastrnn_saved saved_of_##name[] = {tables{0}};
+#define FASTRNN_SAVED(name, per_unit) {#name, per_unit},
+#include "cells.def"
+#define FASTRNN_CELL(name, gates, output, tables) static const struct fastrnn_input inputs_of_##name[] = {tables{0}};
+#define FASTRNN_INPUT(name, columns) {#name, columns},
+#include "cells.def"
+#define FASTRNN_CELL(name, gates, output, tables) static const struct fastrnn_option options_of_##name[] = {tables{0}};
+#define FASTRNN_OPTION(name) {#name},
+#include "cells.def"
+
+#define FASTRNN_CELL(name, gates, output, tables) \
     static const struct fastrnn_parameter parameters_of_##name[] = { \
         [FASTRNN_W_IH] = {"w_ih", gates, FASTRNN_COLUMNS_OF_INPUT, 1}, \
         [FASTRNN_W_HH] = {"w_hh", gates, FASTRNN_COLUMNS_OF_STATE, 1}, \
@@ -12,23 +23,32 @@
         [FASTRNN_B_HH] = {"b_hh", gates, FASTRNN_ONE_COLUMN, 0}, \
     };
 #include "cells.def"
-#undef FASTRNN_CELL
 
-enum { BYTES_OF_PARAMETERS = sizeof(struct fastrnn_parameter), BYTES_OF_STATES = sizeof(struct fastrnn_state) };
+/* The phase of every compiled cell: w_hh times all of h. */
+static const struct fastrnn_phase dense = {.parameter = FASTRNN_W_HH, .operand = 0, .support = FASTRNN_ALL_UNITS};
 
+#define COUNT(list) ((int)(sizeof(list) / sizeof *(list)))
 static const struct fastrnn_cell_table cells[] = {
-#define FASTRNN_CELL(name, gates, output, states) \
-    [FASTRNN_CELL_##name] = { \
-        #name, \
-        gates, \
-        output, \
-        sizeof parameters_of_##name / BYTES_OF_PARAMETERS, \
-        sizeof states_of_##name / BYTES_OF_STATES, \
-        parameters_of_##name, \
-        states_of_##name, \
+#define FASTRNN_APART(gate) | 1U << (gate)
+#define FASTRNN_CELL(cell, gate_count, output_state, tables) \
+    [FASTRNN_CELL_##cell] = { \
+        .name = #cell, \
+        .gates = gate_count, \
+        .output = output_state, \
+        .apart = 0U tables, \
+        .parameter_count = COUNT(parameters_of_##cell), \
+        .state_count = COUNT(states_of_##cell), \
+        .saved_count = COUNT(saved_of_##cell) - 1, \
+        .input_count = COUNT(inputs_of_##cell) - 1, \
+        .option_count = COUNT(options_of_##cell) - 1, \
+        .parameters = parameters_of_##cell, \
+        .states = states_of_##cell, \
+        .saved = saved_of_##cell, \
+        .inputs = inputs_of_##cell, \
+        .options = options_of_##cell, \
+        .phases = &dense, \
     },
 #include "cells.def"
-#undef FASTRNN_CELL
 };
 
 const struct fastrnn_cell_table *fastrnn_cell_table(const enum fastrnn_cell cell) {

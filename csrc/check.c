@@ -147,6 +147,22 @@ static bool reads_x_in_backward(const struct plan *const plan, const struct fast
     return false;
 }
 
+/* Checks that the inputs of each step and the options are exactly those of the cell's table. */
+static enum fastrnn_status check_inputs(const struct plan *const plan, const struct fastrnn_arrays *const a) {
+    const struct fastrnn_cell_table *const table = plan->table;
+    const bool are_read = plan->shape.rows > 0 && plan->shape.H > 0;
+    for (int j = 0; j < FASTRNN_INPUTS_MAX; j++) {
+        const bool has_data = a->inputs[j].data, is_known = j < table->input_count;
+        if (has_data != is_known && (has_data || are_read)) {
+            return has_data ? FASTRNN_BAD_INPUTS : FASTRNN_NULL_POINTER;
+        }
+    }
+    if (!a->options == (table->option_count == 0)) {
+        return FASTRNN_OK;
+    }
+    return a->options ? FASTRNN_BAD_INPUTS : FASTRNN_NULL_POINTER;
+}
+
 enum fastrnn_status check_arrays(const struct plan *const plan, const enum fastrnn_pass pass,
                                  const struct fastrnn_arrays *const a) {
     if (!plan || (int)pass < 0 || pass >= FASTRNN_PASS_COUNT) {
@@ -166,5 +182,8 @@ enum fastrnn_status check_arrays(const struct plan *const plan, const enum fastr
     const bool lacks_y = has_rows && plan->shape.H > 0 && !a->y.data;
     const bool lacks_reserve = pass == FASTRNN_BACKWARD && plan->sizes.reserve > 0 && !a->reserve;
     const bool lacks_weights = !a->packed && !has_parameters(plan, a);
-    return lacks_x || lacks_y || lacks_reserve || lacks_weights || !a->scratch ? FASTRNN_NULL_POINTER : FASTRNN_OK;
+    if (lacks_x || lacks_y || lacks_reserve || lacks_weights || !a->scratch) {
+        return FASTRNN_NULL_POINTER;
+    }
+    return check_inputs(plan, a);
 }

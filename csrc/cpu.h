@@ -17,7 +17,7 @@ enum {
     CPU_NEON = 1 << 7,
 };
 
-/* What code compiled with the current flags may use: a constant, different wherever a kernel is compiled. */
+/* The features that the compiler may use with the current flags: a constant that differs between kernels. */
 enum {
     CPU_FEATURES_OF_THIS_BUILD = 0
 #if defined(__SSE2__)
@@ -46,7 +46,7 @@ enum {
 #endif
 };
 
-/* What this machine has; registers that the operating system does not save count as absent. */
+/* The features of this machine. Registers that the operating system does not save count as absent. */
 cpu_features cpu_features_of_this_machine(void);
 
 #endif

@@ -34,15 +34,16 @@ const char *fastrnn_backend_name(const int backend) { return is_backend(backend)
 
 static cpu_features needs_of(const int backend) { return dispatch_backend(backend, FASTRNN_F32)->needs; }
 
-/* What a CPU without this instruction set lacks: the features that this backend needs and the next one does not. Each
- * backend needs what the next one needs, so the better ones go with it. The last one needs what every such CPU has. */
+/* The features that this backend needs and the next one does not: a CPU without the instruction set lacks them. Each
+ * backend also needs the features of the next one, so the better backends are hidden with it. Every CPU of the
+ * architecture has the features of the last backend. */
 static cpu_features features_hidden_with(const int backend) {
     return is_backend(backend + 1) ? needs_of(backend) & ~needs_of(backend + 1) : 0;
 }
 
 int fastrnn_backend_can_be_hidden(const int backend) { return is_backend(backend) && features_hidden_with(backend); }
 
-/* Bits of the answer below, beside those of cpu.h. */
+/* Bits of the answer below, beside the bits of cpu.h. */
 static const cpu_features asked = 1u << 31, hides_unknown = 1u << 30;
 
 static cpu_features features_hidden_by(const char *const name, const size_t length) {
@@ -105,5 +106,5 @@ int fastrnn_best_backend(void) {
             return backend;
         }
     }
-    return -1; /* the last backend runs on every such CPU, unless FASTRNN_HIDE is wrong */
+    return -1; /* FASTRNN_HIDE is wrong: otherwise the last backend runs */
 }

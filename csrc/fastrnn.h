@@ -6,7 +6,7 @@
  * allocates or keeps a reference.
  *
  * Sizes: T time steps, B batch, I input size, H hidden size, G gates (LSTM 4: i,f,g,o; GRU 3: r,z,n; RNN 1).
- * Equations, weight layouts and gate order are those of torch.nn (docs/math.md).
+ * Equations, weight layouts and gate order follow torch.nn (docs/math.md).
  */
 #ifndef FASTRNN_H
 #define FASTRNN_H
@@ -33,20 +33,20 @@ enum fastrnn_status {
     FASTRNN_BAD_BATCH,    /* a length, truncation or enumerator of struct fastrnn_batch is out of range */
     FASTRNN_NO_ROOM,      /* the memory for schedules has fewer bytes than they need */
     FASTRNN_BAD_STAGE,    /* arrays.stage is negative or exceeds the number of stages */
+    FASTRNN_BAD_INPUTS,   /* an input or options for a cell that has none */
 };
 
-enum { FASTRNN_GATES_MAX = 8, FASTRNN_STATES_MAX = 8, FASTRNN_PARAMETERS_MAX = 16 };
+enum { FASTRNN_GATES_MAX = 8, FASTRNN_STATES_MAX = 8, FASTRNN_PARAMETERS_MAX = 16, FASTRNN_INPUTS_MAX = 4 };
 
 enum fastrnn_cell {
-#define FASTRNN_CELL(name, gates, output, states) FASTRNN_CELL_##name,
+#define FASTRNN_CELL(name, gates, output, tables) FASTRNN_CELL_##name,
 #include "cells.def"
-#undef FASTRNN_CELL
     FASTRNN_CELL_COUNT
 };
 
 enum fastrnn_dtype { FASTRNN_F32, FASTRNN_F64, FASTRNN_DTYPE_COUNT };
 
-/* The order in which (t, b) rows are visited (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
+/* The order of visit of the (t, b) rows (docs/architecture.md). Step s advances sequences 0 … active[s] - 1;
  * row t*B + b of the sequence tensors belongs to sequence i at step s where row[offset(s) + i] = t*B + b and
  * offset(s) = active[0] + … + active[s-1]. No row may be visited twice, and neither first nor last nor d_first may name
  * a state twice. Forward and backward check these two rules; fastrnn_make_plan has no memory to do so. The library
@@ -133,7 +133,7 @@ enum fastrnn_status fastrnn_build_schedules(const struct fastrnn_batch *batch, v
 enum fastrnn_team {
     FASTRNN_TEAM_PAYING, /* the fastest number; one thread for a while after calls that more threads slowed down */
     /* For tests and benchmarks: all threads, which share … */
-    FASTRNN_TEAM_ALL,      /* … what the library would choose */
+    FASTRNN_TEAM_ALL,      /* … sequences or units, as the library chooses */
     FASTRNN_TEAM_BY_ROWS,  /* … the sequences, as far as there are enough */
     FASTRNN_TEAM_BY_UNITS, /* … the hidden units, as far as there are enough */
     FASTRNN_TEAM_COUNT
@@ -188,7 +188,7 @@ struct fastrnn_const_view {
 enum fastrnn_accumulation { FASTRNN_ADD, FASTRNN_OVERWRITE };
 
 enum fastrnn_pass {
-    FASTRNN_PACK_FORWARD,  /* parameters to packed, in the order in which forward reads them */
+    FASTRNN_PACK_FORWARD,  /* parameters to packed, in the order of forward's reads */
     FASTRNN_PACK_BACKWARD, /* the same for backward */
     FASTRNN_FORWARD,
     FASTRNN_BACKWARD,
@@ -214,7 +214,13 @@ struct fastrnn_arrays {
 
     void *packed; /* written by a packing pass, then read by the pass of the same direction */
 
-    struct fastrnn_const_view x;                           /* (T, B, I) */
+    struct fastrnn_const_view x; /* (T, B, I) */
+
+    /* The cell's inputs of each step, (T, B, H) or (T, B, 1), and its options, in the order of its table. Forward and
+     * backward need all of them, with equal values. Null for every input and option that the table does not have. */
+    struct fastrnn_const_view inputs[FASTRNN_INPUTS_MAX];
+    const double *options;
+
     struct fastrnn_view y;                                 /* (T, B, H), written by forward, read by backward */
     struct fastrnn_const_view initial[FASTRNN_STATES_MAX]; /* data null: the cell's start value */
     struct fastrnn_view final[FASTRNN_STATES_MAX];         /* written by forward */
@@ -262,18 +268,50 @@ struct fastrnn_state {
     double start; /* start value of a sequence without an initial state */
 };
 
+/* Vectors of H units that forward leaves in a row of the reserve for backward. */
+struct fastrnn_saved {
+    const char *name;
+    int per_unit; /* number of vectors */
+};
+
+/* An input of each step that no parameter multiplies, for example a mask. It has no gradient. */
+struct fastrnn_input {
+    const char *name;
+    enum fastrnn_columns columns; /* H: a value for each unit; one: the value of all units */
+};
+
+/* A number that is constant for a call. */
+struct fastrnn_option {
+    const char *name;
+};
+
+/* The units that a unit's product reads. */
+enum fastrnn_support { FASTRNN_ALL_UNITS };
+
+/* A part of a step: a product, then an element-wise part. */
+struct fastrnn_phase {
+    enum fastrnn_gate_parameter parameter; /* the matrix */
+    int operand;                           /* the state before the step that the matrix multiplies */
+    enum fastrnn_support support;
+};
+
 struct fastrnn_cell_table {
     const char *name; /* "lstm", … */
     int gates;
-    int output; /* the state that is y, or -1 */
-    int parameter_count, state_count;
+    int output;     /* the state that is y, or -1 */
+    unsigned apart; /* bit g: the halves of gate g, of x and of h, meet only in the step */
+    int parameter_count, state_count, saved_count, input_count, option_count;
     const struct fastrnn_parameter *parameters;
     const struct fastrnn_state *states; /* h is the first */
+    const struct fastrnn_saved *saved;  /* in the order of a row of the reserve */
+    const struct fastrnn_input *inputs;
+    const struct fastrnn_option *options;
+    const struct fastrnn_phase *phases; /* one: the compiled cells have no others */
 };
 
 const struct fastrnn_cell_table *fastrnn_cell_table(enum fastrnn_cell cell); /* null: no such cell */
 
-/* Backends, best first, including those that this CPU cannot run.
+/* Backends, best first. Some of them may not run on this CPU.
  *
  * The environment variable FASTRNN_HIDE lists backends to hide, separated by commas. A hidden backend does not run, as
  * on a CPU without its instruction set, and neither do better backends that need the same instruction set. The variable

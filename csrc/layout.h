@@ -1,13 +1,14 @@
 /* Every size and offset of packed weights, reserve and scratch; docs/memory-layout.md has the pictures. Offsets count
  * reals and are multiples of a cache line. All arithmetic is checked: if `overflowed` is set, the layout is unusable.
  *
- * NB = ceil(H / VL) blocks of VL units and NI = ceil(I / VL) blocks of inputs; the last block is padded.
+ * NB blocks of VL units and NI blocks of inputs (blocks.h); the last lanes of a block may be padding.
  */
 #ifndef FASTRNN_LAYOUT_H
 #define FASTRNN_LAYOUT_H
 
 #include <stdbool.h>
 
+#include "blocks.h"
 #include "fastrnn.h"
 
 enum {
@@ -24,10 +25,13 @@ enum {
 
 /* The sizes that determine a layout. */
 struct layout_shape {
-    int gates, states, saved, slots;
-    bool apart; /* whether the input's and the state's half of some gate stay apart */
+    const struct fastrnn_cell_table *table;
+    int gates, slots;
     int vl, real_bytes;
     int64_t T, B, I, H;
+    struct blocks projected;        /* of the input product: lanes are units, k runs over the inputs */
+    struct blocks units;            /* of the recurrent product, both ways: lanes and k are units */
+    struct blocks inputs;           /* of backward's input product: lanes are inputs, k runs over the units */
     int64_t steps, sequences, rows; /* of the schedule: S, n[0], sum of n[s] */
 };
 
@@ -62,13 +66,20 @@ static inline size_t layout_bytes(struct layout_cursor *const cursor, const int 
 }
 
 static inline int layout_line(const struct layout_shape *const s) { return LAYOUT_LINE_BYTES / s->real_bytes; }
-static inline int64_t layout_blocks(const int64_t n, const int vl) { return n / vl + (n % vl != 0); }
 
-/* A row of n reals padded to whole vectors and to an odd number of cache lines, so that neighbouring rows do not fall
+/* The blocks of a phase's product in either direction, for a layer of H units. */
+static inline struct blocks layout_phase_blocks(const struct fastrnn_phase *const phase, const int64_t H) {
+    switch (phase->support) {
+    case FASTRNN_ALL_UNITS:
+        break;
+    }
+    return (struct blocks){.n = H, .K = H};
+}
+
+/* The reals of a row of whole vectors, padded to an odd number of cache lines, so that neighbouring rows do not fall
  * into the same cache sets. */
-static inline int64_t layout_row(const int64_t n, const struct layout_shape *const s) {
-    const int64_t lines = layout_blocks(layout_blocks(n, s->vl) * s->vl, layout_line(s));
-    return (lines | 1) * layout_line(s);
+static inline int64_t layout_row(const int64_t vectors, const struct layout_shape *const s) {
+    return (layout_blocks(vectors * s->vl, layout_line(s)) | 1) * layout_line(s);
 }
 
 /* Reals from one block of packed weights (K rows of G vectors) to the next. The distance is an odd number of cache
@@ -107,13 +118,13 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     struct layout_packed_forward l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
-    const int64_t NB = layout_blocks(s->H, s->vl);
-    l.of_input = layout_weights(s, s->I);
-    l.of_state = layout_weights(s, s->H);
+    const int64_t NB = block_count(s->units, s->vl);
+    l.of_input = layout_weights(s, block_depth(block_at(s->projected, 0, s->vl)));
+    l.of_state = layout_weights(s, block_depth(block_at(s->units, 0, s->vl)));
     l.w_ih = layout_take(&cursor, line, NB, l.of_input.block, 1, 1);
     l.w_hh = layout_take(&cursor, line, NB, l.of_state.block, 1, 1);
     l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
-    l.b_apart = layout_take(&cursor, line, NB, s->apart ? s->gates : 0, s->vl, 1);
+    l.b_apart = layout_take(&cursor, line, NB, s->table->apart ? s->gates : 0, s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;
@@ -121,7 +132,7 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
 
 /* The transposes for backward: w_hh [NB][G][H][VL] and w_ih [NI][G][H][VL], k running over gates in slot order. */
 struct layout_packed_backward {
-    int64_t w_block; /* reals from one block to the next, in both */
+    int64_t w_ih_block, w_hh_block; /* reals from one block to the next */
     size_t w_ih, w_hh, bytes;
     bool overflowed;
 };
@@ -130,30 +141,40 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
     struct layout_packed_backward l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
-    l.w_block = layout_weight_block(s->H, s->gates, s->vl, line);
-    l.w_ih = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.w_block, 1, 1);
-    l.w_hh = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.w_block, 1, 1);
+    l.w_ih_block = layout_weight_block(block_depth(block_at(s->inputs, 0, s->vl)), s->gates, s->vl, line);
+    l.w_hh_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), s->gates, s->vl, line);
+    l.w_ih = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.w_ih_block, 1, 1);
+    l.w_hh = layout_take(&cursor, line, block_count(s->units, s->vl), l.w_hh_block, 1, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;
 }
 
-/* Reserve: an ordinary array (T, B, R). A row holds `saved` vectors of H units one after the other, each padded to a
- * multiple of LAYOUT_SAVED_UNITS units on every backend. */
+/* Reserve: an ordinary array (T, B, R). A row holds the saved vectors of the cell's table one after the other, each
+ * padded to a multiple of LAYOUT_SAVED_UNITS units on every backend. */
 enum { LAYOUT_SAVED_UNITS = 16 };
 static inline int64_t layout_saved_units(const int64_t H) {
     return layout_blocks(H, LAYOUT_SAVED_UNITS) * LAYOUT_SAVED_UNITS;
 }
 
+/* The saved vectors of a row. */
+static inline int layout_saved_vectors(const struct fastrnn_cell_table *const table) {
+    int vectors = 0;
+    for (int j = 0; j < table->saved_count; j++) {
+        vectors += table->saved[j].per_unit;
+    }
+    return vectors;
+}
+
 /* R: reals in a row. */
 static inline int64_t layout_reserve_row(const struct layout_shape *const s) {
-    return s->saved * layout_saved_units(s->H);
+    return layout_saved_vectors(s->table) * layout_saved_units(s->H);
 }
 
 static inline size_t layout_reserve_bytes(const struct layout_shape *const s, bool *const overflowed) {
     size_t bytes;
     *overflowed = __builtin_mul_overflow(s->T, s->B, &bytes);
-    *overflowed |= __builtin_mul_overflow(bytes, (size_t)s->saved, &bytes);
+    *overflowed |= __builtin_mul_overflow(bytes, (size_t)layout_saved_vectors(s->table), &bytes);
     *overflowed |= __builtin_mul_overflow(bytes, layout_saved_units(s->H), &bytes);
     *overflowed |= __builtin_mul_overflow(bytes, (size_t)s->real_bytes, &bytes);
     *overflowed |= bytes > (size_t)PTRDIFF_MAX / 4;
@@ -184,9 +205,9 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     struct layout_forward_scratch l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
-    l.state_row = layout_row(s->H, s);
-    l.x_row = layout_row(s->I, s);
-    l.gates_row = layout_row(layout_blocks(s->H, s->vl) * s->gates * s->vl, s);
+    l.state_row = layout_row(block_count(s->units, s->vl), s);
+    l.x_row = layout_row(block_count(s->inputs, s->vl), s);
+    l.gates_row = layout_row(block_count(s->units, s->vl) * s->gates, s);
     const int64_t fitting = LAYOUT_GATES_BYTES / s->real_bytes / l.gates_row;
     l.chunk_rows = fitting < LAYOUT_GATES_ROWS_MIN   ? LAYOUT_GATES_ROWS_MIN
                    : fitting > LAYOUT_GATES_ROWS_MAX ? LAYOUT_GATES_ROWS_MAX
@@ -198,7 +219,7 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     l.h[0] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.h[1] = layout_take(&cursor, line, s->sequences, l.state_row, 1, 1);
     l.state = l.h[1] - l.h[0];
-    l.states = layout_take(&cursor, line, s->states - 1, s->sequences, l.state_row, 1);
+    l.states = layout_take(&cursor, line, s->table->state_count - 1, s->sequences, l.state_row, 1);
     l.x = layout_take(&cursor, line, rows, l.x_row, 1, 1);
     l.gates = layout_take(&cursor, line, rows, l.gates_row, 1, 1);
     l.places = layout_take(&cursor, line, rows, layout_place_reals(s), 1, 1);
@@ -224,7 +245,7 @@ static inline size_t layout_marks_bytes(const struct fastrnn_problem *const p) {
 static inline size_t layout_region_bytes(const struct layout_shape *const s, const int64_t rows,
                                          bool *const overflowed) {
     struct layout_cursor cursor = {0};
-    layout_take(&cursor, 1, 2 * s->states, rows, s->H, 1);
+    layout_take(&cursor, 1, 2 * s->table->state_count, rows, s->H, 1);
     const size_t bytes = rows ? layout_bytes(&cursor, s->real_bytes) : 0;
     *overflowed = cursor.overflowed;
     return bytes;
@@ -244,16 +265,16 @@ static inline struct layout_backward_scratch layout_backward_scratch(const struc
     struct layout_backward_scratch l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
-    l.state_row = layout_row(s->H, s);
+    l.state_row = layout_row(block_count(s->units, s->vl), s);
     l.chunk_rows = LAYOUT_GRADIENT_ROWS < s->rows ? LAYOUT_GRADIENT_ROWS : s->rows;
     l.chunk_rows = l.chunk_rows < s->sequences ? s->sequences : l.chunk_rows;
     cursor.overflowed |= __builtin_add_overflow(l.chunk_rows, s->sequences, &l.gradient_rows);
     l.gradient_rows |= 1; /* an odd distance between slots spreads them over the cache sets */
-    l.states = layout_take(&cursor, line, s->states, s->sequences, l.state_row, 1);
+    l.states = layout_take(&cursor, line, s->table->state_count, s->sequences, l.state_row, 1);
     l.state = (size_t)s->sequences * (size_t)l.state_row;
-    l.gradients = layout_take(&cursor, line, layout_blocks(s->H, s->vl), s->slots, l.gradient_rows, s->vl);
-    l.x = layout_take(&cursor, line, layout_blocks(s->I, s->vl), l.chunk_rows, s->vl, 1);
-    l.h_prev = layout_take(&cursor, line, layout_blocks(s->H, s->vl), l.chunk_rows, s->vl, 1);
+    l.gradients = layout_take(&cursor, line, block_count(s->units, s->vl), s->slots, l.gradient_rows, s->vl);
+    l.x = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.chunk_rows, s->vl, 1);
+    l.h_prev = layout_take(&cursor, line, block_count(s->units, s->vl), l.chunk_rows, s->vl, 1);
     l.places = layout_take(&cursor, line, l.gradient_rows, layout_place_reals(s), 1, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;

@@ -100,7 +100,7 @@ static enum fastrnn_status run_forward_parts(const struct team_call *const call)
 static struct fastrnn_view region_matrix(const struct team_call *const call, const int64_t n, const int side,
                                          const int k) {
     const struct plan *const plan = call->plan;
-    const int64_t which = ((n + side) & 1) * plan->shape.states + k, line = LAYOUT_LINE_BYTES;
+    const int64_t which = ((n + side) & 1) * plan->table->state_count + k, line = LAYOUT_LINE_BYTES;
     const size_t bytes = (size_t)plan->problem.schedules->d_states * state_bytes(plan);
     char *const data =
         (char *)(((uintptr_t)call->arrays->regions + (uintptr_t)line - 1) / (uintptr_t)line * (uintptr_t)line);

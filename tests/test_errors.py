@@ -428,3 +428,13 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
         layer.save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["layer.npz"]
+
+
+@pytest.mark.parametrize("given", [{"inputs": (np.ones((2, 3, 5), np.float32),)}, {"options": (1.0,)}], ids=list)
+@pytest.mark.parametrize("cell", list(_core.cells()))
+def test_a_cell_without_inputs_of_steps_and_options_refuses_them(cell, given):
+    p = _core.Problem(cell, np.float32, config.backend_index(), 1, 2, 3, 4, 5)
+    packed, scratch = np.zeros(p.packed_forward, np.uint8), np.zeros(p.scratch_forward, np.uint8)
+    x, y = np.zeros((2, 3, 4), np.float32), np.zeros((2, 3, 5), np.float32)
+    with pytest.raises(ValueError, match="inputs, options: the cell has no such input of a step, or no options"):
+        _core.forward(p, packed, x, None, y, None, None, scratch, **given)

@@ -117,8 +117,9 @@ static void finish_states(struct backward_pass *const pass) {
     }
     for (int64_t i = 0; i < owned; i++) {
         const int64_t to = schedule_d_first(problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->states; j++) {
-            store_state(pass->arrays->d_initial[j], to, pass->blocks, problem->H, backward_state(pass, j, i));
+        for (int j = 0; j < pass->cell->row.states; j++) {
+            store_state(pass->arrays->d_initial[j], to, pass->blocks, pass->plan->shape.units,
+                        backward_state(pass, j, i));
         }
     }
 }

@@ -34,23 +34,32 @@ static struct gradient_slots slots_from(const struct backward_pass *const pass, 
                                         const int64_t first_row) {
     return (struct gradient_slots){
         .data = pass->gradients + first_slot * pass->gradient_slot + first_row * VL,
-        .gates = pass->cell->gates,
-        .H = pass->plan->problem.H,
+        .gates = pass->cell->row.gates,
         .block = pass->gradient_block,
         .slot = pass->gradient_slot,
     };
 }
 
-static struct slot_weights slot_weights(const struct backward_pass *const pass, const size_t packed_at,
-                                        const enum fastrnn_gate_parameter parameter, const int64_t N,
-                                        const int first_slot) {
-    return (struct slot_weights){
-        .packed = pass->arrays->packed ? aligned_const(pass->arrays->packed) + packed_at : NULL,
-        .block = pass->plan->packed_backward.w_block,
-        .w = pass->arrays->parameters[parameter],
-        .N = N,
-        .gate = pass->cell->slot_gate + first_slot,
+static void find_slot_weights(struct backward_pass *const pass) {
+    const struct layout_packed_backward *const layout = &pass->plan->packed_backward;
+    const struct fastrnn_arrays *const arrays = pass->arrays;
+    pass->w_ih = (struct slot_weights){
+        .block = layout->w_ih_block,
+        .w = arrays->parameters[FASTRNN_W_IH],
+        .blocks = pass->plan->shape.inputs,
+        .gate = pass->cell->slot_gate + pass->cell->input_slot,
     };
+    pass->w_hh = (struct slot_weights){
+        .block = layout->w_hh_block,
+        .w = arrays->parameters[pass->plan->table->phases->parameter],
+        .blocks = pass->plan->shape.units,
+        .gate = pass->cell->slot_gate + pass->cell->hidden_slot,
+    };
+    if (arrays->packed) {
+        const real *const packed = aligned_const(arrays->packed);
+        pass->w_ih.packed = packed + layout->w_ih;
+        pass->w_hh.packed = packed + layout->w_hh;
+    }
 }
 
 static void find_backward_scratch(struct backward_pass *const pass) {
@@ -62,7 +71,7 @@ static void find_backward_scratch(struct backward_pass *const pass) {
     pass->place = (struct layout_place *)(scratch + layout->places);
     pass->gradient_slot = layout->gradient_rows * VL;
     pass->gradient_block = pass->cell->slots * pass->gradient_slot;
-    for (int j = 0; j < pass->cell->states; j++) {
+    for (int j = 0; j < pass->cell->row.states; j++) {
         pass->job.d_states[j] =
             scratch + layout->states + (size_t)j * layout->state + (size_t)(pass->sequences.begin * layout->state_row);
     }
@@ -72,19 +81,20 @@ static void find_backward_scratch(struct backward_pass *const pass) {
 static void find_outputs(struct backward_pass *const pass) {
     const struct fastrnn_view y = pass->arrays->y;
     pass->y = pass->h = (struct fastrnn_const_view){y.data, y.stride_t, y.stride_b};
-    if (pass->cell->output != 0) {
+    if (pass->cell->row.output != 0) {
         const struct saved_rows *const saved = &pass->job.saved;
         const real *const h = saved->data ? saved->data + pass->cell->saved_state[0] * saved->units : NULL;
         pass->h = (struct fastrnn_const_view){h, saved->B * saved->row, saved->row};
     }
 }
 
-/* Sets those parts of the step's job and of both products that are constant for the pass. */
+/* Sets the parts of the step's job and of both products that are constant for the pass. */
 static void begin_backward_job(struct backward_pass *const pass) {
     const struct plan *const plan = pass->plan;
     const struct fastrnn_problem *const problem = &plan->problem;
     pass->job.cell = problem->cell;
-    pass->job.H = problem->H;
+    pass->job.units = plan->shape.units;
+    pass->job.given = step_given(plan->table, pass->arrays);
     pass->job.slot = pass->gradient_slot;
     pass->job.block = pass->gradient_block;
     pass->job.state_row = plan->backward_scratch.state_row;
@@ -119,8 +129,8 @@ static real *backward_state(const struct backward_pass *const pass, const int j,
 static void load_final_gradients(const struct backward_pass *const pass) {
     for (int64_t i = 0; i < pass->sequences.end - pass->sequences.begin; i++) {
         const int64_t last = schedule_last(&pass->plan->problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->states; j++) {
-            load_state(pass->arrays->d_final[j], last, 0, pass->blocks, pass->plan->problem.H,
+        for (int j = 0; j < pass->cell->row.states; j++) {
+            load_state(pass->arrays->d_final[j], last, 0, pass->blocks, pass->plan->shape.units,
                        backward_state(pass, j, i));
         }
     }
@@ -137,11 +147,9 @@ static void begin_backward(struct backward_pass *const pass, const struct plan *
         .cell = cell_of(problem->cell),
         .all_sequences = plan->shape.sequences,
         .sequences = schedule_share(problem, plan->shape.rows, me->group, me->groups),
-        .blocks = team_share(layout_blocks(problem->H, VL), me->member, me->members),
+        .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
     };
-    const struct cell *const cell = pass->cell;
-    pass->w_ih = slot_weights(pass, plan->packed_backward.w_ih, FASTRNN_W_IH, problem->I, cell->input_slot);
-    pass->w_hh = slot_weights(pass, plan->packed_backward.w_hh, FASTRNN_W_HH, problem->H, cell->hidden_slot);
+    find_slot_weights(pass);
     find_backward_scratch(pass);
     begin_backward_job(pass);
     load_final_gradients(pass);

@@ -7,9 +7,8 @@
 
 static const struct cell *cell_of(const enum fastrnn_cell cell) {
     static const struct cell *const cells[] = {
-#define FASTRNN_CELL(name, gates, output, states) [FASTRNN_CELL_##name] = &cell_##name,
+#define FASTRNN_CELL(name, gates, output, tables) [FASTRNN_CELL_##name] = &cell_##name,
 #include "../cells.def"
-#undef FASTRNN_CELL
     };
     return cells[cell];
 }

@@ -34,7 +34,7 @@ static void forward_stage_chunk(const struct forward_pass *const pass, const str
         for (int64_t i = mine.begin; i < mine.end; i++) {
             pass->place[row + i] = schedule_place(problem, offset, s, pass->sequences.begin + i);
         }
-        gather_rows(pass->arrays->x, pass->place + row, mine, problem->I, pass->x + row * x_row, x_row);
+        gather_rows(pass->arrays->x, pass->place + row, mine, pass->plan->shape.inputs, pass->x + row * x_row, x_row);
         row += active;
         offset += schedule_active(problem, s);
     }
@@ -50,8 +50,9 @@ static void finish_sequences(const struct forward_pass *const pass, real *const 
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     for (int64_t i = from; i < to; i++) {
         const int64_t last = schedule_last(problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->states; j++) {
-            store_state(pass->arrays->final[j], last, pass->blocks, problem->H, forward_state(pass, h, j, i));
+        for (int j = 0; j < pass->cell->row.states; j++) {
+            store_state(pass->arrays->final[j], last, pass->blocks, pass->plan->shape.units,
+                        forward_state(pass, h, j, i));
         }
     }
 }

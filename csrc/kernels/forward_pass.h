@@ -27,16 +27,17 @@ struct forward_chunk {
 static void find_unit_weights(struct forward_pass *const pass) {
     const struct layout_packed_forward *const layout = &pass->plan->packed_forward;
     const struct fastrnn_arrays *const arrays = pass->arrays;
-    const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const struct layout_shape *const shape = &pass->plan->shape;
+    const int recurrent = pass->plan->table->phases->parameter;
     pass->w_ih = (struct unit_weights){
         .at = layout->of_input,
-        .rows = {arrays->parameters[FASTRNN_W_IH], problem->H, problem->I},
+        .rows = {arrays->parameters[FASTRNN_W_IH], shape->projected},
         .b_ih = arrays->parameters[FASTRNN_B_IH],
         .b_hh = arrays->parameters[FASTRNN_B_HH],
     };
     pass->w_hh = pass->w_ih;
     pass->w_hh.at = layout->of_state;
-    pass->w_hh.rows = (struct unit_rows){arrays->parameters[FASTRNN_W_HH], problem->H, problem->H};
+    pass->w_hh.rows = (struct unit_rows){arrays->parameters[recurrent], shape->units};
     if (arrays->packed) {
         const real *const packed = aligned_const(arrays->packed);
         pass->w_ih.packed = packed + layout->w_ih;
@@ -56,19 +57,19 @@ static void find_forward_scratch(struct forward_pass *const pass) {
     pass->x = scratch + layout->x + first_row * layout->x_row;
     pass->gates = scratch + layout->gates + first_row * layout->gates_row;
     pass->place = (struct layout_place *)(scratch + layout->places) + first_row;
-    for (int j = 1; j < pass->cell->states; j++) {
+    for (int j = 1; j < pass->cell->row.states; j++) {
         pass->job.carried[j] = scratch + layout->states + (size_t)(j - 1) * layout->state + first_state;
     }
 }
 
-/* Sets those parts of the step's job and of both products that are constant for the pass. */
+/* Sets the parts of the step's job and of both products that are constant for the pass. */
 static void begin_forward_job(struct forward_pass *const pass) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     const struct layout_shape *const shape = &pass->plan->shape;
     const struct layout_forward_scratch *const layout = &pass->plan->forward_scratch;
     pass->job.cell = problem->cell;
-    pass->job.H = problem->H;
-    pass->job.NB = layout_blocks(problem->H, VL);
+    pass->job.units = shape->units;
+    pass->job.given = step_given(pass->plan->table, pass->arrays);
     pass->job.gates_row = layout->gates_row;
     pass->job.state_row = layout->state_row;
     pass->job.y = pass->arrays->y;
@@ -76,8 +77,8 @@ static void begin_forward_job(struct forward_pass *const pass) {
     pass->job.saved = (struct saved_rows){pass->arrays->reserve, problem->B, layout_reserve_row(shape),
                                           layout_saved_units(problem->H)};
     pass->projection = (struct unit_product){
-        .G = pass->cell->gates,
-        .start_apart = pass->cell->apart,
+        .G = pass->cell->row.gates,
+        .start_apart = pass->cell->row.apart,
         .a = pass->x,
         .a_row = layout->x_row,
         .w = &pass->w_ih,
@@ -86,8 +87,8 @@ static void begin_forward_job(struct forward_pass *const pass) {
         .to_row = layout->gates_row,
     };
     pass->recurrence = (struct unit_product){
-        .G = pass->cell->gates,
-        .apart = pass->cell->apart,
+        .G = pass->cell->row.gates,
+        .apart = pass->cell->row.apart,
         .a_row = layout->state_row,
         .w = &pass->w_hh,
         .start_row = layout->gates_row,
@@ -105,9 +106,9 @@ static void load_initial_states(const struct forward_pass *const pass) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     for (int64_t i = 0; i < pass->sequences.end - pass->sequences.begin; i++) {
         const int64_t first = schedule_first(problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->states; j++) {
+        for (int j = 0; j < pass->cell->row.states; j++) {
             load_state(pass->arrays->initial[j], first, (real)pass->plan->table->states[j].start, pass->blocks,
-                       problem->H, forward_state(pass, pass->h[0], j, i));
+                       pass->plan->shape.units, forward_state(pass, pass->h[0], j, i));
         }
     }
 }
@@ -121,7 +122,7 @@ static void begin_forward(struct forward_pass *const pass, const struct plan *co
         .me = me,
         .cell = cell_of(plan->problem.cell),
         .sequences = schedule_share(&plan->problem, plan->shape.rows, me->group, me->groups),
-        .blocks = team_share(layout_blocks(plan->problem.H, VL), me->member, me->members),
+        .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
     };
     find_unit_weights(pass);
     find_forward_scratch(pass);

@@ -22,7 +22,7 @@ static inline int blocks_of_one_row(const int G, const int64_t left) {
     return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 }
 
-/* The same for a tile of several rows, in which single panels may stand side by side. */
+/* The same for a tile of several rows. Its single panels may stand side by side. */
 static inline int blocks_of_rows(const int G, const int R, const int64_t left) {
     const int most = R <= TILE_ROWS_OF_FOUR_PANELS ? 4 : (int)TILE_PANELS;
     return G > 1 ? 1 : left >= most ? most : left >= 2 ? 2 : 1;
@@ -50,14 +50,15 @@ static inline void run_unit_tile(struct tile *const t, const struct fetches *con
     }
 }
 
-/* Q blocks; `next` comes after them. */
-static inline void unit_strip(const struct unit_product *const p, const struct strip *const strip, const int64_t block,
+/* Q blocks of a run; `next` comes after them. */
+static inline void unit_strip(const struct unit_product *const p, const struct strip *const strip, const int64_t number,
                               const int Q, const real *const next) {
     const int panels = Q * p->G;
-    const int64_t K = p->w->rows.K, panel = block * p->G * VL;
+    const struct block block = block_at(p->w->rows.blocks, number, VL);
+    const int64_t K = block_depth(block), panel = block.at * p->G;
     struct tile t = {.a_row = p->a_row, .w_block = p->w->at.block};
     vreal sums[STRIP_VECTORS];
-    const real *w = p->w->packed + block * p->w->at.block;
+    const real *const a = p->a + block.k_begin, *w = p->w->packed + number * p->w->at.block;
     int64_t k = 0;
     do {
         const bool first = k == 0, last = K - k <= strip->chunk;
@@ -71,11 +72,11 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
         for (int64_t tile = 0; tile < strip->cut.tiles; tile++) {
             const int R = tile_cut_height(&strip->cut, tile);
             vreal *const acc = strip->chunk == K ? sums : sums + (row - strip->rows.begin) * panels;
-            run_unit_tile(&t, &f, tile, p->G, R, p->a + row * p->a_row + k, w,
+            run_unit_tile(&t, &f, tile, p->G, R, a + row * p->a_row + k, w,
                           first ? p->start + row * p->start_row + panel : (const real *)acc, p->w->b_apart + panel,
                           last && p->to ? p->to + row * p->to_row + panel : (real *)acc);
             if (last && !p->to) {
-                p->finish(p->job, R, Q, acc, row, block);
+                p->finish(p->job, R, Q, acc, row, number);
             }
             row += R;
         }
@@ -84,20 +85,22 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
     } while (k < K);
 }
 
-/* The rows of a single tile: weights are read once, and the hardware prefetcher keeps up. */
+/* The rows of a single tile over a run of blocks: weights are read once, and the hardware prefetcher keeps up. */
 static void unit_tile_alone(const struct unit_product *const p, const struct team_range rows,
                             const struct team_range blocks) {
     const int R = (int)(rows.end - rows.begin);
+    const struct block first = block_at(p->w->rows.blocks, blocks.begin, VL);
     struct tile t = {
-        .K = p->w->rows.K,
+        .K = block_depth(first),
         .a_row = p->a_row,
         .w_block = p->w->at.block,
         .start_row = p->start_row,
         .apart = p->apart,
     };
-    const real *const a = p->a + rows.begin * p->a_row, *const start = p->start + rows.begin * p->start_row;
+    const real *const a = p->a + rows.begin * p->a_row + first.k_begin;
+    const real *const start = p->start + rows.begin * p->start_row;
     for (int64_t block = blocks.begin; block < blocks.end;) {
-        const int64_t left = blocks.end - block, panel = block * p->G * VL;
+        const int64_t left = blocks.end - block, panel = block_at(p->w->rows.blocks, block, VL).at * p->G;
         const int Q = R == 1 ? blocks_of_one_row(p->G, left) : blocks_of_rows(p->G, R, left);
         const struct fetches own = {.Q = Q};
         vreal acc[TILE_VECTORS_MAX];
@@ -113,12 +116,13 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
 
 /* The panels of a block, for cells without a tile of their own: as many at a time as lie between gates that stay apart.
  */
-static void single_panel_tile(const struct unit_product *const p, const int R, const int64_t row, const int64_t block,
+static void single_panel_tile(const struct unit_product *const p, const int R, const int64_t row, const int64_t number,
                               real *const to, const ptrdiff_t to_row) {
-    const int64_t panel = block * p->G * VL;
-    const real *const a = p->a + row * p->a_row, *const w = p->w->packed + block * p->w->at.block;
+    const struct block block = block_at(p->w->rows.blocks, number, VL);
+    const int64_t panel = block.at * p->G;
+    const real *const a = p->a + row * p->a_row + block.k_begin, *const w = p->w->packed + number * p->w->at.block;
     const real *const start = p->start + row * p->start_row + panel;
-    struct tile t = {.K = p->w->rows.K, .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
+    struct tile t = {.K = block_depth(block), .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
     for (int g = 0; g < p->G;) {
         const bool is_apart = p->apart >> g & 1;
         int Q = is_apart ? 1 : blocks_of_rows(1, R, p->G - g);
@@ -141,7 +145,8 @@ static void single_panel_product(const struct unit_product *const p, const struc
         for (int64_t tile = 0; tile < cut.tiles; tile++) {
             const int R = tile_cut_height(&cut, tile);
             if (p->to) {
-                single_panel_tile(p, R, row, block, p->to + row * p->to_row + block * p->G * VL, p->to_row);
+                const int64_t panel = block_at(p->w->rows.blocks, block, VL).at * p->G;
+                single_panel_tile(p, R, row, block, p->to + row * p->to_row + panel, p->to_row);
             } else {
                 single_panel_tile(p, R, row, block, (real *)acc, p->G * VL);
                 p->finish(p->job, R, 1, acc, row, block);
@@ -151,8 +156,9 @@ static void single_panel_product(const struct unit_product *const p, const struc
     }
 }
 
-static void unit_product(const struct unit_product *const p, const struct team_range rows,
-                         const struct team_range blocks) {
+/* For a run of blocks. */
+static inline void unit_product_of_run(const struct unit_product *const p, const struct team_range rows,
+                                       const struct team_range blocks) {
     if (!p->w->packed) {
         unpacked_unit_product(p, rows, blocks);
         return;
@@ -170,8 +176,9 @@ static void unit_product(const struct unit_product *const p, const struct team_r
     const struct tile_cut strips = tile_cut_rows(rows.end - rows.begin, STRIP_ROWS);
     struct strip strip = {.rows = {rows.begin, rows.begin}};
     const int panels = p->G > 1 ? p->G : (int)TILE_PANELS, passes = p->G == 4 ? (int)PASSES_OF_FOUR : 1;
+    const int64_t K = block_depth(block_at(p->w->rows.blocks, blocks.begin, VL));
     for (int64_t j = 0; j < strips.tiles; j++) {
-        strip = strip_after(&strip, &strips, j, rows_of_tile(p->G), p->w->rows.K, panels, passes);
+        strip = strip_after(&strip, &strips, j, rows_of_tile(p->G), K, panels, passes);
         for (int64_t block = blocks.begin; block < blocks.end;) {
             const int64_t left = blocks.end - block;
             const int Q = blocks_of_rows(p->G, TILE_ROWS, left);
@@ -182,12 +189,22 @@ static void unit_product(const struct unit_product *const p, const struct team_r
     }
 }
 
+static void unit_product(const struct unit_product *const p, const struct team_range rows,
+                         const struct team_range blocks) {
+    for (int64_t begin = blocks.begin; begin < blocks.end;) {
+        const int64_t end = block_run(p->w->rows.blocks, begin, blocks.end, VL);
+        unit_product_of_run(p, rows, (struct team_range){begin, end});
+        begin = end;
+    }
+}
+
 /* ---- backward ---- */
 
-/* Q blocks; k runs over the slots and the units of each slot. */
-static void slot_strip(const struct slot_product *const p, const struct strip *const strip, const int64_t block,
+/* Q blocks of a run; k runs over the slots and the block's range of units in each slot. */
+static void slot_strip(const struct slot_product *const p, const struct strip *const strip, const int64_t number,
                        const int Q, const real *const next) {
-    const int64_t H = p->d.H, whole = H * p->d.gates;
+    const struct block block = block_at(p->w->blocks, number, VL);
+    const int64_t whole = block_depth(block) * p->d.gates;
     const bool at_once = strip->chunk == whole || !p->multiplies;
     struct tile t = {
         .w_block = p->w->block,
@@ -196,23 +213,24 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
         .a_block = p->d.block,
     };
     vreal sums[STRIP_VECTORS];
-    const real *w = p->w->packed + block * p->w->block;
+    const real *w = p->w->packed + number * p->w->block;
     const real *d = p->d.data + p->d_row * VL;
     int part = 0;
-    int64_t unit = 0;
+    int64_t unit = block.k_begin;
     bool first = true, last;
     do {
-        const real *const a = d + unit / VL * p->d.block;
+        const real *const a = d + block_from(unit, VL) * p->d.block;
         if (at_once) {
-            t.K = H;
+            t.K = block_depth(block);
             t.parts = p->multiplies ? p->d.gates : 0;
             part = p->d.gates;
         } else {
-            t.K = H - unit < strip->chunk ? H - unit : strip->chunk;
+            const int64_t left = block.k_end - unit;
+            t.K = left < strip->chunk ? left : strip->chunk;
             t.parts = 1;
             unit += t.K;
-            if (unit == H) {
-                unit = 0;
+            if (unit == block.k_end) {
+                unit = block.k_begin;
                 part++;
                 d += p->d.slot;
             }
@@ -227,13 +245,13 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
             const real *start = (const real *)acc;
             t.start_row = Q * VL;
             if (first) {
-                start = p->start ? p->start + row * p->start_row + block * VL : NULL;
+                start = p->start ? p->start + row * p->start_row + block.at : NULL;
                 t.start_row = p->start_row;
             }
             t.fetch = fetch_from(&f, tile);
             tiles_of_slots[R][Q](&t, a + row * VL, w, start, NULL, (real *)acc);
             if (last) {
-                p->finish(p->job, R, Q, acc, row, block);
+                p->finish(p->job, R, Q, acc, row, number);
             }
             row += R;
         }
@@ -242,33 +260,36 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
     } while (!last);
 }
 
+/* The rows of a single tile over a run of blocks. */
 static void slot_tile_alone(const struct slot_product *const p, const struct team_range rows,
                             const struct team_range blocks) {
     const int R = (int)(rows.end - rows.begin);
+    const struct block first = block_at(p->w->blocks, blocks.begin, VL);
     struct tile t = {
-        .K = p->d.H,
+        .K = block_depth(first),
         .w_block = p->w->block,
         .start_row = p->start_row,
         .parts = p->multiplies ? p->d.gates : 0,
         .a_part = p->d.slot,
         .a_block = p->d.block,
     };
-    const real *const d = p->d.data + (p->d_row + rows.begin) * VL;
+    const real *const d = p->d.data + (p->d_row + rows.begin) * VL + block_from(first.k_begin, VL) * p->d.block;
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block;
         const int Q = R == 1 ? blocks_of_one_row(1, left) : blocks_of_rows(1, R, left);
         const real *const w = p->w->packed + block * p->w->block;
         vreal acc[TILE_VECTORS_MAX];
         t.to_row = Q * VL;
-        tiles_of_slots[R][Q](&t, d, w, p->start ? p->start + rows.begin * p->start_row + block * VL : NULL, NULL,
-                             (real *)acc);
+        const int64_t at = rows.begin * p->start_row + block_at(p->w->blocks, block, VL).at;
+        tiles_of_slots[R][Q](&t, d, w, p->start ? p->start + at : NULL, NULL, (real *)acc);
         p->finish(p->job, R, Q, acc, rows.begin, block);
         block += Q;
     }
 }
 
-static void slot_product(const struct slot_product *const p, const struct team_range rows,
-                         const struct team_range blocks) {
+/* For a run of blocks. */
+static inline void slot_product_of_run(const struct slot_product *const p, const struct team_range rows,
+                                       const struct team_range blocks) {
     if (!p->w->packed) {
         unpacked_slot_product(p, rows, blocks);
         return;
@@ -281,8 +302,9 @@ static void slot_product(const struct slot_product *const p, const struct team_r
     }
     const struct tile_cut strips = tile_cut_rows(rows.end - rows.begin, STRIP_ROWS);
     struct strip strip = {.rows = {rows.begin, rows.begin}};
+    const int64_t K = block_depth(block_at(p->w->blocks, blocks.begin, VL)) * p->d.gates;
     for (int64_t j = 0; j < strips.tiles; j++) {
-        strip = strip_after(&strip, &strips, j, rows_of_tile(1), p->d.H * p->d.gates, TILE_PANELS, 1);
+        strip = strip_after(&strip, &strips, j, rows_of_tile(1), K, TILE_PANELS, 1);
         for (int64_t block = blocks.begin; block < blocks.end;) {
             const int64_t left = blocks.end - block;
             const int Q = blocks_of_rows(1, TILE_ROWS, left);
@@ -290,6 +312,15 @@ static void slot_product(const struct slot_product *const p, const struct team_r
             slot_strip(p, &strip, block, Q, p->w->packed + next * p->w->block);
             block += Q;
         }
+    }
+}
+
+static void slot_product(const struct slot_product *const p, const struct team_range rows,
+                         const struct team_range blocks) {
+    for (int64_t begin = blocks.begin; begin < blocks.end;) {
+        const int64_t end = block_run(p->w->blocks, begin, blocks.end, VL);
+        slot_product_of_run(p, rows, (struct team_range){begin, end});
+        begin = end;
     }
 }
 

@@ -5,20 +5,21 @@
 #include "backward.h"
 #include "forward.h"
 
-static struct layout_shape shape_of(const struct fastrnn_problem *const problem) {
-    const struct cell *const cell = cell_of(problem->cell);
+static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
+                                    const struct fastrnn_cell_table *const table) {
     struct layout_shape shape = {
-        .gates = cell->gates,
-        .states = cell->states,
-        .saved = cell->saved,
-        .slots = cell->slots,
-        .apart = cell->apart != 0,
+        .table = table,
+        .gates = table->gates,
+        .slots = cell_of(problem->cell)->slots,
         .vl = VL,
         .real_bytes = sizeof(real),
         .T = problem->T,
         .B = problem->B,
         .I = problem->I,
         .H = problem->H,
+        .projected = {.n = problem->H, .K = problem->I},
+        .units = layout_phase_blocks(table->phases, problem->H),
+        .inputs = {.n = problem->I, .K = problem->H},
         .steps = schedule_steps(problem),
         .sequences = schedule_sequences(problem),
     };
@@ -40,7 +41,7 @@ static int most_groups(const struct fastrnn_problem *const problem, const struct
 }
 
 static enum fastrnn_status lay_out(struct plan *const plan) {
-    const struct layout_shape shape = plan->shape = shape_of(&plan->problem);
+    const struct layout_shape shape = plan->shape = shape_of(&plan->problem, plan->table);
     plan->packed_forward = layout_packed_forward(&shape);
     plan->packed_backward = layout_packed_backward(&shape);
     plan->forward_scratch = layout_forward_scratch(&shape, most_groups(&plan->problem, &shape));
@@ -62,36 +63,34 @@ static enum fastrnn_status lay_out(struct plan *const plan) {
     return overflowed ? FASTRNN_TOO_LARGE : FASTRNN_OK;
 }
 
-static struct team_range blocks_of(const int64_t n, const struct team_member *const me) {
-    return team_share(layout_blocks(n, VL), team_rank(me), team_size(me));
-}
-
 static void pack_forward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
                          const struct team_member *const me) {
     const struct layout_packed_forward *const layout = &plan->packed_forward;
+    const struct layout_shape *const shape = &plan->shape;
     const struct cell *const cell = cell_of(plan->problem.cell);
-    const int64_t I = plan->problem.I, H = plan->problem.H;
-    const struct team_range units = blocks_of(H, me);
+    const struct team_range units = share_of(shape->units, me);
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
-    const struct unit_rows w_ih = {parameters[FASTRNN_W_IH], H, I};
-    const struct unit_rows w_hh = {parameters[FASTRNN_W_HH], H, H};
-    pack_units(cell->gates, &w_ih, to + layout->w_ih, layout->of_input, units);
-    pack_units(cell->gates, &w_hh, to + layout->w_hh, layout->of_state, units);
-    pack_biases(cell, H, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x, to + layout->b_apart,
-                units);
+    const struct unit_rows w_ih = {.w = parameters[FASTRNN_W_IH], .blocks = shape->projected};
+    const struct unit_rows w_hh = {.w = parameters[plan->table->phases->parameter], .blocks = shape->units};
+    pack_units(cell->row.gates, &w_ih, to + layout->w_ih, layout->of_input, units);
+    pack_units(cell->row.gates, &w_hh, to + layout->w_hh, layout->of_state, units);
+    pack_biases(cell, shape->units, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x,
+                to + layout->b_apart, units);
 }
 
 static void pack_backward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
                           const struct team_member *const me) {
     const struct layout_packed_backward *const layout = &plan->packed_backward;
+    const struct layout_shape *const shape = &plan->shape;
     const struct cell *const cell = cell_of(plan->problem.cell);
-    const int64_t I = plan->problem.I, H = plan->problem.H;
+    const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
-    pack_transpose(cell, cell->input_slot, H, I, arrays->parameters[FASTRNN_W_IH], to + layout->w_ih, layout->w_block,
-                   blocks_of(I, me));
-    pack_transpose(cell, cell->hidden_slot, H, H, arrays->parameters[FASTRNN_W_HH], to + layout->w_hh, layout->w_block,
-                   blocks_of(H, me));
+    pack_transpose(cell->slot_gate + cell->input_slot, cell->row.gates, shape->inputs, parameters[FASTRNN_W_IH],
+                   to + layout->w_ih, layout->w_ih_block, share_of(shape->inputs, me));
+    pack_transpose(cell->slot_gate + cell->hidden_slot, cell->row.gates, shape->units,
+                   parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block,
+                   share_of(shape->units, me));
 }
 
 static void activate(const enum fastrnn_activation activation, const int64_t n, const void *const x, void *const y) {

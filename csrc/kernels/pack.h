@@ -1,4 +1,4 @@
-/* Packing: copies weights from torch's layout into the order in which tiles read them (layout.h). Lanes beyond the last
+/* Packing: copies weights from torch's layout into the reading order of the tiles (layout.h). Lanes beyond the last
  * unit or input are zero. */
 #ifndef FASTRNN_PACK_H
 #define FASTRNN_PACK_H
@@ -7,19 +7,19 @@
 #include "../team.h"
 #include "cell.h"
 
-static inline int lanes_of_block(const int64_t block, const int64_t n) {
-    const int64_t left = n - block * VL;
-    return left < VL ? (int)left : VL;
+/* A member's share of the blocks, if the whole team shares them. */
+static inline struct team_range share_of(const struct blocks blocks, const struct team_member *const me) {
+    return team_share(block_count(blocks, VL), team_rank(me), team_size(me));
 }
 
 ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
     return p ? vload_n(p + u, n) : vsplat(0);
 }
 
-/* Weights of H units, w[(g*H + u)*K + k]. */
+/* Weights of H units, w[(g*H + u)*K + k]; blocks.n is H, blocks.K is K. */
 struct unit_rows {
     const real *w;
-    int64_t H, K;
+    struct blocks blocks;
 };
 
 /* Reals in a cache line. The rows of several units are read a line at a time, since lines of rows that lie a power of
@@ -104,21 +104,24 @@ ALWAYS_INLINE void pack_square(const real *const rows, const ptrdiff_t row_step,
     }
 }
 
-/* Packs w[(g*H + u)*K + k] to a vector for each block, k and gate, laid out by `at`. Reads a line of each row at a
- * time, for as many gates as fill a line of the result. */
+/* Packs w[(g*H + u)*K + k] to a vector for each block, each k of its range and each gate, laid out by `at`. Reads a
+ * line of each row at a time, for as many gates as fill a line of the result. */
 static void pack_units(const int G, const struct unit_rows *const from, real *const to, const struct layout_weights at,
                        const struct team_range blocks) {
     enum { GATES = LINE_REALS / VL };
-    for (int64_t block = blocks.begin; block < blocks.end; block++) {
-        const int lanes = lanes_of_block(block, from->H);
+    for (int64_t j = blocks.begin; j < blocks.end; j++) {
+        const struct block block = block_at(from->blocks, j, VL);
+        const int64_t depth = block_depth(block);
         for (int gates = 0; gates < G; gates += GATES) {
-            for (int64_t line = 0; line < from->K; line += LINE_REALS) {
+            for (int64_t line = 0; line < depth; line += LINE_REALS) {
                 for (int g = gates; g < gates + GATES && g < G; g++) {
-                    const real *const rows = from->w + (g * from->H + block * VL) * from->K;
-                    for (int64_t k = line; k < line + LINE_REALS && k < from->K; k += VL) {
-                        const int columns = from->K - k < VL ? (int)(from->K - k) : VL;
-                        pack_square(rows + k, from->K, lanes, columns,
-                                    to + block * at.block + g * at.gate + k * at.step, at.step);
+                    const int64_t first = (g * from->blocks.n + block.first) * from->blocks.K + block.k_begin;
+                    for (int64_t k = line; k < line + LINE_REALS && k < block_depth(block_at(from->blocks, j, VL));
+                         k += VL) {
+                        const int64_t left = block_depth(block_at(from->blocks, j, VL)) - k;
+                        const int columns = left < VL ? (int)left : VL;
+                        pack_square(from->w + first + k, from->blocks.K, block.lanes, columns,
+                                    to + j * at.block + g * at.gate + k * at.step, at.step);
                     }
                 }
             }
@@ -134,25 +137,37 @@ ALWAYS_INLINE void copy_column(const real *const rows, const int64_t N, const in
     }
 }
 
-/* Packs w[(gate*H + u)*N + n] to to[block][slot][u][VL]. Reads some rows at a time, from end to end. */
-static void pack_transpose(const struct cell *const cell, const int first_slot, const int64_t H, const int64_t N,
-                           const real *const w, real *const to, const ptrdiff_t to_block,
-                           const struct team_range blocks) {
+/* Packs w[(gate*H + u)*N + n] to to[block][slot][u][VL] for blocks with the same range of u; N is blocks.n and H is
+ * blocks.K. `gate` has the gates of G slots. Reads some rows at a time, from end to end. */
+ALWAYS_INLINE void pack_transpose_of_run(const int *const gate, const int G, const struct blocks blocks,
+                                         const real *const w, real *const to, const ptrdiff_t to_block,
+                                         const struct team_range run) {
     enum { UNITS = 8 };
-    for (int slot = 0; slot < cell->gates; slot++) {
-        for (int64_t u = 0; u < H; u += UNITS) {
-            const real *const rows = w + (cell->slot_gate[first_slot + slot] * H + u) * N;
-            const int units = H - u < UNITS ? (int)(H - u) : (int)UNITS;
-            for (int64_t block = blocks.begin; block < blocks.end; block++) {
-                const int lanes = lanes_of_block(block, N);
-                real *const panel = to + block * to_block + (slot * H + u) * VL;
-                if (units == UNITS && lanes == VL) { /* with constants the compiler drops the tests */
-                    copy_column(rows + block * VL, N, UNITS, VL, panel);
+    const struct block first = block_at(blocks, run.begin, VL);
+    for (int slot = 0; slot < G; slot++) {
+        for (int64_t u = first.k_begin; u < first.k_end; u += UNITS) {
+            const real *const rows = w + (gate[slot] * blocks.K + u) * blocks.n;
+            const int units = first.k_end - u < UNITS ? (int)(first.k_end - u) : (int)UNITS;
+            for (int64_t j = run.begin; j < run.end; j++) {
+                const struct block block = block_at(blocks, j, VL);
+                const int64_t row = slot * block_depth(first) + u - first.k_begin;
+                real *const panel = to + j * to_block + row * VL;
+                if (units == UNITS && block.lanes == VL) { /* with constants the compiler drops the tests */
+                    copy_column(rows + block.first, blocks.n, UNITS, VL, panel);
                 } else {
-                    copy_column(rows + block * VL, N, units, lanes, panel);
+                    copy_column(rows + block.first, blocks.n, units, block.lanes, panel);
                 }
             }
         }
+    }
+}
+
+static void pack_transpose(const int *const gate, const int G, const struct blocks blocks, const real *const w,
+                           real *const to, const ptrdiff_t to_block, const struct team_range share) {
+    for (int64_t begin = share.begin; begin < share.end;) {
+        const int64_t end = block_run(blocks, begin, share.end, VL);
+        pack_transpose_of_run(gate, G, blocks, w, to, to_block, (struct team_range){begin, end});
+        begin = end;
     }
 }
 
@@ -162,25 +177,23 @@ ALWAYS_INLINE vreal bias_sum(const real *const b_ih, const real *const b_hh, con
 }
 
 /* to[block][g][VL] = b_ih + b_hh. For gates that stay apart, `to` holds b_ih and apart[block][g][VL] holds b_hh. */
-static void pack_biases(const struct cell *const cell, const int64_t H, const real *const b_ih, const real *const b_hh,
-                        real *const to, real *const apart, const struct team_range blocks) {
-    const vreal zero = {0};
-    for (int64_t block = blocks.begin; block < blocks.end; block++) {
-        const int lanes = lanes_of_block(block, H);
-        for (int g = 0; g < cell->gates; g++) {
-            const int64_t at = g * H + block * VL;
-            const vreal x = b_ih ? vload_n(b_ih + at, lanes) : zero;
-            const vreal h = b_hh ? vload_n(b_hh + at, lanes) : zero;
-            const bool is_apart = cell->apart >> g & 1;
-            vstore(to + (block * cell->gates + g) * VL, is_apart ? x : x + h);
-            if (cell->apart) {
-                vstore(apart + (block * cell->gates + g) * VL, is_apart ? h : zero);
+static void pack_biases(const struct cell *const cell, const struct blocks units, const real *const b_ih,
+                        const real *const b_hh, real *const to, real *const apart, const struct team_range blocks) {
+    for (int64_t j = blocks.begin; j < blocks.end; j++) {
+        const struct block block = block_at(units, j, VL);
+        for (int g = 0; g < cell->row.gates; g++) {
+            const int64_t u = g * units.n + block.first, at = block.at * cell->row.gates + g * VL;
+            const vreal x = load_n_or_zero(b_ih, u, block.lanes), h = load_n_or_zero(b_hh, u, block.lanes);
+            const bool is_apart = cell->row.apart >> g & 1;
+            vstore(to + at, is_apart ? x : x + h);
+            if (cell->row.apart) {
+                vstore(apart + at, is_apart ? h : vsplat(0));
             }
         }
     }
 }
 
-/* The first cache line at or after p: callers need not align what they provide. */
+/* The first cache line at or after p: callers need not align their buffers. */
 ALWAYS_INLINE real *aligned(void *const p) {
     return (real *)(((uintptr_t)p + LAYOUT_LINE_BYTES - 1) & ~(uintptr_t)(LAYOUT_LINE_BYTES - 1));
 }

@@ -14,20 +14,22 @@
 /* h before the steps of the chunk's rows: h of the previous step; at the first step, the sequence's starting state. */
 static void gather_h_before(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const struct blocks units = pass->plan->shape.units;
     const int64_t chunk_rows = pass->plan->backward_scratch.chunk_rows;
-    const real start = (real)pass->plan->table->states[0].start;
+    const int operand = pass->plan->table->phases->operand;
+    const real start = (real)pass->plan->table->states[operand].start;
     int64_t row = 0;
     for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
         const int64_t active = schedule_active(problem, s);
         const struct team_range mine = team_share(active, team_rank(pass->me), team_size(pass->me));
         real *const to = pass->h_before + row * VL;
         if (s > 0) {
-            gather_panels(pass->h, pass->place + row + active, mine, problem->H, chunk_rows, to);
+            gather_panels(pass->h, pass->place + row + active, mine, units, chunk_rows, to);
         }
         for (int64_t i = mine.begin; s == 0 && i < mine.end; i++) {
             const struct schedule_origin origin = schedule_origin(problem, i);
-            const real *const from = row_of_origin(&origin, pass->arrays->initial[0], pass->h);
-            gather_panel_row(from, start, problem->H, chunk_rows, to + i * VL);
+            const real *const from = row_of_origin(&origin, pass->arrays->initial[operand], pass->h);
+            gather_panel_row(from, start, units, chunk_rows, to + i * VL);
         }
         row += active;
     }
@@ -36,7 +38,7 @@ static void gather_h_before(const struct backward_pass *const pass, const struct
 struct input_gradient_job {
     const struct layout_place *place; /* place of each row */
     struct fastrnn_view dx;
-    int64_t I;
+    struct blocks inputs;
 };
 
 static void finish_input_gradient(const void *const job, const int R, const int Q, const vreal *const acc,
@@ -46,13 +48,15 @@ static void finish_input_gradient(const void *const job, const int R, const int 
         const struct layout_place place = p->place[row + r];
         real *const dx = (real *)p->dx.data + place.t * p->dx.stride_t + place.b * p->dx.stride_b;
         for (int q = 0; q < Q; q++) {
-            vstore_n(dx + (block + q) * VL, acc[r * Q + q], lanes_of_block(block + q, p->I));
+            const struct block to = block_at(p->inputs, block + q, VL);
+            vstore_n(dx + to.first, acc[r * Q + q], to.lanes);
         }
     }
 }
 
 static void input_gradient(const struct backward_pass *const pass, const int64_t rows) {
-    const struct input_gradient_job job = {.place = pass->place, .dx = pass->arrays->dx, .I = pass->plan->problem.I};
+    const struct blocks inputs = pass->plan->shape.inputs;
+    const struct input_gradient_job job = {.place = pass->place, .dx = pass->arrays->dx, .inputs = inputs};
     const struct slot_product product = {
         .d = slots_from(pass, pass->cell->input_slot, pass->all_sequences),
         .w = &pass->w_ih,
@@ -61,57 +65,74 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
         .job = &job,
     };
     const int rank = team_rank(pass->me), size = team_size(pass->me);
-    const struct team_range all_rows = {0, rows}, all_blocks = {0, layout_blocks(pass->plan->problem.I, VL)};
+    const struct team_range all_rows = {0, rows}, all_blocks = {0, block_count(inputs, VL)};
     if (rows >= (int64_t)TEAM_ROWS * size) {
         slot_product(&product, team_share(rows, rank, size), all_blocks);
     } else {
-        slot_product(&product, all_rows, team_share(all_blocks.end, rank, size));
+        slot_product(&product, all_rows, share_of(inputs, pass->me));
     }
 }
 
 /* Bytes of the panels of x that are multiplied at a time; they stay in a second-level cache of 1 MiB. Gate gradients
- * are read once for each such strip, and dw is written in rows (benchmarks/kernels.py). */
+ * are read once for each strip, and dw is written in rows (benchmarks/kernels.py). */
 enum { STRIP_BYTES = 512 << 10 };
 static int64_t strip_panels(const int64_t rows) {
     const int64_t tiles = STRIP_BYTES / (rows * TILE_PANELS * VL * (int64_t)sizeof(real));
     return (tiles > 1 ? tiles : 1) * TILE_PANELS;
 }
 
+/* The gradients of a matrix and its bias from the slots at first_slot. */
+struct parameter_gradients {
+    int first_slot;
+    const real *x;         /* panels of the matrix's operand */
+    struct blocks units;   /* of the matrix's product: k runs over the columns */
+    struct blocks columns; /* the panels */
+    real *dw, *db;         /* may be null */
+};
+
 /* Whether a short call stores its gradients past the caches, so that the weights, which the next call reads, stay in
  * the caches (docs/decisions/0010). */
 static bool gradients_stream(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
-                             const int64_t n, const real *const dw) {
-    const bool whole = n % VL == 0 && (uintptr_t)dw % VECTOR_BYTES == 0;
+                             const struct parameter_gradients *const p) {
+    const int64_t H = p->units.n, n = p->columns.n;
+    const bool whole = n % VL == 0 && (uintptr_t)p->dw % VECTOR_BYTES == 0;
     const bool is_short = chunk->accumulation == FASTRNN_OVERWRITE && chunk->rows <= THIN_ROWS;
-    return is_short && whole && lie_far(pass->cell->gates * pass->plan->problem.H, n);
+    return is_short && whole && lie_far(pass->cell->row.gates * H, n);
+}
+
+/* The panels of [begin, end) that the units of a block multiply. */
+static struct team_range panels_of(const struct block *const block, const int64_t begin, const int64_t end) {
+    const int64_t first = block_from(block->k_begin, VL), last = block_until(block->k_end, VL);
+    return (struct team_range){begin > first ? begin : first, end < last ? end : last};
 }
 
 /* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
-static void weight_gradients(const struct backward_pass *const pass, const int first_slot, const real *const x,
-                             const int64_t n, const struct backward_chunk *const chunk, real *const dw) {
-    const struct cell *const cell = pass->cell;
-    const struct team_range units =
-        team_share(layout_blocks(pass->plan->problem.H, VL), team_rank(pass->me), team_size(pass->me));
-    const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
-    const int64_t panels = layout_blocks(n, VL), most = strip_panels(chunk->rows);
-    const bool streams = gradients_stream(pass, chunk, n, dw);
+static void weight_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                             const struct parameter_gradients *const p) {
+    const struct team_range units = share_of(p->units, pass->me);
+    const struct gradient_slots d = slots_from(pass, p->first_slot, pass->all_sequences);
+    const int64_t panels = block_count(p->columns, VL), most = strip_panels(chunk->rows);
+    const bool streams = gradients_stream(pass, chunk, p);
+    struct weight_gradient gradient = {
+        .x = p->x,
+        .accumulation = chunk->accumulation,
+        .x_block = pass->plan->backward_scratch.chunk_rows * VL,
+        .columns = p->columns,
+        .K = chunk->rows,
+        .streams = streams,
+    };
     for (int64_t strip = 0; strip < panels; strip += most) {
         const int64_t strip_end = strip + most < panels ? strip + most : panels;
-        for (int64_t at = units.begin * cell->gates; at < units.end * cell->gates; at++) {
-            const int64_t block = at / cell->gates, slot = at % cell->gates;
-            const int64_t H = pass->plan->problem.H;
-            const struct weight_gradient gradient = {
-                .d = d.data + block * d.block + slot * d.slot,
-                .x = x,
-                .dw = dw + (cell->slot_gate[first_slot + slot] * H + block * VL) * n,
-                .units = lanes_of_block(block, H),
-                .accumulation = chunk->accumulation,
-                .x_block = pass->plan->backward_scratch.chunk_rows * VL,
-                .N = n,
-                .K = chunk->rows,
-                .streams = streams,
-            };
-            weight_gradient_of_block(&gradient, (struct team_range){strip, strip_end});
+        for (int64_t number = units.begin; number < units.end; number++) {
+            const struct block block = block_at(p->units, number, VL);
+            const struct team_range multiplied = panels_of(&block, strip, strip_end);
+            gradient.units = block.lanes;
+            for (int slot = 0; slot < d.gates; slot++) {
+                const int64_t gate = pass->cell->slot_gate[p->first_slot + slot];
+                gradient.d = d.data + number * d.block + slot * d.slot;
+                gradient.dw = p->dw + (gate * p->units.n + block.first) * p->columns.n;
+                weight_gradient_of_block(&gradient, multiplied);
+            }
         }
     }
     if (streams) {
@@ -119,29 +140,27 @@ static void weight_gradients(const struct backward_pass *const pass, const int f
     }
 }
 
-static void bias_gradients(const struct backward_pass *const pass, const int first_slot,
-                           const struct backward_chunk *const chunk, real *const db) {
-    const int64_t H = pass->plan->problem.H;
-    const struct team_range units = team_share(layout_blocks(H, VL), team_rank(pass->me), team_size(pass->me));
-    const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
-    for (int64_t block = units.begin; block < units.end; block++) {
+static void bias_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                           const struct parameter_gradients *const p) {
+    const struct team_range units = share_of(p->units, pass->me);
+    const struct gradient_slots d = slots_from(pass, p->first_slot, pass->all_sequences);
+    for (int64_t number = units.begin; number < units.end; number++) {
+        const struct block block = block_at(p->units, number, VL);
         for (int slot = 0; slot < d.gates; slot++) {
-            const int64_t gate = pass->cell->slot_gate[first_slot + slot];
-            bias_gradient(d.data + block * d.block + slot * d.slot, chunk->rows, db + gate * H + block * VL,
-                          lanes_of_block(block, H), chunk->accumulation);
+            const int64_t gate = pass->cell->slot_gate[p->first_slot + slot];
+            bias_gradient(d.data + number * d.block + slot * d.slot, chunk->rows,
+                          p->db + gate * p->units.n + block.first, block.lanes, chunk->accumulation);
         }
     }
 }
 
-/* The gradients of a matrix and its bias from the slots at first_slot. x: panels of the matrix's operand. */
-static void parameter_gradients(const struct backward_pass *const pass, const int first_slot, const real *const x,
-                                const int64_t n, const struct backward_chunk *const chunk, void *const dw,
-                                void *const db) {
-    if (dw) {
-        weight_gradients(pass, first_slot, x, n, chunk, dw);
+static void parameter_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                                const struct parameter_gradients *const p) {
+    if (p->dw) {
+        weight_gradients(pass, chunk, p);
     }
-    if (db) {
-        bias_gradients(pass, first_slot, chunk, db);
+    if (p->db) {
+        bias_gradients(pass, chunk, p);
     }
 }
 
@@ -149,13 +168,21 @@ static void parameter_gradients(const struct backward_pass *const pass, const in
  * nothing. */
 static bool backward_multiply_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const struct layout_shape *const shape = &pass->plan->shape;
     void *const *const gradients = pass->arrays->gradients;
+    const int recurrent = pass->plan->table->phases->parameter;
+    const struct parameter_gradients of_input = {pass->cell->input_slot,  pass->x,
+                                                 shape->projected,        shape->inputs,
+                                                 gradients[FASTRNN_W_IH], gradients[FASTRNN_B_IH]};
+    const struct parameter_gradients of_state = {
+        pass->cell->hidden_slot, pass->h_before,         shape->units, shape->units,
+        gradients[recurrent],    gradients[FASTRNN_B_HH]};
     const int64_t rows = chunk->rows;
-    if (gradients[FASTRNN_W_IH]) {
+    if (of_input.dw) {
         gather_panels(pass->arrays->x, pass->place, team_share(rows, team_rank(pass->me), team_size(pass->me)),
-                      problem->I, pass->plan->backward_scratch.chunk_rows, pass->x);
+                      shape->inputs, pass->plan->backward_scratch.chunk_rows, pass->x);
     }
-    if (gradients[FASTRNN_W_HH]) {
+    if (of_state.dw) {
         gather_h_before(pass, chunk);
     }
     team_wait(pass->me);
@@ -165,10 +192,8 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
     if (pass->arrays->dx.data) {
         input_gradient(pass, rows);
     }
-    parameter_gradients(pass, pass->cell->input_slot, pass->x, problem->I, chunk, gradients[FASTRNN_W_IH],
-                        gradients[FASTRNN_B_IH]);
-    parameter_gradients(pass, pass->cell->hidden_slot, pass->h_before, problem->H, chunk, gradients[FASTRNN_W_HH],
-                        gradients[FASTRNN_B_HH]);
+    parameter_gradients(pass, chunk, &of_input);
+    parameter_gradients(pass, chunk, &of_state);
     team_wait(pass->me);
     return true;
 }

@@ -20,31 +20,35 @@ ALWAYS_INLINE const real *row_of_origin(const struct schedule_origin *const orig
 
 /* Rows of states between the user's (B, H) matrices and scratch, for some unit blocks. A null source is `start`. */
 static void load_state(const struct fastrnn_const_view from, const int64_t row, const real start,
-                       const struct team_range blocks, const int64_t H, real *const to) {
+                       const struct team_range blocks, const struct blocks units, real *const to) {
     const real *const state = from.data && row >= 0 ? (const real *)from.data + row * from.stride_b : NULL;
-    for (int64_t block = blocks.begin; block < blocks.end; block++) {
-        vstore(to + block * VL, state ? vload_n(state + block * VL, lanes_of_block(block, H)) : vsplat(start));
+    for (int64_t j = blocks.begin; j < blocks.end; j++) {
+        const struct block block = block_at(units, j, VL);
+        vstore(to + block.at, state ? vload_n(state + block.first, block.lanes) : vsplat(start));
     }
 }
 
 static void store_state(const struct fastrnn_view to, const int64_t row, const struct team_range blocks,
-                        const int64_t H, const real *const from) {
+                        const struct blocks units, const real *const from) {
     if (!to.data || row < 0) {
         return;
     }
     real *const state = (real *)to.data + row * to.stride_b;
-    for (int64_t block = blocks.begin; block < blocks.end; block++) {
-        vstore_n(state + block * VL, vload(from + block * VL), lanes_of_block(block, H));
+    for (int64_t j = blocks.begin; j < blocks.end; j++) {
+        const struct block block = block_at(units, j, VL);
+        vstore_n(state + block.first, vload(from + block.at), block.lanes);
     }
 }
 
-/* Rows of n reals, from the user's tensor into rows of padded vectors. */
+/* Rows of x, from the user's tensor into rows of padded vectors. */
 static void gather_rows(const struct fastrnn_const_view from, const struct layout_place *const place,
-                        const struct team_range rows, const int64_t n, real *const to, const ptrdiff_t to_row) {
+                        const struct team_range rows, const struct blocks inputs, real *const to,
+                        const ptrdiff_t to_row) {
     for (int64_t row = rows.begin; row < rows.end; row++) {
         const real *const source = row_of(from, place[row]);
-        for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
-            vstore(to + row * to_row + block * VL, vload_n(source + block * VL, lanes_of_block(block, n)));
+        for (int64_t j = 0; j < block_count(inputs, VL); j++) {
+            const struct block block = block_at(inputs, j, VL);
+            vstore(to + row * to_row + block.at, vload_n(source + block.first, block.lanes));
         }
     }
 }
@@ -58,19 +62,21 @@ static inline int64_t active_in_group(const struct fastrnn_problem *const proble
 }
 
 /* A row of a tensor into panels [block][chunk row][VL]; `to` points at its first vector. A null source is `start`. */
-static void gather_panel_row(const real *const source, const real start, const int64_t n, const int64_t chunk_rows,
-                             real *const to) {
-    for (int64_t block = 0; block < layout_blocks(n, VL); block++) {
-        const vreal v = source ? vload_n(source + block * VL, lanes_of_block(block, n)) : vsplat(start);
-        vstore(to + block * chunk_rows * VL, v);
+static void gather_panel_row(const real *const source, const real start, const struct blocks blocks,
+                             const int64_t chunk_rows, real *const to) {
+    for (int64_t j = 0; j < block_count(blocks, VL); j++) {
+        const struct block block = block_at(blocks, j, VL);
+        const vreal v = source ? vload_n(source + block.first, block.lanes) : vsplat(start);
+        vstore(to + block.at * chunk_rows, v);
     }
 }
 
 /* The same for a share of the chunk's rows; `to` points at row 0. */
 static void gather_panels(const struct fastrnn_const_view from, const struct layout_place *const place,
-                          const struct team_range rows, const int64_t n, const int64_t chunk_rows, real *const to) {
+                          const struct team_range rows, const struct blocks blocks, const int64_t chunk_rows,
+                          real *const to) {
     for (int64_t row = rows.begin; row < rows.end; row++) {
-        gather_panel_row(row_of(from, place[row]), 0, n, chunk_rows, to + row * VL);
+        gather_panel_row(row_of(from, place[row]), 0, blocks, chunk_rows, to + row * VL);
     }
 }
 

@@ -149,8 +149,8 @@ ALWAYS_INLINE vreal vat_most(const vreal x, const vreal bound) { return vselect(
 ALWAYS_INLINE vreal vat_least(const vreal x, const vreal bound) { return vselect(x < bound, bound, x); }
 #endif
 
-/* A vector is made of pieces of 16 bytes. Within each piece, the elements of a and b in turn: those of the lower half
- * of the piece, and those of the upper half; elements are reals, or pairs of reals. */
+/* A vector is made of pieces of 16 bytes. Within each piece, the elements of a and b in turn: first from the
+ * lower half of the piece, then from the upper half. Elements are reals, or pairs of reals. */
 enum { PIECE = 16 / sizeof(real) };
 #if defined(__clang__)
 #define SHUFFLE __builtin_shufflevector

@@ -22,12 +22,45 @@ ALWAYS_INLINE real *saved_vector(const struct saved_rows *const saved, const str
     return saved->data + (place.t * saved->B + place.b) * saved->row + j * saved->units;
 }
 
+/* The inputs of each step and the options: the same for forward and backward. */
+struct step_given {
+    const struct fastrnn_const_view *inputs;
+    const struct fastrnn_input *table;
+    real options[OPTIONS_MAX];
+};
+
+static struct step_given step_given(const struct fastrnn_cell_table *const table,
+                                    const struct fastrnn_arrays *const arrays) {
+    struct step_given given = {.inputs = arrays->inputs, .table = table->inputs};
+    for (int j = 0; j < table->option_count; j++) {
+        given.options[j] = (real)arrays->options[j];
+    }
+    return given;
+}
+
+ALWAYS_INLINE struct cell_given load_given(const struct cell *const cell, const struct step_given *const from,
+                                           const struct layout_place place, const struct block *const block) {
+    struct cell_given given;
+    UNROLL
+    for (int j = 0; j < cell->row.inputs; j++) {
+        const real *const row = row_of(from->inputs[j], place);
+        given.inputs[j] =
+            from->table[j].columns == FASTRNN_ONE_COLUMN ? vsplat(*row) : vload_n(row + block->first, block->lanes);
+    }
+    UNROLL
+    for (int j = 0; j < cell->row.options; j++) {
+        given.options[j] = vsplat(from->options[j]);
+    }
+    return given;
+}
+
 /* ---- forward ---- */
 
 /* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_forward_job {
     enum fastrnn_cell cell;
-    int64_t H, NB;
+    struct blocks units;
+    struct step_given given;
     ptrdiff_t gates_row, state_row;
     struct fastrnn_view y;
     const struct fastrnn_view *states; /* the user's arrays of states after each step; data may be null */
@@ -48,7 +81,7 @@ ALWAYS_INLINE void store_row(const struct fastrnn_view to, const struct layout_p
 ALWAYS_INLINE void clear_padding(const struct cell *const cell, real *const saved, const int64_t end,
                                  const int64_t saved_units) {
     for (int64_t u = end; u < saved_units; u += VL) {
-        for (int j = 0; j < cell->saved; j++) {
+        for (int j = 0; j < cell->row.saved; j++) {
             vstore(saved + j * saved_units + u, vsplat(0));
         }
     }
@@ -56,43 +89,45 @@ ALWAYS_INLINE void clear_padding(const struct cell *const cell, real *const save
 
 /* Applies the cell to the finished accumulators of one row and one block. */
 ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *const acc,
-                                    const struct step_forward_job *const p, const int64_t row, const int64_t block) {
+                                    const struct step_forward_job *const p, const int64_t row, const int64_t number) {
     const struct layout_place place = p->place[row];
-    const int64_t u = block * VL;
-    const ptrdiff_t state = row * p->state_row + u;
-    const int lanes = lanes_of_block(block, p->H);
+    const struct block block = block_at(p->units, number, VL);
+    const int64_t u = block.first;
+    const ptrdiff_t state = row * p->state_row + block.at;
+    const int lanes = block.lanes;
     struct cell_forward_in in = {.before[0] = vload(p->h_before + state)};
     struct cell_forward_out out;
     UNROLL
-    for (int g = 0; g < cell->gates; g++) {
+    for (int g = 0; g < cell->row.gates; g++) {
         in.a[g] = acc[g];
-        if (cell->apart >> g & 1) {
-            in.x_apart[g] = vload(p->gates + row * p->gates_row + (block * cell->gates + g) * VL);
+        if (cell->row.apart >> g & 1) {
+            in.x_apart[g] = vload(p->gates + row * p->gates_row + block.at * cell->row.gates + g * VL);
         }
     }
     UNROLL
-    for (int j = 1; j < cell->states; j++) {
+    for (int j = 1; j < cell->row.states; j++) {
         in.before[j] = vload(p->carried[j] + state);
     }
+    in.given = load_given(cell, &p->given, place, &block);
     cell->forward(&in, &out);
     vstore(p->h + state, out.after[0]);
-    store_row(p->y, place, u, cell->output == NONE ? out.y : out.after[cell->output], lanes);
+    store_row(p->y, place, u, cell->row.output == NONE ? out.y : out.after[cell->row.output], lanes);
     UNROLL
-    for (int j = 0; j < cell->states; j++) {
+    for (int j = 0; j < cell->row.states; j++) {
         if (j > 0) {
             vstore(p->carried[j] + state, out.after[j]);
         }
-        if (j != cell->output && p->states[j].data) {
+        if (j != cell->row.output && p->states[j].data) {
             store_row(p->states[j], place, u, out.after[j], lanes);
         }
     }
-    if (cell->saved && p->saved.data) {
+    if (cell->row.saved && p->saved.data) {
         real *const saved = saved_vector(&p->saved, place, 0);
         UNROLL
-        for (int j = 0; j < cell->saved; j++) {
+        for (int j = 0; j < cell->row.saved; j++) {
             vstore(saved + j * p->saved.units + u, out.saved[j]);
         }
-        if (block == p->NB - 1) {
+        if (u + VL >= p->units.n) {
             clear_padding(cell, saved, u + VL, p->saved.units);
         }
     }
@@ -102,7 +137,7 @@ ALWAYS_INLINE void step_forward_rows(const struct cell *const cell, const struct
                                      const int Q, const vreal *const acc, const int64_t row, const int64_t block) {
     for (int r = 0; r < R; r++) {
         for (int q = 0; q < Q; q++) {
-            step_forward_row(cell, acc + (r * Q + q) * cell->gates, p, row + r, block + q);
+            step_forward_row(cell, acc + (r * Q + q) * cell->row.gates, p, row + r, block + q);
         }
     }
 }
@@ -112,12 +147,11 @@ static void finish_forward(const void *const job, const int R, const int Q, cons
                            const int64_t block) {
     const struct step_forward_job *const p = job;
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates, output, states) \
+#define FASTRNN_CELL(name, gates, output, tables) \
     case FASTRNN_CELL_##name: \
         step_forward_rows(&cell_##name, p, R, Q, acc, row, block); \
         break;
 #include "../cells.def"
-#undef FASTRNN_CELL
     case FASTRNN_CELL_COUNT:
         break;
     }
@@ -128,7 +162,8 @@ static void finish_forward(const void *const job, const int R, const int Q, cons
 /* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_backward_job {
     enum fastrnn_cell cell;
-    int64_t H;
+    struct blocks units;
+    struct step_given given;
     ptrdiff_t slot, block; /* strides of the slots below */
     ptrdiff_t state_row;
     const struct fastrnn_problem *problem;
@@ -152,57 +187,60 @@ ALWAYS_INLINE struct schedule_origin origin_of(const struct step_backward_job *c
 
 /* A block of state j before the step. */
 ALWAYS_INLINE vreal state_before(const struct step_backward_job *const p, const struct cell *const cell, const int j,
-                                 const struct schedule_origin *const origin, const int64_t block, const int lanes) {
+                                 const struct schedule_origin *const origin, const struct block *const block) {
     const real *initial = NULL;
     switch (origin->kind) {
     case ORIGIN_ROW:
-        return cell->output == j ? vload_n(row_of(p->y, origin->place) + block * VL, lanes)
-                                 : vload(saved_vector(&p->saved, origin->place, cell->saved_state[j]) + block * VL);
+        return cell->row.output == j
+                   ? vload_n(row_of(p->y, origin->place) + block->first, block->lanes)
+                   : vload(saved_vector(&p->saved, origin->place, cell->saved_state[j]) + block->first);
     case ORIGIN_STATE:
         initial = row_of(p->initial[j], origin->place);
         break;
     case ORIGIN_START:
         break;
     }
-    return initial ? vload_n(initial + block * VL, lanes) : vsplat((real)p->table->states[j].start);
+    return initial ? vload_n(initial + block->first, block->lanes) : vsplat((real)p->table->states[j].start);
 }
 
 /* Applies the cell to the finished accumulator of one row and one block. */
 ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal acc,
-                                     const struct step_backward_job *const p, const int64_t row, const int64_t block) {
+                                     const struct step_backward_job *const p, const int64_t row, const int64_t number) {
     const struct layout_place place = p->place[row];
     const struct schedule_origin origin = origin_of(p, row);
-    const int64_t u = block * VL;
-    const ptrdiff_t state = row * p->state_row + u;
-    const int lanes = lanes_of_block(block, p->H);
+    const struct block block = block_at(p->units, number, VL);
+    const int64_t u = block.first;
+    const ptrdiff_t state = row * p->state_row + block.at;
+    const int lanes = block.lanes;
     const vreal dy = load_n_or_zero(row_of(p->dy, place), u, lanes);
     struct cell_backward_in in = {.dy = dy};
     struct cell_backward_out out;
     UNROLL
-    for (int j = 0; j < cell->states; j++) {
+    for (int j = 0; j < cell->row.states; j++) {
         in.d_after[j] = j == 0 ? acc : vload(p->d_states[j] + state);
-        if (j == cell->output) {
+        if (j == cell->row.output) {
             in.d_after[j] += dy;
         }
         if (cell->reads_before >> j & 1) {
-            in.before[j] = state_before(p, cell, j, &origin, block, lanes);
+            in.before[j] = state_before(p, cell, j, &origin, &block);
         }
     }
     UNROLL
-    for (int j = 0; j < cell->saved; j++) {
+    for (int j = 0; j < cell->row.saved; j++) {
         in.saved[j] = vload(saved_vector(&p->saved, place, j) + u);
     }
     if (cell->reads_y) {
         in.y = vload_n(row_of(p->y, place) + u, lanes);
     }
+    in.given = load_given(cell, &p->given, place, &block);
     cell->backward(&in, &out);
-    real *const slots = p->slots + block * p->block + row * VL;
+    real *const slots = p->slots + number * p->block + row * VL;
     UNROLL
     for (int slot = 0; slot < cell->slots; slot++) {
         vstore(slots + slot * p->slot, out.slots[slot]);
     }
     UNROLL
-    for (int j = cell->carries_dh ? 0 : 1; j < cell->states; j++) {
+    for (int j = cell->carries_dh ? 0 : 1; j < cell->row.states; j++) {
         vstore(p->d_states[j] + state, out.d_before[j]);
     }
 }
@@ -221,12 +259,11 @@ static void finish_backward(const void *const job, const int R, const int Q, con
                             const int64_t block) {
     const struct step_backward_job *const p = job;
     switch (p->cell) {
-#define FASTRNN_CELL(name, gates, output, states) \
+#define FASTRNN_CELL(name, gates, output, tables) \
     case FASTRNN_CELL_##name: \
         step_backward_rows(&cell_##name, p, R, Q, acc, row, block); \
         break;
 #include "../cells.def"
-#undef FASTRNN_CELL
     case FASTRNN_CELL_COUNT:
         break;
     }
@@ -238,7 +275,8 @@ static void finish_initial(const void *const job, const int R, const int Q, cons
     const struct step_backward_job *const p = job;
     for (int r = 0; r < R; r++) {
         for (int q = 0; q < Q; q++) {
-            vstore(p->d_states[0] + (row + r) * p->state_row + (block + q) * VL, acc[r * Q + q]);
+            const int64_t at = block_at(p->units, block + q, VL).at;
+            vstore(p->d_states[0] + (row + r) * p->state_row + at, acc[r * Q + q]);
         }
     }
 }

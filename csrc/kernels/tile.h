@@ -26,8 +26,8 @@ enum {
     TILE_PANELS = VECTOR_REGISTERS == 32 ? 4 : 2,
     TILE_ROWS = 6,
     TILE_ROWS_OF_THREE = VECTOR_REGISTERS == 32 ? 8 : 4,
-    /* Tiles of at most so many rows take four panels: two rows of two panels would be four chains, which do not hide the
-     * latency of a multiply-add. */
+    /* Tiles of at most so many rows take four panels: two rows of two panels would be four chains, which do not hide
+     * the latency of a multiply-add. */
     TILE_ROWS_OF_FOUR_PANELS = VECTOR_REGISTERS == 32 ? (int)TILE_ROWS : 3,
     TILE_ROWS_MAX = TILE_ROWS > TILE_ROWS_OF_THREE ? (int)TILE_ROWS : (int)TILE_ROWS_OF_THREE,
     /* One row needs its panels as independent chains: latency 4 x 2 units. */

@@ -15,18 +15,17 @@ struct unit_weights {
 
 /* Weights for backward: lanes are inputs or earlier units. */
 struct slot_weights {
-    const real *packed; /* [N blocks][slot][u][VL], blocks `block` reals apart; null: not packed */
+    const real *packed; /* [block][slot][u][VL], blocks `block` reals apart; null: not packed */
     ptrdiff_t block;
-    const real *w; /* [gates*H, N] */
-    int64_t N;
-    const int *gate; /* the gate of each slot */
+    const real *w;        /* [gates*H, N] */
+    struct blocks blocks; /* n is N, K is H */
+    const int *gate;      /* the gate of each slot */
 };
 
 /* Gate gradients of one side (input or hidden): [NB][slots][rows][VL], data at the side's first slot. */
 struct gradient_slots {
     const real *data;
     int gates;
-    int64_t H;
     ptrdiff_t block, slot;
 };
 

@@ -25,6 +25,9 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_CELL_COUNT
 
     enum:
+        FASTRNN_INPUTS_MAX
+
+    enum:
         FASTRNN_F32
         FASTRNN_F64
 
@@ -121,6 +124,8 @@ cdef extern from "fastrnn.h" nogil:
         int accumulation
         void *packed
         fastrnn_const_view_t x
+        fastrnn_const_view_t inputs[FASTRNN_INPUTS_MAX]
+        const double *options
         fastrnn_view_t y
         fastrnn_const_view_t initial[8]
         fastrnn_view_t final[8]
@@ -144,11 +149,25 @@ cdef extern from "fastrnn.h" nogil:
         const char *name
         double start
 
+    ctypedef struct fastrnn_saved_t "struct fastrnn_saved":
+        const char *name
+        int per_unit
+
+    ctypedef struct fastrnn_input_t "struct fastrnn_input":
+        const char *name
+        int columns
+
+    ctypedef struct fastrnn_option_t "struct fastrnn_option":
+        const char *name
+
     ctypedef struct fastrnn_cell_table_t "struct fastrnn_cell_table":
         const char *name
-        int gates, output, parameter_count, state_count
+        int gates, output, parameter_count, state_count, saved_count, input_count, option_count
         const fastrnn_parameter_t *parameters
         const fastrnn_state_t *states
+        const fastrnn_saved_t *saved
+        const fastrnn_input_t *inputs
+        const fastrnn_option_t *options
 
     int fastrnn_measure_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)
     int fastrnn_bound_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)

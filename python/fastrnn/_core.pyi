@@ -30,6 +30,9 @@ class Cell(NamedTuple):
     parameters: tuple[Parameter, ...]
     states: tuple[str, ...]
     starts: tuple[float, ...]
+    saved: dict[str, int]
+    inputs: tuple[str, ...]
+    options: tuple[str, ...]
 
 class Schedules:
     def __init__(
@@ -136,6 +139,8 @@ def forward(
     scratch: NDArray[np.uint8],
     states: Sequence[_Maybe] | None = None,
     parameters: Sequence[_Maybe] | None = None,
+    inputs: Sequence[_Array] = ...,
+    options: Sequence[float] = ...,
 ) -> None: ...
 def backward(
     problem: Problem,
@@ -152,6 +157,8 @@ def backward(
     scratch: NDArray[np.uint8],
     overwrite: bool = False,
     parameters: Sequence[_Maybe] | None = None,
+    inputs: Sequence[_Array] = ...,
+    options: Sequence[float] = ...,
 ) -> None: ...
 def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
 def is_readable(array: Any, type_number: int) -> bool: ...

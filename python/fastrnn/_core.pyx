@@ -54,13 +54,19 @@ class Parameter(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A row of the registry: parameters, names of states, and start values of sequences without an initial state."""
+    """A row of the registry: parameters, names of states, and start values of sequences without an initial state.
+
+    `saved` maps the saved vectors to their number for each unit; `inputs` and `options` are names.
+    """
 
     gates: int
     output: int  # the number of the state that is y, or -1
     parameters: tuple
     states: tuple
     starts: tuple
+    saved: dict
+    inputs: tuple
+    options: tuple
 
 
 def cells():
@@ -76,7 +82,12 @@ def cells():
             parameters.append(Parameter(one.name.decode(), one.rows_per_unit, columns[one.columns], bool(one.required)))
         states = tuple([table.states[k].name.decode() for k in range(table.state_count)])
         starts = tuple([table.states[k].start for k in range(table.state_count)])
-        found[table.name.decode()] = Cell(table.gates, table.output, tuple(parameters), states, starts)
+        saved = {table.saved[k].name.decode(): table.saved[k].per_unit for k in range(table.saved_count)}
+        inputs = tuple([table.inputs[k].name.decode() for k in range(table.input_count)])
+        options = tuple([table.options[k].name.decode() for k in range(table.option_count)])
+        found[table.name.decode()] = Cell(
+            table.gates, table.output, tuple(parameters), states, starts, saved, inputs, options
+        )
     return found
 
 
@@ -500,6 +511,21 @@ cdef int _const_states(Problem p, object arrays, str name, tuple shape, fastrnn_
     return 0
 
 
+cdef cnp.ndarray _inputs(Problem p, inputs, options, fastrnn_arrays_t *a):
+    """The inputs of each step and the options. The call reads the numbers from the array that is returned."""
+    cdef const fastrnn_cell_table_t *table = fastrnn_cell_table(p.c.cell)
+    cdef cnp.ndarray numbers = np.array(options, np.float64)
+    if len(inputs) > FASTRNN_INPUTS_MAX:
+        raise ValueError(f"inputs: expected at most {FASTRNN_INPUTS_MAX}, got {len(inputs)}")
+    if options and len(options) < table.option_count:
+        raise ValueError(f"options: expected {table.option_count} numbers, got {len(options)}")
+    for j, given in enumerate(inputs):
+        one = j < table.input_count and table.inputs[j].columns == FASTRNN_ONE_COLUMN
+        a.inputs[j] = _const_view(given, f"inputs[{j}]", p.type_number, (p.c.T, p.c.B, 1 if one else p.c.H))
+    a.options = <const double *>cnp.PyArray_DATA(numbers) if options else NULL
+    return numbers
+
+
 def _pack(Problem p not None, parameters, packed, bint backward):
     cdef fastrnn_arrays_t a
     cdef size_t size = p.plan.sizes.packed_backward if backward else p.plan.sizes.packed_forward
@@ -521,11 +547,13 @@ def pack_backward(Problem problem not None, parameters, packed):
     _pack(problem, parameters, packed, True)
 
 
-def forward(Problem problem not None, packed, x, initial, y, final, reserve, scratch, states=None, parameters=None):
+def forward(Problem problem not None, packed, x, initial, y, final, reserve, scratch, states=None, parameters=None,
+            inputs=(), options=()):
     """The pass FASTRNN_FORWARD. None stands for a null pointer. Inference if reserve is None.
 
     initial, final, states: one array or None for each state of the cell, or None for all; states (T, B, H) are those
-    after every step. parameters: read if packed is None.
+    after every step. parameters: read if packed is None. inputs: arrays (T, B, H) or (T, B, 1); options: numbers; both
+    in the order of the cell's row.
     """
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
@@ -540,11 +568,12 @@ def forward(Problem problem not None, packed, x, initial, y, final, reserve, scr
     _states(p, final, "final", p.state_shape, True, a.final)
     a.reserve = _memory(reserve, "reserve", p.plan.sizes.reserve, True)
     a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_forward, True)
+    numbers = _inputs(p, inputs, options, &a)
     run(&p.plan, FASTRNN_FORWARD, &a)
 
 
 def backward(Problem problem not None, packed, x, initial, y, reserve, dy, d_final, dx, d_initial, gradients, scratch,
-             bint overwrite=False, parameters=None):
+             bint overwrite=False, parameters=None, inputs=(), options=()):
     """The pass FASTRNN_BACKWARD. None stands for a null pointer: zero for an input, not wanted for an output.
 
     gradients: of the parameters; they are added to, or overwritten. The rest: as for forward.
@@ -566,6 +595,7 @@ def backward(Problem problem not None, packed, x, initial, y, reserve, dy, d_fin
     _parameters(p, gradients, "gradients", True, a.gradients)
     a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
     a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_backward, True)
+    numbers = _inputs(p, inputs, options, &a)
     run(&p.plan, FASTRNN_BACKWARD, &a)
 
 

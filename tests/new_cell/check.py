@@ -1,4 +1,4 @@
-"""Whether a package with the cell of probe.h computes it: values, gradients, and every bit where bits must agree."""
+"""Whether a package with the cells of this folder computes them: values, gradients, and every bit that must agree."""
 
 import itertools
 import os
@@ -119,11 +119,106 @@ def check_layer(T, B, I, H):
     assert_same([again, *final], expected)
 
 
+# ---- the cell with inputs of each step and an option, through the core: functions and layers pass none ----
+
+MASKED_STARTS = (0.5, 0.0)
+WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh")
+
+
+def masked_reference(x, w_ih, w_hh, b_ih, b_hh, h, c, mask, gain, leak):
+    """The equations of masked.h, in any precision, real or complex: y, h, c."""
+    y = []
+    for t in range(len(x)):
+        c = leak * c + gain[t] * np.tanh(x[t] @ w_ih.T + b_ih + h @ w_hh.T + b_hh)
+        h = mask[t] * np.tanh(c) + (1 - mask[t]) * h
+        y.append(h)
+    return np.stack(y), h, c
+
+
+def masked_drawn(T, B, I, H, dtype):
+    """x, weights and states; mask and gain; gradients of y, h and c. Mask and gain have strides of their own."""
+    rng = np.random.default_rng([T, B, I, H])
+    shapes = [(T, B, I), (H, I), (H, H), (H,), (H,), (B, H), (B, H)], [(B, T, H), (T, B, 3)], [(T, B, H), *[(B, H)] * 2]
+    variables, given, d = ([rng.standard_normal(shape).astype(dtype) for shape in one] for one in shapes)
+    return variables, [given[0].swapaxes(0, 1), given[1][..., 1:2]], d
+
+
+def masked_call(variables, given, d, leak, threads=1, team="all", packs=True):
+    """What the core computes: y, h, c, and the gradients of all variables."""
+    x, *weights, h0, c0 = variables
+    initial = h0, c0
+    (T, B, I), H = x.shape, h0.shape[1]
+    p = _core.Problem("masked", x.dtype, config.backend_index(), threads, T, B, I, H, team=_core.TEAMS.index(team))
+    assert p.reserve == T * B * (2 + 1) * -(-H // 16) * 16 * x.itemsize
+    sizes = p.packed_forward, p.packed_backward, p.reserve, p.scratch_forward, p.scratch_backward
+    forward, backward, reserve, *scratch = (np.full(size, 0xFF, np.uint8) for size in sizes)
+    if packs:
+        _core.pack_forward(p, weights, forward)
+        _core.pack_backward(p, weights, backward)
+    packed, unpacked = ((forward, backward), None) if packs else ((None, None), weights)
+    y, h, c = (np.full((*shape, H), np.nan, x.dtype) for shape in ((T, B), (B,), (B,)))
+    g = [np.full_like(variable, np.nan) for variable in variables]
+    more = {"parameters": unpacked, "inputs": given, "options": (leak,)}
+    _core.forward(p, packed[0], x, initial, y, (h, c), reserve, scratch[0], **more)
+    dy, *d_final = d
+    _core.backward(
+        p, packed[1], x, initial, y, reserve, dy, d_final, g[0], g[5:], g[1:5], scratch[1], overwrite=True, **more
+    )
+    return [y, h, c, *g]
+
+
+def check_masked_values(T, B, I, H):
+    leak = 0.75
+    variables, given, d = masked_drawn(T, B, I, H, np.float64)
+    found = masked_call(variables, given, d, leak)
+    for one, other in zip(found, masked_reference(*variables, *given, leak), strict=False):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+    for j, gradient in enumerate(found[3:]):
+        moved, direction = list(variables), np.random.default_rng(j).standard_normal(variables[j].shape)
+        moved[j] = moved[j] + 1e-30j * direction
+        loss = sum((one * two).sum() for one, two in zip(d, masked_reference(*moved, *given, leak), strict=True))
+        np.testing.assert_allclose((gradient * direction).sum(), loss.imag / 1e-30, rtol=1e-10, atol=1e-11)
+
+
+def check_masked_bits(T, B, I, H, dtype, bits):
+    variables, given, d = masked_drawn(T, B, I, H, dtype)
+    one = masked_call(variables, given, d, 0.75)
+    for threads, team, packs in itertools.product((1, 2, 3), ("all", "rows", "units"), (True, False)):
+        assert_same(masked_call(variables, given, d, 0.75, threads, team, packs), one)
+    assert_same(one, bits.setdefault(("masked", T, B, I, H, dtype), one))
+
+
+def refusal(*arguments, **more):
+    """The message with which forward refuses its arguments."""
+    try:
+        _core.forward(*arguments, **more)
+    except ValueError as error:
+        return str(error)
+    return "none"
+
+
+def check_masked_is_refused():
+    """Without its inputs or its option, and with one input more."""
+    p = _core.Problem("masked", np.float32, config.backend_index(), 1, 2, 3, 4, 5)
+    memory = np.zeros(p.packed_forward, np.uint8), np.zeros(p.scratch_forward, np.uint8)
+    x, wide, narrow = (np.zeros((2, 3, n), np.float32) for n in (4, 5, 1))
+    call = p, memory[0], x, None, np.zeros_like(wide), None, None, memory[1]
+    _core.forward(*call, inputs=(wide, narrow), options=(1.0,))
+    assert "missing" in refusal(*call, inputs=(wide, narrow))
+    assert "missing" in refusal(*call, inputs=(wide,), options=(1.0,))
+    assert "inputs, options" in refusal(*call, inputs=(wide, narrow, wide), options=(1.0,))
+
+
 def main():
     row = _core.cells()["probe"]
     assert (row.gates, row.output, row.states, row.starts) == (2, -1, ("h", "c", "m"), STARTS), row
+    assert (row.saved, row.inputs, row.options) == ({"all": 8}, (), ()), row
     assert [one.shape(3, 5) for one in row.parameters] == [(10, 3), (10, 5), (10,), (10,)], row
+    row = _core.cells()["masked"]
+    assert (row.gates, row.states, row.starts) == (1, ("h", "c"), MASKED_STARTS), row
+    assert (row.saved, row.inputs, row.options) == ({"pair": 2, "c": 1}, ("mask", "gain"), ("leak",)), row
     bits = {}
+    check_masked_is_refused()
     for backend in (one for one in _core.backends() if one.runs_here):
         with config.use_backend(backend.name):
             for T, B, I, H in itertools.product((1, 4), (1, 3, 13), (1, 5), (1, 7, 16, 33)):
@@ -131,8 +226,12 @@ def main():
                 for dtype in (np.float32, np.float64):
                     check_bits(T, B, I, H, dtype, bits if backend.has_fma else {})
             check_layer(4, 3, 5, 7)
+            for T, B, I, H in itertools.product((1, 4), (1, 13), (1, 5), (1, 7, 16, 33)):
+                check_masked_values(T, B, I, H)
+                for dtype in (np.float32, np.float64):
+                    check_masked_bits(T, B, I, H, dtype, bits if backend.has_fma else {})
             check_values(6, 4, 3, 17, backend.name, lengths=[6, 0, 3, 5], resets=np.eye(6, 4, dtype=bool))
-        print(backend.name, "computes the new cell")
+        print(backend.name, "computes the new cells")
 
 
 if __name__ == "__main__":

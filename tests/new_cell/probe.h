@@ -48,11 +48,7 @@ ALWAYS_INLINE void probe_backward(const struct cell_backward_in *const in, struc
 }
 
 static const struct cell cell_probe = {
-    .gates = GATES_probe,
-    .apart = 3,
-    .states = STATES_probe,
-    .output = OUTPUT_probe,
-    .saved = 8,
+    .row = ROW_OF(probe),
     .saved_state = {2, 3, 4},
     .slots = 4,
     .input_slot = 0,

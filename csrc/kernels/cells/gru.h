@@ -42,11 +42,7 @@ ALWAYS_INLINE void gru_backward(const struct cell_backward_in *const in, struct 
 }
 
 static const struct cell cell_gru = {
-    .gates = GATES_gru,
-    .apart = 1U << 2,
-    .states = STATES_gru,
-    .output = OUTPUT_gru,
-    .saved = 4,
+    .row = ROW_OF(gru),
     .saved_state = {NONE},
     .slots = 4,
     .input_slot = 0,

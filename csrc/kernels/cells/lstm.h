@@ -46,10 +46,7 @@ ALWAYS_INLINE void lstm_backward(const struct cell_backward_in *const in, struct
 }
 
 static const struct cell cell_lstm = {
-    .gates = GATES_lstm,
-    .states = STATES_lstm,
-    .output = OUTPUT_lstm,
-    .saved = 5,
+    .row = ROW_OF(lstm),
     .saved_state = {NONE, 4},
     .slots = 4,
     .input_slot = 0,

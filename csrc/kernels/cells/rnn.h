@@ -25,9 +25,7 @@ ALWAYS_INLINE void rnn_relu_backward(const struct cell_backward_in *const in, st
 }
 
 static const struct cell cell_rnn_tanh = {
-    .gates = GATES_rnn_tanh,
-    .states = STATES_rnn_tanh,
-    .output = OUTPUT_rnn_tanh,
+    .row = ROW_OF(rnn_tanh),
     .saved_state = {NONE},
     .slots = 1,
     .reads_y = true,
@@ -36,9 +34,7 @@ static const struct cell cell_rnn_tanh = {
 };
 
 static const struct cell cell_rnn_relu = {
-    .gates = GATES_rnn_relu,
-    .states = STATES_rnn_relu,
-    .output = OUTPUT_rnn_relu,
+    .row = ROW_OF(rnn_relu),
     .saved_state = {NONE},
     .slots = 1,
     .reads_y = true,

@@ -129,7 +129,7 @@ class PackedWeights:
         configuration: Mapping[str, Any],
         apply: Callable[..., Any],
     ) -> None:
-        """The same for training. `apply` makes a node of the graph. Large weights that are packed go to `get` instead."""
+        """The same for training. `apply` makes a node of the graph. Large weights that are packed go to `get`."""
         call, tensors = calls.call_of(plan, x), tuple(parameters.values())
         if x.numel() == 0 or (self.again is not None and self.again.holds(x.shape, tensors, True)):
             return
