@@ -1,9 +1,9 @@
 /* The public functions that run something: they check every argument first. */
 #include <string.h>
 
-#include "call.h"
 #include "cells.h"
 #include "check.h"
+#include "threads/run.h"
 
 /* ---- statuses ---- */
 
@@ -52,18 +52,18 @@ static void clear_gradients(const struct plan *const plan, const struct fastrnn_
 
 enum fastrnn_status fastrnn_run(const struct fastrnn_plan *const plan, const enum fastrnn_pass pass,
                                 const struct fastrnn_arrays *const arrays) {
-    const struct team_call call = {plan_of(plan), pass, arrays};
-    enum fastrnn_status status = check_arrays(call.plan, pass, arrays);
+    const struct run run = {plan_of(plan), pass, arrays};
+    enum fastrnn_status status = check_arrays(run.plan, pass, arrays);
     if (status == FASTRNN_OK && pass >= FASTRNN_FORWARD) {
-        status = check_visits(call.plan, pass, arrays->scratch);
+        status = check_visits(run.plan, pass, arrays->scratch);
     }
     if (status != FASTRNN_OK) {
         return status;
     }
-    if (pass == FASTRNN_BACKWARD && call.plan->shape.rows == 0 && arrays->accumulation == FASTRNN_OVERWRITE) {
-        clear_gradients(call.plan, arrays);
+    if (pass == FASTRNN_BACKWARD && run.plan->shape.rows == 0 && arrays->accumulation == FASTRNN_OVERWRITE) {
+        clear_gradients(run.plan, arrays);
     }
-    return call_run(&call);
+    return run_call(&run);
 }
 
 enum fastrnn_status fastrnn_activate(const int backend, const enum fastrnn_dtype dtype,

@@ -41,7 +41,7 @@ def test_each_sequence_of_a_ragged_batch_has_the_bits_of_itself_alone(backend, d
     cell, layer, a, lengths, resets = drawn
     T, B = a["x"].shape[:2]
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         found = train(cell, layer, a, lengths=lengths, resets=resets)
         inference = layer(a["x"], pair(cell, a["h0"], a["c0"]), lengths=lengths, resets=resets)
     assert same_bits(inference[0], found["y"])
@@ -155,7 +155,7 @@ def test_truncation_is_a_loop_over_windows_with_a_constant_state_before_each(bac
     T, B = a["x"].shape[:2]
     k2 = k1 + more
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         found = train(cell, layer, a, (k1, k2), lengths=lengths, resets=resets)
         if more == 0:
             assert_same_bits(train(cell, layer, a, k1, lengths=lengths, resets=resets), found)
@@ -195,7 +195,7 @@ def test_gradients_handed_from_region_to_region_have_the_bits_of_one_backward(ba
     x, dy, *states = (rng.standard_normal(shape).astype(np.float32) for shape in ((T, B, 3), (T, B, H), *[(B, H)] * 4))
     d_final = pair(cell, *states[2:])
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         _, _, tape = function.forward(x, *weights, pair(cell, *states[:2]))
         whole = function.backward(tape, dy, d_final)
         expected = [whole.x, *members(cell, whole.state), whole.w_ih, whole.w_hh, whole.b_ih, whole.b_hh]
@@ -221,7 +221,7 @@ def test_truncated_gradients_do_not_depend_on_the_number_of_threads(backend, dra
     order = {"truncation": (k[0], sum(k)), "lengths": lengths, "resets": resets}
     fastrnn.set_num_threads(1)
     one = train(cell, layer, a, **order)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         for threads in (2, 4):
             fastrnn.set_num_threads(threads)
             assert_same_bits(train(cell, layer, a, **order), one)

@@ -1,6 +1,7 @@
 /* The kernels of one instruction set and one real type: compiled once for each, with FASTRNN_REAL_BITS and
  * FASTRNN_BACKEND_SYMBOL given by the build and the instruction set by the compiler's flags. */
 #include "../backend.h"
+#include "../threads/cut.h"
 
 #include "backward.h"
 #include "forward.h"
@@ -28,17 +29,12 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem)
 
 static size_t larger(const size_t a, const size_t b) { return a > b ? a : b; }
 
-/* The groups of the cut that has most. */
-static int most_groups(const struct fastrnn_problem *const problem, const struct layout_shape *const shape) {
-    const bool is_tried = problem->team == FASTRNN_TEAM_PAYING && team_is_tried(shape);
-    return team_split(shape, is_tried ? FASTRNN_TEAM_BY_ROWS : problem->team, team_threads(problem->threads)).groups;
-}
-
 static enum fastrnn_status lay_out(struct plan *const plan) {
     const struct layout_shape shape = plan->shape = shape_of(&plan->problem);
     plan->packed_forward = layout_packed_forward(&shape);
     plan->packed_backward = layout_packed_backward(&shape);
-    plan->forward_scratch = layout_forward_scratch(&shape, most_groups(&plan->problem, &shape));
+    const int groups = cut_groups_max(&shape, plan->problem.cut, plan->problem.threads);
+    plan->forward_scratch = layout_forward_scratch(&shape, groups);
     plan->backward_scratch = layout_backward_scratch(&shape);
     const size_t marks = layout_marks_bytes(&plan->problem);
     bool overflowed;
@@ -57,24 +53,23 @@ static enum fastrnn_status lay_out(struct plan *const plan) {
     return overflowed ? FASTRNN_TOO_LARGE : FASTRNN_OK;
 }
 
-static struct team_range blocks_of(const int64_t n, const struct team_member *const me) {
-    return team_share(layout_blocks(n, VL), team_rank(me), team_size(me));
-}
-
 static void pack_forward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
                          const struct team_member *const me) {
     const struct layout_packed_forward *const layout = &plan->packed_forward;
     const struct cell *const cell = cell_of(plan->problem.cell);
     const int64_t I = plan->problem.I, H = plan->problem.H;
-    const struct team_range units = blocks_of(H, me);
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
     const struct unit_rows w_ih = {parameters[FASTRNN_W_IH], H, I, NULL};
     const struct unit_rows w_hh = {parameters[FASTRNN_W_HH], H, H, NULL};
-    pack_units(cell->gates, &w_ih, to + layout->w_ih, layout->of_input, units);
-    pack_units(cell->gates, &w_hh, to + layout->w_hh, layout->of_state, units);
-    pack_biases(cell, H, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x, to + layout->b_apart,
-                units);
+    struct team_parts parts = team_parts(me, TEAM_PACK_STATE, layout_blocks(H, VL), CUT_PIECE_BLOCKS);
+    struct team_range units;
+    while (team_next(&parts, &units)) {
+        pack_units(cell->gates, &w_ih, to + layout->w_ih, layout->of_input, units);
+        pack_units(cell->gates, &w_hh, to + layout->w_hh, layout->of_state, units);
+        pack_biases(cell, H, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x, to + layout->b_apart,
+                    units);
+    }
 }
 
 static void pack_backward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
@@ -83,10 +78,17 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
     const struct cell *const cell = cell_of(plan->problem.cell);
     const int64_t I = plan->problem.I, H = plan->problem.H;
     real *const to = aligned(arrays->packed);
-    pack_transpose(cell, cell->input_slot, H, I, arrays->parameters[FASTRNN_W_IH], to + layout->w_ih, layout->w_block,
-                   blocks_of(I, me));
-    pack_transpose(cell, cell->hidden_slot, H, H, arrays->parameters[FASTRNN_W_HH], to + layout->w_hh, layout->w_block,
-                   blocks_of(H, me));
+    struct team_parts inputs = team_parts(me, TEAM_PACK_INPUT, layout_blocks(I, VL), CUT_PIECE_BLOCKS_TRANSPOSED);
+    struct team_parts states = team_parts(me, TEAM_PACK_STATE, layout_blocks(H, VL), CUT_PIECE_BLOCKS_TRANSPOSED);
+    struct team_range blocks;
+    while (team_next(&inputs, &blocks)) {
+        pack_transpose(cell, cell->input_slot, H, I, arrays->parameters[FASTRNN_W_IH], to + layout->w_ih,
+                       layout->w_block, blocks);
+    }
+    while (team_next(&states, &blocks)) {
+        pack_transpose(cell, cell->hidden_slot, H, H, arrays->parameters[FASTRNN_W_HH], to + layout->w_hh,
+                       layout->w_block, blocks);
+    }
 }
 
 static void activate(const enum fastrnn_activation activation, const int64_t n, const void *const x, void *const y) {

@@ -4,7 +4,7 @@
 #define FASTRNN_PACK_H
 
 #include "../layout.h"
-#include "../team.h"
+#include "../threads/team.h"
 #include "cell.h"
 
 static inline int lanes_of_block(const int64_t block, const int64_t n) {

@@ -9,6 +9,7 @@
 #define FASTRNN_PRODUCTS_H
 
 #include "backward_pass.h"
+#include "../threads/cut.h"
 #include "weight_gradients.h"
 
 /* h before the steps of the chunk's rows: h of the previous step; at the first step, the sequence's starting state. */
@@ -60,12 +61,13 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
         .finish = finish_input_gradient,
         .job = &job,
     };
-    const int rank = team_rank(pass->me), size = team_size(pass->me);
     const struct team_range all_rows = {0, rows}, all_blocks = {0, layout_blocks(pass->plan->problem.I, VL)};
-    if (rows >= (int64_t)TEAM_ROWS * size) {
-        slot_product(&product, team_share(rows, rank, size), all_blocks);
-    } else {
-        slot_product(&product, all_rows, team_share(all_blocks.end, rank, size));
+    const bool by_rows = rows >= (int64_t)CUT_SEQUENCES * team_size(pass->me);
+    struct team_parts parts = by_rows ? team_parts(pass->me, TEAM_DX, rows, CUT_PIECE_ROWS)
+                                      : team_parts(pass->me, TEAM_DX, all_blocks.end, CUT_PIECE_BLOCKS);
+    struct team_range part;
+    while (team_next(&parts, &part)) {
+        slot_product(&product, by_rows ? part : all_rows, by_rows ? all_blocks : part);
     }
 }
 
@@ -86,12 +88,12 @@ static bool gradients_stream(const struct backward_pass *const pass, const struc
     return is_short && whole && lie_far(pass->cell->gates * pass->plan->problem.H, n);
 }
 
-/* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
+/* dw [G*H, n] += slots' x for some unit blocks, where x are panels. Strips of x stay in cache while the gate rows pass
+ * over them. */
 static void weight_gradients(const struct backward_pass *const pass, const int first_slot, const real *const x,
-                             const int64_t n, const struct backward_chunk *const chunk, real *const dw) {
+                             const int64_t n, const struct backward_chunk *const chunk, const struct team_range units,
+                             real *const dw) {
     const struct cell *const cell = pass->cell;
-    const struct team_range units =
-        team_share(layout_blocks(pass->plan->problem.H, VL), team_rank(pass->me), team_size(pass->me));
     const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
     const int64_t panels = layout_blocks(n, VL), most = strip_panels(chunk->rows);
     const bool streams = gradients_stream(pass, chunk, n, dw);
@@ -120,9 +122,8 @@ static void weight_gradients(const struct backward_pass *const pass, const int f
 }
 
 static void bias_gradients(const struct backward_pass *const pass, const int first_slot,
-                           const struct backward_chunk *const chunk, real *const db) {
+                           const struct backward_chunk *const chunk, const struct team_range units, real *const db) {
     const int64_t H = pass->plan->problem.H;
-    const struct team_range units = team_share(layout_blocks(H, VL), team_rank(pass->me), team_size(pass->me));
     const struct gradient_slots d = slots_from(pass, first_slot, pass->all_sequences);
     for (int64_t block = units.begin; block < units.end; block++) {
         for (int slot = 0; slot < d.gates; slot++) {
@@ -134,14 +135,18 @@ static void bias_gradients(const struct backward_pass *const pass, const int fir
 }
 
 /* The gradients of a matrix and its bias from the slots at first_slot. x: panels of the matrix's operand. */
-static void parameter_gradients(const struct backward_pass *const pass, const int first_slot, const real *const x,
-                                const int64_t n, const struct backward_chunk *const chunk, void *const dw,
-                                void *const db) {
-    if (dw) {
-        weight_gradients(pass, first_slot, x, n, chunk, dw);
-    }
-    if (db) {
-        bias_gradients(pass, first_slot, chunk, db);
+static void parameter_gradients(const struct backward_pass *const pass, const enum team_work work, const int first_slot,
+                                const real *const x, const int64_t n, const struct backward_chunk *const chunk,
+                                void *const dw, void *const db) {
+    struct team_parts parts = team_parts(pass->me, work, layout_blocks(pass->plan->problem.H, VL), CUT_PIECE_BLOCKS);
+    struct team_range units;
+    while ((dw || db) && team_next(&parts, &units)) {
+        if (dw) {
+            weight_gradients(pass, first_slot, x, n, chunk, units, dw);
+        }
+        if (db) {
+            bias_gradients(pass, first_slot, chunk, units, db);
+        }
     }
 }
 
@@ -162,13 +167,14 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
     if (problem->interrupted && team_has_given_up(pass->me)) {
         return false; /* nobody asks between this barrier and the next, so that all threads agree */
     }
+    team_restart(pass->me, TEAM_SEQUENCES);
     if (pass->arrays->dx.data) {
         input_gradient(pass, rows);
     }
-    parameter_gradients(pass, pass->cell->input_slot, pass->x, problem->I, chunk, gradients[FASTRNN_W_IH],
-                        gradients[FASTRNN_B_IH]);
-    parameter_gradients(pass, pass->cell->hidden_slot, pass->h_before, problem->H, chunk, gradients[FASTRNN_W_HH],
-                        gradients[FASTRNN_B_HH]);
+    parameter_gradients(pass, TEAM_DW_INPUT, pass->cell->input_slot, pass->x, problem->I, chunk,
+                        gradients[FASTRNN_W_IH], gradients[FASTRNN_B_IH]);
+    parameter_gradients(pass, TEAM_DW_STATE, pass->cell->hidden_slot, pass->h_before, problem->H, chunk,
+                        gradients[FASTRNN_W_HH], gradients[FASTRNN_B_HH]);
     team_wait(pass->me);
     return true;
 }

@@ -59,14 +59,18 @@ cdef extern from "fastrnn.h" nogil:
         const int64_t *d_first
         int64_t d_states
 
+    ctypedef struct fastrnn_pace_t "struct fastrnn_pace":
+        pass
+
     ctypedef struct fastrnn_problem_t "struct fastrnn_problem":
         int cell
         int dtype
         int backend
         int threads
-        int team
+        int cut
         int64_t T, B, I, H
         const fastrnn_schedule_t *schedule
+        fastrnn_pace_t *pace
         int (*interrupted)() noexcept nogil
 
     ctypedef struct fastrnn_sizes_t "struct fastrnn_sizes":
@@ -137,8 +141,15 @@ cdef extern from "fastrnn.h" nogil:
     int fastrnn_max_threads()
     int fastrnn_is_forked()
     const char *fastrnn_build()
-    int fastrnn_same_bytes(const void *, const void *, size_t, int) nogil
+    int fastrnn_same_bytes(const void *, const void *, size_t, int, fastrnn_pace_t *) nogil
     int fastrnn_activate(int, int, int, int64_t, const void *, void *)
+
+
+cdef class Pace:
+    cdef fastrnn_pace_t *paces
+    cdef int count
+
+    cdef fastrnn_pace_t *of_layer(self, int layer) noexcept
 
 
 cdef class Problem:
@@ -150,6 +161,7 @@ cdef class Problem:
     cdef readonly tuple starts
     cdef bint has_c
     cdef object kept
+    cdef readonly Pace pace
     cdef tuple x_shape, y_shape, state_shape, d_state_shape, w_ih_shape, w_hh_shape, b_shape
 
     cdef int _set_schedule(self, schedule) except -1
@@ -162,4 +174,4 @@ cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *
 cdef int raise_status(int status) except -1
 cdef cnp.ndarray scratch_of(size_t size)
 cdef bint usable(object array, int type_number, int rank) noexcept
-cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1
+cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads, Pace pace) except -1

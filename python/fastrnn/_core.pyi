@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike, NDArray
 _Array = NDArray[Any]
 _Maybe = NDArray[Any] | None
 
-TEAMS: tuple[str, ...]
+CUTS: tuple[str, ...]
 
 class Backend(NamedTuple):
     name: str
@@ -22,6 +22,9 @@ class Cell(NamedTuple):
     states: tuple[str, ...]
     starts: tuple[float, ...]
 
+class Pace:
+    def __init__(self, layers: int = 1) -> None: ...
+
 class Problem:
     def __init__(
         self,
@@ -34,10 +37,14 @@ class Problem:
         I: int,
         H: int,
         schedule: Sequence[NDArray[np.int64] | None] | None = None,
-        team: int = 0,
+        cut: int = 0,
         states: int | None = None,
         d_states: int | None = None,
+        pace: Pace | None = None,
+        layer: int = 0,
     ) -> None: ...
+    @property
+    def pace(self) -> Pace | None: ...
     @property
     def backend(self) -> int: ...
     @property
@@ -128,6 +135,6 @@ def backward(
     overwrite: bool = False,
     weights: Sequence[_Maybe] = ...,
 ) -> None: ...
-def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
+def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int, pace: Pace | None = None) -> bool: ...
 def is_readable(array: Any, type_number: int) -> bool: ...
 def activate(backend: int, name: str, array: _Array) -> _Array: ...

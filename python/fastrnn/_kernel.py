@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import _core, memory
 from ._check import Array
-from .config import backend_index, get_num_threads, team_index
+from .config import backend_index, cut_index, get_num_threads
 from .schedule import Batch, Integers, Part
 
 
@@ -96,7 +96,7 @@ def make_problem(
     """A call over x (T, B, I); `part` None: dense; `backend` None: the one in use."""
     chosen = backend_index() if backend is None else backend, get_num_threads()
     T, B, I = x.shape
-    return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, team_index(), states, d_states)
+    return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, cut_index(), states, d_states)
 
 
 def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
@@ -118,7 +118,7 @@ def pack_backward(cell: str, weights: Weights, backend: int | None = None) -> ND
 def _packing(cell: str, weights: Weights, backend: int | None = None) -> _core.Problem:
     dtype, H, I = weights.w_hh.dtype, weights.w_hh.shape[1], weights.w_ih.shape[1]
     chosen = backend_index() if backend is None else backend, get_num_threads()
-    return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, team_index())
+    return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, cut_index())
 
 
 def pass_empty_through(

@@ -203,7 +203,7 @@ cdef class Arrays:
 cdef class Plan:
     """A stack of layers over a batch: the passes of the core, their order and their memory.
 
-    like: a problem of the cell, dtype, backend, threads and hidden size; I: the input size; batches: one for each
+    like: a problem of the cell, dtype, backend, threads, pace and hidden size; I: the input size; batches: one for each
     direction. A plan does not change and may be used any number of times, by several threads.
     """
 
@@ -221,6 +221,7 @@ cdef class Plan:
         problem.T, problem.B = self.rows, self.width
         for layer in range(min(layers, 2)):
             problem.I = self.input_size(layer)
+            problem.pace = NULL if like.pace is None else like.pace.of_layer(layer)
             make_plan(&problem, &self.whole[layer])
         self.stage_problems = {}
         self.parts = None
@@ -235,6 +236,11 @@ cdef class Plan:
     @property
     def dtype(self):
         return self.like.dtype
+
+    @property
+    def pace(self):
+        """What earlier calls have shown about threads; may be None."""
+        return self.like.pace
 
     @property
     def reserve_bytes(self):
@@ -265,7 +271,7 @@ cdef class Plan:
             None
             if part is None
             else Problem(self.cell, self.like.dtype, c.backend, c.threads, self.rows, self.width, I, self.H, part,
-                         c.team, states, d_states)
+                         c.cut, states, d_states, self.like.pace, layer)
             for part in parts
         ]  # fmt: skip
 

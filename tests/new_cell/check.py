@@ -77,9 +77,9 @@ def check_bits(T, B, I, H, dtype, bits):
     for more in ({}, order, truncated, order | truncated):
         fastrnn.set_num_threads(1)
         one = everything(weights, states, dy, d_final, **more)
-        for threads, team in itertools.product((2, 3), ("all", "rows", "units")):
+        for threads, cut in itertools.product((2, 3), ("all", "sequences", "units", "pieces")):
             fastrnn.set_num_threads(threads)
-            with config.use_team(team):
+            with config.use_cut(cut):
                 assert_same(everything(weights, states, dy, d_final, **more), one)
         assert_same(one, bits.setdefault((T, B, I, H, dtype, *more), one))
     starts = tuple(np.full((B, H), start, dtype) for start in STARTS)

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._core import Pace
 from .._plan import Arrays, Plan
 
 _Array = NDArray[Any]
@@ -41,7 +42,7 @@ class Repeats:
     def __call__(self, attributes: dict[str, Any], x: Any, hx: Any) -> Any: ...
 
 def array_on(tensor: Any, dtype: np.dtype[Any]) -> _Array: ...
-def same_bytes(tensors: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
+def same_bytes(tensors: Sequence[Any], copies: Sequence[_Array], threads: int, pace: Pace | None) -> bool: ...
 def infer(
     plan: Plan,
     arrays: TensorArrays,

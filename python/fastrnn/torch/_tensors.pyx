@@ -18,7 +18,7 @@ from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from .._core cimport equal_bytes, fastrnn_view_t
+from .._core cimport Pace, equal_bytes, fastrnn_view_t
 from .._plan cimport STATES, Arrays, Plan, StateView, Tape
 
 cdef extern from *:
@@ -107,10 +107,10 @@ def array_on(tensor, dtype):
     return array
 
 
-def same_bytes(tensors, copies, int threads):
-    """Whether every tensor equals its copy, an array, in every bit; all are contiguous."""
+def same_bytes(tensors, copies, int threads, Pace pace):
+    """Whether every tensor equals its copy, an array, in every bit; all are contiguous. pace: that of the module."""
     for tensor, copy in zip(tensors, copies, strict=True):
-        if tensor.nbytes != copy.nbytes or not equal_bytes(address_of(tensor), <cnp.ndarray?>copy, threads):
+        if tensor.nbytes != copy.nbytes or not equal_bytes(address_of(tensor), <cnp.ndarray?>copy, threads, pace):
             return False
     return True
 
@@ -427,7 +427,7 @@ cdef class Repeat:
             if not weight.is_set_to(self.aliases[j]):
                 return False
             if self.packed is not None:
-                if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads):
+                if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads, self.plan.like.pace):
                     return False
                 copy += 1
         return True

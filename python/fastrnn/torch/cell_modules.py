@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from . import _tensors, calls, formulation
+from . import _tensors, formulation
 from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
 from .modules import _call_as_leaf
@@ -114,8 +114,8 @@ class CellForward(_Base):
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
-        call = calls.call_of(plan, x)
-        packed = memory.get(network, weights) if call.plan.packs else None
+        call = memory.calls.get(plan, x)
+        packed = memory.get(network, weights, call.plan.pace) if call.plan.packs else None
         if needs_graph:
             outputs: Outputs = Recurrence.apply(plan, call, packed, None, x, h0, c0, *weights)
             return outputs[1:]

@@ -8,6 +8,7 @@ ever empty, as AOTInductor hands an empty one on as None. k1 = k2 = 0: no trunca
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,19 @@ from .tensors import array_on, arrays_or_none
 _ORDER = "Tensor? lengths, Tensor? batch_sizes, Tensor? resets"
 _STACK = "str cell, int layers, int directions, int hidden_size, str kind, int k1, int k2"
 _INPUTS = "Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? masks"
+
+
+CALLS_MAX = 256  # dense calls that each thread keeps
+
+
+class _OfThread(threading.local):
+    """The calls of the operator in one thread, since no module owns them."""
+
+    def __init__(self) -> None:
+        self.calls = calls.Calls(CALLS_MAX)
+
+
+_of_thread = _OfThread()
 
 
 def _network(cell: str, layers: int, directions: int, hidden_size: int, weights: Sequence[Tensor]) -> Network:
@@ -84,7 +98,7 @@ def recurrence(
     network = _network(cell, layers, directions, hidden_size, weights)
     _checked(x, network, weights)
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
-    call = calls.call_of(plan, x)
+    call = _of_thread.calls.get(plan, x)
     applied = None if masks is None else arrays_or_none(masks.unbind())
     outputs, kept = _tensors.forward(*call, x, (h0, c0), weights, None, applied, calls.starting_of(plan), training)
     return [*outputs, *kept]
@@ -171,7 +185,7 @@ def recurrence_backward(
     plan = _plan(x, (lengths, batch_sizes, resets), network, kind, (k1, k2))
     applied = None if masks is None else arrays_or_none(masks.unbind())
     d = (dy, dh_n, dc_n)[: 3 if network.has_c else 2]
-    call = calls.call_of(plan, x)
+    call = _of_thread.calls.get(plan, x)
     found = _tensors.backward(
         *call, y, x, (h0, c0), weights, applied, calls.starting_of(plan), kept, d, wanted, plan.truncation
     )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .. import _core
 from .._check import Array
 from .._kernel import Weights, pack_forward
 from ..config import backend_index, get_num_threads
@@ -21,6 +22,8 @@ from . import _tensors, calls
 from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN
 from .tensors import Packed, arrays_of
+
+CALLS_MAX = 16  # dense calls that a module keeps
 
 
 class Kept(NamedTuple):
@@ -49,26 +52,30 @@ def pack(network: Network, arrays: Sequence[Array]) -> Packed:
 
 
 class PackedWeights:
-    """The memory of one module; `again` has calls that can be repeated. Copies and pickles of it are empty."""
+    """The memory of one module: packed weights, `calls`, and in `again` those that can be repeated.
 
-    __slots__ = ("_kept", "_seen", "again")
+    Copies and pickles of it are empty.
+    """
+
+    __slots__ = ("_kept", "_seen", "again", "calls")
 
     def __init__(self) -> None:
         self._kept: Kept | None = None
         self._seen: tuple[Any, ...] | None = None
         self.again: _tensors.Repeats | None = None
+        self.calls = calls.Calls(CALLS_MAX)
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
 
-    def get(self, network: Network, tensors: Sequence[Tensor]) -> Packed:
-        """Packed weights of the current tensors."""
+    def get(self, network: Network, tensors: Sequence[Tensor], pace: _core.Pace | None = None) -> Packed:
+        """Packed weights of the current tensors. pace: that of the call."""
         kept, marks = self._kept, _marks(tensors)
         if kept is not None:
             if (
                 kept.marks == marks
                 and kept.backend == backend_index()
-                and _tensors.same_bytes(tensors, kept.copies, get_num_threads())
+                and _tensors.same_bytes(tensors, kept.copies, get_num_threads(), pace)
             ):
                 return kept.packed
             self._kept = self.again = None
@@ -88,7 +95,7 @@ class PackedWeights:
 
         The plan is dense, and not of a PackedSequence.
         """
-        kept, call, tensors = self._kept, calls.call_of(plan, x), tuple(parameters.values())
+        kept, call, tensors = self._kept, self.calls.get(plan, x), tuple(parameters.values())
         packs = call.plan.packs
         if x.numel() == 0 or (kept is None if packs else not all(_is_plain(one) for one in tensors)):
             return
