@@ -1,7 +1,7 @@
 #include "costs.h"
 
-/* Nanoseconds: of a region in the upper half, of a barrier in the lower half; 0: not measured. A process has one
- * machine, so this is the same for all layers. */
+/* Nanoseconds of two threads' region in the upper half, of their barrier in the lower half; 0: not measured. A process
+ * has one machine, so this is the same for all layers. */
 static atomic_uint_least64_t measured;
 
 struct cut_costs costs_now(void) {
@@ -59,8 +59,10 @@ void costs_measure(const int threads) {
     }
     region_ns(threads, 0);
     const int64_t region = shortest_region_ns(threads, 0), with_barriers = shortest_region_ns(threads, BARRIERS);
-    const int64_t barrier = with_barriers > region ? (with_barriers - region) / BARRIERS : 0;
-    atomic_store_explicit(&measured, (uint64_t)region << 32 | (uint64_t)(barrier + 1), memory_order_relaxed);
+    const double barrier = with_barriers > region ? (double)(with_barriers - region) / BARRIERS : 0;
+    const uint64_t of_two = (uint64_t)((double)region / cut_region_growth(threads));
+    atomic_store_explicit(&measured, of_two << 32 | (uint64_t)(1 + barrier / cut_barrier_growth(threads)),
+                          memory_order_relaxed);
 }
 #else
 void costs_measure(const int threads) { (void)threads; }

@@ -12,13 +12,15 @@
 /* ---- constants ---- */
 
 enum {
-    /* Starting several threads costs about CUT_REGION_WORK multiply-adds, and a barrier CUT_BARRIER_WORK. A thread must
-     * have twice as much work in the whole call, and a member in each step. Groups meet only at the end of the call and
-     * need no work at each step. Both are for the reference machine; cut_costs scales them. */
+    /* Starting two threads costs about CUT_REGION_WORK multiply-adds, and a barrier of two threads CUT_BARRIER_WORK. A
+     * thread must have twice as much work in the whole call, and a member in each step. Groups meet only at the end of
+     * the call and need no work at each step. The constants are those of the reference machine; cut_costs scales them.
+     */
     CUT_REGION_WORK = 50000,
     CUT_BARRIER_WORK = 11000,
     CUT_REGION_NS = 2000,
     CUT_BARRIER_NS = 400,
+    CUT_REGION_THREADS = 16, /* so many threads more double the cost of a region */
     /* A member needs enough independent accumulators to hide the latency of each. */
     CUT_CHAINS_PER_MEMBER = 8,
 
@@ -49,10 +51,17 @@ enum {
 /* Limits of what a measurement may change, so that a noisy one does no harm. */
 static const double cut_cost_least = 0.25, cut_cost_most = 8;
 
-/* The costs of starting threads and of a barrier on this machine, in those of the reference machine. */
+/* The costs of starting two threads and of their barrier on this machine, in those of the reference machine. */
 struct cut_costs {
     double region, barrier;
 };
+
+/* How the costs grow from two threads to more: each thread more adds a part of a region, and each member and each
+ * cluster of a barrier passes on a cache line. */
+static inline double cut_region_growth(const double threads) { return 1 + (threads - 2) / CUT_REGION_THREADS; }
+static inline double cut_barrier_growth(const int members) {
+    return (members <= BARRIER_CLUSTER ? members : BARRIER_CLUSTER + barrier_clusters(members)) / 2.0;
+}
 
 static inline double cut_cost(const double ns, const double reference) {
     const double cost = ns / reference;
@@ -94,44 +103,68 @@ struct cut_split {
     int groups, members;
 };
 
-/* Cut by sequences, each group has enough sequences if there are enough for two groups, else one. */
-static inline struct cut_split cut_split(const struct layout_shape *const s, const enum fastrnn_cut cut,
-                                         const int threads) {
-    const int64_t blocks = layout_blocks(s->H, s->vl), enough = s->sequences / cut_group_sequences(s);
-    const int64_t busy = cut == FASTRNN_CUT_BY_UNITS ? 1 : enough > 1 ? enough : s->sequences;
-    const int64_t groups = busy < 1 ? 1 : busy;
-    const int g = groups < threads ? (int)groups : threads;
-    const int members = threads / g;
-    return (struct cut_split){g, members <= blocks ? members : blocks < 1 ? 1 : (int)blocks};
+static inline struct cut_split cut_into(const int groups, const int threads, const int64_t blocks) {
+    const int members = threads / groups;
+    return (struct cut_split){groups, members <= blocks ? members : blocks < 1 ? 1 : (int)blocks};
 }
 
-/* The largest number of groups that any cut of a call makes. */
+/* The most groups: cut by sequences, each has enough sequences if there are enough for two groups, else one. */
+static inline int cut_groups(const struct layout_shape *const s, const enum fastrnn_cut cut, const int threads) {
+    const int64_t enough = s->sequences / cut_group_sequences(s);
+    const int64_t busy = cut == FASTRNN_CUT_BY_UNITS ? 1 : enough > 1 ? enough : s->sequences;
+    return busy < 1 ? 1 : busy < threads ? (int)busy : threads;
+}
+
+/* The most groups, or fewer if these would leave more than a quarter of the threads idle and fewer groups use more. */
+static inline struct cut_split cut_split(const struct layout_shape *const s, const enum fastrnn_cut cut,
+                                         const int threads) {
+    const int64_t blocks = layout_blocks(s->H, s->vl);
+    const int most = cut_groups(s, cut, threads);
+    struct cut_split best = cut_into(most, threads, blocks);
+    if (4 * (threads % most) > threads) {
+        for (int groups = most - 1; 2 * groups >= most; groups--) {
+            const struct cut_split other = cut_into(groups, threads, blocks);
+            best = other.groups * other.members > best.groups * best.members ? other : best;
+        }
+    }
+    return best;
+}
+
+/* The largest number of groups of any call, which may get fewer threads than it wants. */
 static inline int cut_groups_max(const struct layout_shape *const s, const enum fastrnn_cut cut, const int threads) {
     const int most = cut_threads_max(threads);
     switch (cut) {
     case FASTRNN_CUT_ONE_THREAD:
         return 1;
     case FASTRNN_CUT_AUTO:
-        return cut_split(s, cut_is_short(s) ? FASTRNN_CUT_BY_SEQUENCES : cut_of_model(s), most).groups;
+        return cut_groups(s, cut_is_short(s) ? FASTRNN_CUT_BY_SEQUENCES : cut_of_model(s), most);
     case FASTRNN_CUT_ALL_THREADS:
-        return cut_split(s, cut_of_model(s), most).groups;
+        return cut_groups(s, cut_of_model(s), most);
     default:
-        return cut_split(s, cut, most).groups;
+        return cut_groups(s, cut, most);
     }
 }
 
 /* ---- threads ---- */
 
-/* The number of threads that the work keeps busy. */
+/* The largest n with n * cut_region_growth(n) <= work. */
+static inline double cut_threads_of_region(const double work) {
+    const double half = (CUT_REGION_THREADS - 2) / 2.0;
+    return __builtin_sqrt(half * half + work * CUT_REGION_THREADS) - half;
+}
+
+/* The number of threads that the work keeps busy. A group of m members needs m * m/2 barriers' work twice in a step,
+ * since the cost of a barrier grows with m. */
 static inline int cut_threads(const struct layout_shape *const s, const int wanted,
                               const struct cut_costs *const costs) {
     const double sequences = (double)s->sequences;
     const double step_work = (double)s->gates * (double)s->H * (double)s->H * sequences;
     const double chains = (double)s->gates * (double)layout_blocks(s->H, s->vl) * sequences;
-    double members = step_work / (2 * CUT_BARRIER_WORK * costs->barrier);
+    const double enough = (double)(s->sequences / cut_group_sequences(s)), groups = enough > 1 ? enough : 1;
+    double members = __builtin_sqrt(groups * step_work / (CUT_BARRIER_WORK * costs->barrier));
     members = members < chains / CUT_CHAINS_PER_MEMBER ? members : chains / CUT_CHAINS_PER_MEMBER;
-    const double groups = (double)(s->sequences / cut_group_sequences(s)), useful = groups > members ? groups : members;
-    double threads = cut_work(s, s->rows) / (2 * CUT_REGION_WORK * costs->region);
+    const double useful = enough > members ? enough : members;
+    double threads = cut_threads_of_region(cut_work(s, s->rows) / (2 * CUT_REGION_WORK * costs->region));
     threads = threads < useful ? threads : useful;
     const int most = cut_threads_max(wanted);
     return threads < 2 ? 1 : threads < most ? (int)threads : most;
