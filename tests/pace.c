@@ -385,7 +385,7 @@ static void *call_at_once(void *const seed) {
         }
         struct pace_long *const l = &pace.longs[PACE_TRAINING];
         const struct pace_times times = {100000, 150000 - (int64_t)(1e5 * draw(&run)), 90000, 70000};
-        pace_judge(l, pace_long_cut(l, FASTRNN_CUT_BY_SEQUENCES, true, run.now), &times, run.now);
+        pace_judge(l, pace_long_cut(l, FASTRNN_CUT_BY_SEQUENCES, true, run.now), true, &times, run.now);
     }
     return NULL;
 }
@@ -413,66 +413,74 @@ static void serves_concurrent_calls(void) {
 
 /* ---- long calls ---- */
 
-/* A long call of several threads: `wall` and one thread's time in ms, and how the threads' times differ. */
-static enum fastrnn_cut long_call(struct run *const run, const double one, const double wall, const double uneven) {
+/* A machine for long calls: the times in ms of one thread, of several threads, and of several threads in pieces, and
+ * the slowest thread's time over the mean with equal shares. */
+struct long_machine {
+    double one, equal, pieces, uneven;
+};
+
+static enum fastrnn_cut long_call(struct run *const run, const struct long_machine *const m, const bool has_pieces) {
     struct pace_long *const l = &pace.longs[PACE_INFERENCE];
-    const enum fastrnn_cut cut = pace_long_cut(l, FASTRNN_CUT_BY_SEQUENCES, true, run->now);
-    if (cut == FASTRNN_CUT_ONE_THREAD) {
-        run->now += (int64_t)(one * 1e6);
-        return cut;
+    const enum fastrnn_cut cut = pace_long_cut(l, FASTRNN_CUT_BY_SEQUENCES, has_pieces, run->now);
+    const bool in_pieces = cut == FASTRNN_CUT_BY_PIECES;
+    const double wall = 1e6 * (cut == FASTRNN_CUT_ONE_THREAD ? m->one : in_pieces ? m->pieces : m->equal);
+    run->now += (int64_t)wall;
+    if (cut != FASTRNN_CUT_ONE_THREAD) {
+        const struct pace_times times = {(int64_t)wall, (int64_t)(m->one * 1e6), (int64_t)wall,
+                                         (int64_t)(in_pieces ? wall : wall / m->uneven)};
+        pace_judge(l, cut, has_pieces, &times, run->now);
     }
-    run->now += (int64_t)(wall * 1e6);
-    const struct pace_times times = {(int64_t)(wall * 1e6), (int64_t)(one * 1e6), (int64_t)(wall * 1e6),
-                                     (int64_t)(wall / uneven * 1e6)};
-    pace_judge(l, cut, &times, run->now);
     return cut;
 }
 
 /* Of calls that lose as long as a neighbour is there, few use several threads; afterwards nearly all do, soon. */
-static void long_calls_follow_a_neighbour(const double one, const double lost, const double won) {
+static void long_calls_follow_a_neighbour(const double one, const double lost, const double won,
+                                          const bool has_pieces) {
     begin_anew();
     struct run run = {.now = 1000000000};
     double losses = 0;
     const int64_t begin_crowded = run.now;
-    while (run.now - begin_crowded < 10000000000) {
-        losses += long_call(&run, one, lost, 1) != FASTRNN_CUT_ONE_THREAD ? lost - one : 0;
+    while (run.now - begin_crowded < 20000000000) {
+        losses += long_call(&run, &(struct long_machine){one, lost, lost, 1}, has_pieces) != FASTRNN_CUT_ONE_THREAD
+                      ? lost - one
+                      : 0;
     }
-    check(losses < 0.05 * 1e-6 * (double)(run.now - begin_crowded) + 2 * lost, "loses too much", "long calls", losses);
+    check(losses < 0.05 * 1e-6 * (double)(run.now - begin_crowded) + 4 * lost, "loses too much", "long calls", losses);
     const int64_t begin_quiet = run.now;
-    while (long_call(&run, one, won, 1) == FASTRNN_CUT_ONE_THREAD) {
+    while (long_call(&run, &(struct long_machine){one, won, won, 1}, has_pieces) == FASTRNN_CUT_ONE_THREAD) {
     }
     check(run.now - begin_quiet < 1500000000, "returns late", "long calls", 1e-9 * (double)(run.now - begin_quiet));
 }
 
-/* Two lost calls at the beginning of every burst cost a small part of the burst, in later bursts as well. */
-static void long_calls_recover_in_every_burst(void) {
+/* A few lost calls at the beginning of every burst cost a small part of the burst, in later bursts as well. */
+static void long_calls_recover_in_every_burst(const bool has_pieces) {
     begin_anew();
     struct run run = {.now = 1000000000};
     for (int burst = 0; burst < 20; burst++) {
         int calls = 0, alone = 0;
         for (int n = 0; n < 3; n++) {
-            long_call(&run, 10, 18, 1);
+            long_call(&run, &(struct long_machine){10, 18, 18, 1}, has_pieces);
         }
         for (const int64_t end = run.now + 1000000000; run.now < end; calls++) {
-            alone += long_call(&run, 10, 5.5, 1) == FASTRNN_CUT_ONE_THREAD;
+            alone += long_call(&run, &(struct long_machine){10, 5.5, 6, 1}, has_pieces) == FASTRNN_CUT_ONE_THREAD;
         }
         check(alone < 0.5 * calls, "stays on one thread for a burst", "long calls", (double)alone / calls);
         run.now += 3000000000;
     }
 }
 
-/* Unequal threads lead to pieces; equal ones lead back to equal shares. */
-static void unequal_threads_take_pieces(void) {
+/* Unequal threads lead to pieces, not to one thread, even if equal shares lose; equal threads lead back. */
+static void unequal_threads_take_pieces(const double equal, const double uneven) {
     begin_anew();
     struct run run = {.now = 1000000000};
     int pieces = 0;
     for (int n = 0; n < 1000; n++) {
-        pieces += long_call(&run, 20, 15, 1.3) == FASTRNN_CUT_BY_PIECES;
+        pieces += long_call(&run, &(struct long_machine){20, equal, 15, uneven}, true) == FASTRNN_CUT_BY_PIECES;
     }
     check(pieces > 950, "uses equal shares", "unequal threads", pieces);
     pieces = 0;
     for (int n = 0; n < 1000; n++) {
-        pieces += long_call(&run, 20, 10.5, 1.05) == FASTRNN_CUT_BY_PIECES;
+        pieces += long_call(&run, &(struct long_machine){20, 10.5, 11, 1.05}, true) == FASTRNN_CUT_BY_PIECES;
     }
     check(pieces < 200, "still takes pieces", "equal threads", pieces);
 }
@@ -510,10 +518,13 @@ int main(void) {
     a_bad_cut_does_not_discredit_the_guess(1.2e6, 0.9e6, 2.5e6);
     a_bad_cut_does_not_discredit_the_guess(1e6, 0.6e6, 2.2e6);
     a_bad_cut_does_not_discredit_the_guess(0.9e6, 0.5e6, 1.95e6);
-    long_calls_follow_a_neighbour(10, 18, 5.5);
-    long_calls_follow_a_neighbour(100, 140, 55);
-    long_calls_recover_in_every_burst();
-    unequal_threads_take_pieces();
+    for (int has_pieces = 0; has_pieces < 2; has_pieces++) {
+        long_calls_follow_a_neighbour(10, 18, 5.5, has_pieces);
+        long_calls_follow_a_neighbour(100, 140, 55, has_pieces);
+        long_calls_recover_in_every_burst(has_pieces);
+    }
+    unequal_threads_take_pieces(20, 1.3);
+    unequal_threads_take_pieces(27, 1);
     printf("%d failures\n", failures);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -90,6 +90,7 @@ static struct choice choice_of_long_call(const struct run *const run, struct pac
         .threads = threads,
         .pace = pace,
         .judged = judged,
+        .has_pieces = has_pieces,
     });
 }
 

@@ -13,6 +13,7 @@ struct choice {
     struct pace *pace;        /* may be null */
     struct pace_call timed;   /* slot null: the call leaves no record of a short call */
     struct pace_long *judged; /* null: the call leaves no record of a long call */
+    bool has_pieces;          /* a long call could take pieces */
 };
 
 /* The call is not empty. */

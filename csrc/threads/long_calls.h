@@ -22,39 +22,43 @@ static inline enum fastrnn_cut pace_long_cut(struct pace_long *const l, const en
     return waits ? FASTRNN_CUT_ONE_THREAD : has_pieces && uneven ? FASTRNN_CUT_BY_PIECES : cut;
 }
 
+static inline bool pace_has_lost(const struct pace_times *const t) {
+    return t->wall > t->work / 100 * PACE_LOSS_PERCENT + PACE_START_NS;
+}
+
 /* After two losses in turn, calls use one thread for a while: the thread that lost its core kept the others waiting for
  * a slice of the scheduler (docs/decisions/0004). */
 static inline void pace_judge_loss(struct pace_long *const l, const struct pace_times *const t, const int64_t now) {
-    const int64_t lost = t->wall - t->work;
-    if (t->wall <= t->work / 100 * PACE_LOSS_PERCENT + PACE_START_NS) {
+    if (!pace_has_lost(t)) {
         l->suspected = false;
         l->one_thread.length /= 2;
     } else if (!l->suspected && pace_is_forgotten(&l->one_thread, now)) {
         l->suspected = true;
     } else {
-        pace_back_off(&l->one_thread, now, (double)PACE_COST_OF_LOSS * (double)lost, PACE_FALLBACK_MAX);
+        pace_back_off(&l->one_thread, now, PACE_COST_OF_LOSS * (double)(t->wall - t->work), PACE_FALLBACK_MAX);
     }
 }
 
-/* Equal shares that end at different times show cores of different speed: later calls take pieces. Now and then a call
- * tests equal shares again, which read the weights less often. */
+/* Equal shares that lose, or that end at different times, show cores of different speed: later calls take pieces. Now
+ * and then a call tests equal shares again, which read the weights less often. */
 static inline void pace_judge_shares(struct pace_long *const l, const struct pace_times *const t, const int64_t now) {
-    if (t->most > t->mean / 100 * PACE_UNEVEN_PERCENT + PACE_START_NS) {
-        pace_back_off(&l->pieces, now, (double)PACE_COST_OF_PIECES * (double)t->wall, PACE_FALLBACK_MAX);
+    if (pace_has_lost(t) || t->most > t->mean / 100 * PACE_UNEVEN_PERCENT + PACE_START_NS) {
+        pace_back_off(&l->pieces, now, PACE_COST_OF_PIECES * (double)t->wall, PACE_FALLBACK_MAX);
     } else {
         l->pieces.length = 0;
     }
 }
 
-/* Records a long call of several threads. */
-static inline void pace_judge(struct pace_long *const l, const enum fastrnn_cut cut, const struct pace_times *const t,
-                              const int64_t now) {
+/* Records a long call of several threads. has_pieces: as for pace_long_cut. */
+static inline void pace_judge(struct pace_long *const l, const enum fastrnn_cut cut, const bool has_pieces,
+                              const struct pace_times *const t, const int64_t now) {
     if (!pace_hold(&l->held)) {
         return;
     }
-    pace_judge_loss(l, t, now);
-    if (cut == FASTRNN_CUT_BY_SEQUENCES) {
+    if (has_pieces && cut == FASTRNN_CUT_BY_SEQUENCES) {
         pace_judge_shares(l, t, now);
+    } else {
+        pace_judge_loss(l, t, now);
     }
     pace_let_go(&l->held);
 }

@@ -132,7 +132,7 @@ static enum fastrnn_status run_team(const struct run *const run, const struct ch
     if (choice->judged && status == FASTRNN_OK) {
         const int64_t end = team_clock();
         const struct pace_times times = times_of(&team->clocks, end - begin);
-        pace_judge(choice->judged, choice->cut, &times, end);
+        pace_judge(choice->judged, choice->cut, choice->has_pieces, &times, end);
     }
     return status;
 }
