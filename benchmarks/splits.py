@@ -1,9 +1,9 @@
-"""What a call's threads should share: the suite's cases are run in every way to cut them, and the library's own choice
-is compared with the best of all.
+"""How threads should share a call: the suite's cases run with every cut, and the library's own choice is compared with
+the best cut.
 
-The ways: one thread; all threads, each with sequences of its own ("rows"); all threads, each with hidden units of its
-own ("units"). They take turns, with a rest between so that threads have stopped spinning. A way's time is the median of
-its turns' medians.
+The cuts: one thread; all threads, each with sequences of its own; all threads, each with hidden units of its own; all
+threads, which take pieces of the sequences. They take turns, with a rest between so that threads have stopped spinning.
+A cut's time is the median of its turns' medians.
 
     python benchmarks/splits.py [--threads N] [--rounds N] [--group NAME …] [--check]
 """
@@ -27,9 +27,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).with_name("rivals")))
 from fastrnn_layers import FastrnnLayers
 
-# name -> (takes all threads, how, see fastrnn.config.use_team)
-WAYS = {"chosen": (True, "paying"), "one": (False, "paying"), "rows": (True, "rows"), "units": (True, "units")}
-# How much longer the choice may take than the best way, and than one thread; noise is a part of both.
+# Names in the table, and those of fastrnn.config.use_cut.
+CUTS = {"chosen": "auto", "one": "one", "sequences": "sequences", "units": "units", "pieces": "pieces"}
+# How much longer the choice may take than the best cut, and than one thread; noise is a part of both.
 BEST_LIMIT, ONE_LIMIT = 1.05, 1.03
 REST_SECONDS, TURN_SECONDS = 0.01, 0.03
 
@@ -47,17 +47,16 @@ def turn(call: Callable[[], Any]) -> float:
 
 
 def measure(case: Case, mode: str, threads: int, rounds: int) -> dict[str, float]:
-    """Seconds of each way."""
+    """Seconds of each cut."""
     contestant, data = FastrnnLayers(threads), data_of(case)
     call, _ = (contestant.forward if mode == "forward" else contestant.training)(case, data)
-    found: dict[str, list[float]] = {name: [] for name in WAYS}
+    found: dict[str, list[float]] = {name: [] for name in CUTS}
     for number in range(rounds):
-        names = list(WAYS)
+        names = list(CUTS)
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            takes_all, team = WAYS[name]
-            fastrnn.set_num_threads(threads if takes_all else 1)
+            fastrnn.set_num_threads(threads)
             time.sleep(REST_SECONDS)
-            with config.use_team(team):
+            with config.use_cut(CUTS[name]):
                 found[name].append(turn(call))
     return {name: statistics.median(times) for name, times in found.items()}
 
@@ -67,12 +66,12 @@ def main() -> None:
     groups = sorted({case.group for case in CASES})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=fastrnn.get_num_threads(), help="default: all")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each way (default: 7)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each cut (default: 7)")
     parser.add_argument("--group", nargs="+", choices=groups, default=groups, metavar="NAME", help=", ".join(groups))
     parser.add_argument("--check", action="store_true", help="status 1 if a choice is beyond its limits")
     options, console = parser.parse_args(), Console(width=130)
-    table = Table(title="us; best and one: the choice's time over the best way's, and over one thread's")
-    for title in ("case", "mode", *WAYS, "best", "one"):
+    table = Table(title="us; best and one: the choice's time over the best cut's, and over one thread's")
+    for title in ("case", "mode", *CUTS, "best", "one"):
         table.add_column(title, justify="left" if title in ("case", "mode") else "right")
     to_best, to_one = [], []
     for case in CASES:
@@ -85,7 +84,7 @@ def main() -> None:
     console.print(table)
     slow_best, slow_one = sum(r > BEST_LIMIT for r in to_best), sum(r > ONE_LIMIT for r in to_one)
     console.print(
-        f"{len(to_best)} cases: {statistics.geometric_mean(to_best):.3f} of the best way's time (geometric mean), "
+        f"{len(to_best)} cases: {statistics.geometric_mean(to_best):.3f} of the best cut's time (geometric mean), "
         f"{slow_best} above {BEST_LIMIT}; {slow_one} above {ONE_LIMIT} of one thread's time"
     )
     if options.check and (slow_best or slow_one):

@@ -1,5 +1,4 @@
 /* The public functions that run something: they check every argument first. */
-#include "call.h"
 #include "check.h"
 #include "parts.h"
 
@@ -50,21 +49,21 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
 
 enum fastrnn_status fastrnn_run(const struct fastrnn_plan *const plan, const enum fastrnn_pass pass,
                                 const struct fastrnn_arrays *const arrays) {
-    const struct team_call call = {plan_of(plan), pass, arrays};
-    enum fastrnn_status status = check_arrays(call.plan, pass, arrays);
-    if (status == FASTRNN_OK && pass >= FASTRNN_FORWARD && call.plan->problem.schedules) {
-        return parts_run(&call);
+    const struct run run = {plan_of(plan), pass, arrays};
+    enum fastrnn_status status = check_arrays(run.plan, pass, arrays);
+    if (status == FASTRNN_OK && pass >= FASTRNN_FORWARD && run.plan->problem.schedules) {
+        return parts_run(&run);
     }
     if (status == FASTRNN_OK && pass >= FASTRNN_FORWARD) {
-        status = check_visits(call.plan, pass, arrays->scratch);
+        status = check_visits(run.plan, pass, arrays->scratch);
     }
     if (status != FASTRNN_OK) {
         return status;
     }
-    if (pass == FASTRNN_BACKWARD && call.plan->shape.rows == 0 && arrays->accumulation == FASTRNN_OVERWRITE) {
-        parts_clear_gradients(call.plan, arrays);
+    if (pass == FASTRNN_BACKWARD && run.plan->shape.rows == 0 && arrays->accumulation == FASTRNN_OVERWRITE) {
+        parts_clear_gradients(run.plan, arrays);
     }
-    return call_run(&call);
+    return run_call(&run);
 }
 
 enum fastrnn_status fastrnn_activate(const int backend, const enum fastrnn_dtype dtype,

@@ -5,7 +5,7 @@
 
 #include "cpu.h"
 #include "plan.h"
-#include "team.h"
+#include "threads/team.h"
 
 /* A member's part of a pass. */
 typedef void pass_function(const struct plan *, const struct fastrnn_arrays *, const struct team_member *);

@@ -58,8 +58,8 @@ enum fastrnn_status check_problem(const struct fastrnn_problem *const p, const s
     if (p->dtype != FASTRNN_F32 && p->dtype != FASTRNN_F64) {
         return FASTRNN_BAD_DTYPE;
     }
-    if (p->T < 0 || p->B < 0 || p->I < 0 || p->H < 0 || p->threads < 1 || (int)p->team < 0 ||
-        p->team >= FASTRNN_TEAM_COUNT) {
+    if (p->T < 0 || p->B < 0 || p->I < 0 || p->H < 0 || p->threads < 1 || (int)p->cut < 0 ||
+        p->cut >= FASTRNN_CUT_COUNT) {
         return FASTRNN_BAD_SIZE;
     }
     if ((p->I | p->H) >> LAYOUT_SIZE_BITS) {

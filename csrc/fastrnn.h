@@ -23,7 +23,7 @@ enum fastrnn_status {
     FASTRNN_BAD_CELL,     /* cell is not a fastrnn_cell */
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
     FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it, or FASTRNN_HIDE hides it */
-    FASTRNN_BAD_SIZE,     /* a negative size or thread count, or team is not a fastrnn_team */
+    FASTRNN_BAD_SIZE,     /* a negative size or thread count, or cut is not a fastrnn_cut */
     FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range or repeated */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
@@ -129,14 +129,24 @@ enum fastrnn_status fastrnn_bound_schedules(const struct fastrnn_batch *batch, s
 enum fastrnn_status fastrnn_build_schedules(const struct fastrnn_batch *batch, void *memory, size_t bytes,
                                             struct fastrnn_schedules *schedules);
 
-/* How many threads a call uses, and whether they share sequences or hidden units. */
-enum fastrnn_team {
-    FASTRNN_TEAM_PAYING, /* the fastest number; one thread for a while after calls that more threads slowed down */
-    /* For tests and benchmarks: all threads, which share … */
-    FASTRNN_TEAM_ALL,      /* … sequences or units, as the library chooses */
-    FASTRNN_TEAM_BY_ROWS,  /* … the sequences, as far as there are enough */
-    FASTRNN_TEAM_BY_UNITS, /* … the hidden units, as far as there are enough */
-    FASTRNN_TEAM_COUNT
+/* How many threads a call uses, and whether they share sequences or hidden units. Results are bitwise identical. */
+enum fastrnn_cut {
+    FASTRNN_CUT_AUTO, /* the fastest cut, as far as the cost model and the pace know it */
+    /* For tests and benchmarks. All but the first use all threads of the problem, however small the work is. */
+    FASTRNN_CUT_ONE_THREAD,
+    FASTRNN_CUT_BY_SEQUENCES, /* groups of threads share the sequences; with too few of them, the members share units */
+    FASTRNN_CUT_BY_UNITS,     /* all threads share the hidden units, as far as there are enough */
+    FASTRNN_CUT_BY_PIECES,    /* as by sequences, but fast threads take more pieces of the work than slow ones */
+    FASTRNN_CUT_ALL_THREADS,  /* by sequences or by units, as the cost model chooses */
+    FASTRNN_CUT_COUNT
+};
+
+/* What earlier calls of a layer have shown about threads (docs/threads.md). It makes calls with FASTRNN_CUT_AUTO faster
+ * and changes no result. Plain memory of the caller's, zeroed at first. Use one for each layer, whose cell, dtype and
+ * sizes I and H stay the same; calls in several threads may share it. Do not copy it while a call uses it, and do not
+ * store it: it describes this process on this machine. */
+struct fastrnn_pace {
+    uint64_t rest[880]; /* private */
 };
 
 struct fastrnn_problem {
@@ -144,12 +154,13 @@ struct fastrnn_problem {
     enum fastrnn_dtype dtype;
     int backend; /* an index below fastrnn_backend_count() */
     int threads; /* at most this many threads; at least 1 */
-    enum fastrnn_team team;
+    enum fastrnn_cut cut;
     int64_t T, B, I, H;
     const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
     /* Null, or the schedules of a batch in place of `schedule`. A plan of schedules that have not been built has
      * sizes, but does not run. */
     const struct fastrnn_schedules *schedules;
+    struct fastrnn_pace *pace; /* null: the cost model alone chooses the cut. It must outlive the plan */
     /* May be null. The calling thread calls it every quarter of a second; a nonzero result stops the call. */
     int (*interrupted)(void);
 };
@@ -332,8 +343,8 @@ const char *fastrnn_openmp_library(void); /* file of OpenMP's runtime; null if u
 int fastrnn_max_threads(void);            /* OpenMP's current number; 1 in a child of fork() and without OpenMP */
 int fastrnn_is_forked(void);              /* the parent had loaded fastrnn before it forked this process */
 
-/* Nonzero if n bytes are equal. Up to `threads` threads read them, as many as make it faster. */
-int fastrnn_same_bytes(const void *one, const void *other, size_t n, int threads);
+/* Nonzero if n bytes are equal. Up to `threads` threads read them, as many as make it faster. pace: as in a problem. */
+int fastrnn_same_bytes(const void *one, const void *other, size_t n, int threads, struct fastrnn_pace *pace);
 
 const char *fastrnn_build(void); /* the compiler, and the flags of every file */
 

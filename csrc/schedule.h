@@ -3,7 +3,7 @@
 #define FASTRNN_SCHEDULE_H
 
 #include "layout.h"
-#include "team.h"
+#include "threads/team.h"
 
 /* The most pieces of a batch that run side by side in a part (docs/schedules.md): enough rows for any product, and few
  * enough for their states to stay in cache. */
@@ -95,15 +95,36 @@ static inline int64_t schedule_cut(const struct fastrnn_problem *const p, const 
     return low;
 }
 
+/* Whether all sequences have the same number of steps. */
+static inline bool schedule_is_even(const struct fastrnn_problem *const p) {
+    const int64_t sequences = schedule_sequences(p);
+    return !p->schedule || sequences == 0 || schedule_active(p, schedule_steps(p) - 1) == sequences;
+}
+
 /* The sequences of part `part` of `parts`, with about as many of all rows as any other part. */
 static inline struct team_range schedule_share(const struct fastrnn_problem *const p, const int64_t rows,
                                                const int part, const int parts) {
-    const int64_t sequences = schedule_sequences(p);
-    const bool same_length = sequences == 0 || schedule_active(p, schedule_steps(p) - 1) == sequences;
-    if (parts == 1 || !p->schedule || same_length) {
-        return team_share(sequences, part, parts);
+    if (parts == 1 || schedule_is_even(p)) {
+        return team_share(schedule_sequences(p), part, parts);
     }
     return (struct team_range){schedule_cut(p, rows, part, parts), schedule_cut(p, rows, part + 1, parts)};
+}
+
+/* Sets *range to the sequences of piece `piece` that `threads` threads take one after another (team_piece). Pieces have
+ * at least `least` sequences if all sequences have the same number of steps. Otherwise they are cut by rows, and may be
+ * empty. False after the last piece. */
+static inline bool schedule_piece(const struct fastrnn_problem *const p, const int64_t rows, const int threads,
+                                  const int64_t least, const int piece, struct team_range *const range) {
+    enum { PARTS = 64 };
+    const int64_t sequences = schedule_sequences(p);
+    if (schedule_is_even(p)) {
+        *range = team_piece(sequences, threads, least, piece);
+        return range->begin < range->end;
+    }
+    const struct team_range parts = team_piece(PARTS, threads, 1 + PARTS * least / sequences, piece);
+    *range = (struct team_range){schedule_cut(p, rows, (int)parts.begin, PARTS),
+                                 schedule_cut(p, rows, (int)parts.end, PARTS)};
+    return parts.begin < parts.end;
 }
 
 /* Sets *rows to the sum of n[s]; false if it overflows. */

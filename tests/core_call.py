@@ -27,11 +27,11 @@ class CoreCall:
     Weights are packed, or given as they are.
     """
 
-    def __init__(self, drawn, threads=1, schedule=None, backend=None, poison=0xFF, into=None, packs=True, team="all"):
+    def __init__(self, drawn, threads=1, schedule=None, backend=None, poison=0xFF, into=None, packs=True, cut="all"):
         d, dtype = drawn, drawn.x.dtype
         index = config.backend_index() if backend is None else [b.name for b in _core.backends()].index(backend)
         self.guarded = {}
-        p = _core.Problem(d.cell, dtype, index, threads, d.T, d.B, d.I, d.H, schedule, team=_core.TEAMS.index(team))
+        p = _core.Problem(d.cell, dtype, index, threads, d.T, d.B, d.I, d.H, schedule, cut=_core.CUTS.index(cut))
         memory = {
             name: self._new(name, (getattr(p, name),), np.uint8, poison)
             for name in ("packed_forward", "packed_backward", "reserve", "scratch_forward", "scratch_backward")

@@ -262,8 +262,9 @@ static uint64_t digest_of(const struct drawn *const d, const int threads) {
     struct fastrnn_view found[TENSORS];
     uint64_t seed = 0, digest = 0xCBF29CE484222325u;
     p.threads = threads;
-    const enum fastrnn_team teams[] = {FASTRNN_TEAM_ALL, FASTRNN_TEAM_BY_ROWS, FASTRNN_TEAM_BY_UNITS};
-    p.team = threads > 1 ? teams[p.H % 3] : FASTRNN_TEAM_PAYING;
+    const enum fastrnn_cut cuts[] = {FASTRNN_CUT_ALL_THREADS, FASTRNN_CUT_BY_SEQUENCES, FASTRNN_CUT_BY_UNITS,
+                                     FASTRNN_CUT_BY_PIECES};
+    p.cut = threads > 1 ? cuts[p.H % 4] : FASTRNN_CUT_AUTO;
     for (enum tensor tensor = 0; tensor < TENSORS; tensor++) { /* gradients of weights are added to what is there */
         const size_t bytes = d->bytes[tensor];
         found[tensor] = (struct fastrnn_view){NULL, d->given[tensor].stride_t, d->given[tensor].stride_b};

@@ -32,7 +32,7 @@ def test_checkpoints_change_no_bit(backend, drawn, n, group_bytes, threads, k):
     fastrnn.set_num_threads(threads)
     before, recompute.GROUP_BYTES = recompute.GROUP_BYTES, group_bytes
     try:
-        with config.use_team("all"):
+        with config.use_cut("all"):
             assert_same_bits(train(cell, layer, a, **order, checkpoint=n), expected)
     finally:
         recompute.GROUP_BYTES = before

@@ -11,7 +11,7 @@ TABLES = pytest.mark.parametrize("has_fma", [True, False], ids=["with FMA", "wit
 @pytest.mark.parametrize("threads", [1, 3])
 def test_outputs_and_gradients_have_the_committed_crcs(backend, threads):
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         assert list(crc_cases.lines()) == crc_cases.expected_lines(crc_cases.backends()[backend])
 
 

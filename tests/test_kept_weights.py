@@ -89,7 +89,7 @@ def test_what_is_kept_for_a_function_dies_with_its_weights():
     weights = [layer.parameters[name].copy() for name in NAMES]
     for _ in range(4):
         fastrnn.lstm(x, *weights)
-    network = cell_arguments._networks["lstm", np.dtype(np.float32), H, H, False]
+    network = cell_arguments._networks.kept["lstm", np.dtype(np.float32), H, H, False]
     assert network.keeps_weights
     del weights
     gc.collect()

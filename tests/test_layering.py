@@ -13,8 +13,9 @@ CSRC, PACKAGE = ROOT / "csrc", ROOT / "python" / "fastrnn"
 
 # Which folders the files of a folder may use besides their own.
 BELOW = {
-    CSRC: set(),
-    CSRC / "kernels": {CSRC},
+    CSRC: {CSRC / "threads"},  # api.c runs calls; no file includes itself by way of others
+    CSRC / "threads": {CSRC},
+    CSRC / "kernels": {CSRC, CSRC / "threads"},
     CSRC / "kernels" / "cells": {CSRC / "kernels"},
     PACKAGE: set(),
     PACKAGE / "torch": {PACKAGE},
@@ -143,7 +144,7 @@ def test_a_converter_knows_no_other(path):
 @named("path", SOURCES, ids=name_of)
 def test_openmp_and_cpuid_each_have_one_place(path):
     text = path.read_text()
-    if path.name not in ("call.c", "runtime.c", "team.h"):
+    if path.name not in ("run.c", "costs.c", "runtime.c"):
         assert not re.search(r"\bomp_|<omp\.h>|#\s*pragma omp", text)
     if path.name != "cpu.c":
         assert not re.search(r"cpuid\.h|\b__get_cpuid|\bxgetbv\b|__builtin_cpu_supports", text)

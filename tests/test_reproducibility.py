@@ -32,8 +32,8 @@ def part(p, **slices):
 def test_result_does_not_depend_on_the_number_of_threads_and_what_they_share(backend, cell, size, dtype, seed):
     p = make(cell, *size, dtype, seed)
     one = outputs(p)
-    for threads, team in itertools.product((2, 3, 8), ("all", "rows", "units")):
-        assert_same_bits(outputs(p, threads=threads, team=team), one)
+    for threads, cut in itertools.product((2, 3, 8), ("all", "sequences", "units", "pieces")):
+        assert_same_bits(outputs(p, threads=threads, cut=cut), one)
 
 
 def assert_same_without_neighbours(p):

@@ -42,7 +42,7 @@ def test_each_sequence_of_a_ragged_batch_has_the_bits_of_itself_alone(backend, d
     cell, layer, a, lengths, resets = drawn
     T, B = a["x"].shape[:2]
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         found = train(cell, layer, a, lengths=lengths, resets=resets)
         inference = layer(a["x"], pair(cell, a["h0"], a["c0"]), lengths=lengths, resets=resets)
     assert same_bits(inference[0], found["y"])
@@ -156,7 +156,7 @@ def test_truncation_is_a_loop_over_windows_with_a_constant_state_before_each(bac
     T, B = a["x"].shape[:2]
     k2 = k1 + more
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         found = train(cell, layer, a, (k1, k2), lengths=lengths, resets=resets)
         if more == 0:
             assert_same_bits(train(cell, layer, a, k1, lengths=lengths, resets=resets), found)
@@ -193,20 +193,18 @@ def test_gradients_handed_from_region_to_region_have_the_bits_of_one_backward(ba
     guarded = {name: one.array for name, one in call.guarded.items()}
     stages, dtype = one_region_after_the_other(p.T, p.B, k), p.x.dtype
     rows = 2 * p.B + stages.regions
-    incoming, outgoing = ([np.full((rows, p.H), np.nan, dtype) for _ in range(1 + p.has_c)] for _ in range(2))
-    for matrix, given_rows in zip(incoming * 2 + outgoing * 2, (p.dh_n, p.dc_n)[: len(incoming)] * 4, strict=False):
+    incoming, outgoing = ([np.full((rows, p.H), np.nan, dtype) for _ in p.d_final] for _ in range(2))
+    for matrix, given_rows in zip(incoming * 2 + outgoing * 2, [*p.d_final] * 4, strict=True):
         matrix[: p.B] = given_rows
     found = {name: np.full_like(call.outputs[name], np.nan) for name in call.outputs if name.startswith("d")}
-    weights = [found[name] for name in ("dw_ih", "dw_hh", "db_ih", "db_hh")]
+    gradients = [found[name] for name in ("dw_ih", "dw_hh", "db_ih", "db_hh")]
     for number, stage in enumerate(stages.stages):
         for part in stage.parts:
             problem = _core.Problem(p.cell, dtype, config.backend_index(), threads, p.T, p.B, p.I, p.H, part,
-                                    _core.TEAMS.index("all"), p.B, rows)  # fmt: skip
-            c0 = p.c0 if p.has_c else None
-            dh_n, dc_n, dh0, dc0 = (one for both in (incoming, outgoing) for one in [*both, None][:2])
+                                    _core.CUTS.index("all"), p.B, rows)  # fmt: skip
             _core.backward(
-                problem, guarded["packed_backward"], p.x, p.h0, c0, guarded["y"], guarded["reserve"], p.dy, dh_n, dc_n,
-                found["dx"], dh0, dc0, *weights, np.empty(problem.scratch_backward, np.uint8), number == 0,
+                problem, guarded["packed_backward"], p.x, p.initial, guarded["y"], guarded["reserve"], p.dy, incoming,
+                found["dx"], outgoing, gradients, np.empty(problem.scratch_backward, np.uint8), number == 0,
             )  # fmt: skip
         for name, matrix in zip(("dh0", "dc0"), outgoing, strict=False):
             found[name][stage.initial] = matrix[p.B + stage.initial]
@@ -229,7 +227,7 @@ def test_truncated_gradients_do_not_depend_on_the_number_of_threads(backend, dra
     order = {"truncation": (k[0], sum(k)), "lengths": lengths, "resets": resets}
     fastrnn.set_num_threads(1)
     one = train(cell, layer, a, **order)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         for threads in (2, 4):
             fastrnn.set_num_threads(threads)
             assert_same_bits(train(cell, layer, a, **order), one)

@@ -34,7 +34,7 @@ def test_steps_have_the_bits_of_one_call(backend, drawn, threads):
     cell, layer, x = drawn
     y, state = layer(x)
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         stream = layer.stream(x.shape[1])
     for x_t, y_t in zip(x, y, strict=True):
         assert same_bits(stream(x_t), y_t)
@@ -338,7 +338,7 @@ def test_a_frozen_layer_gives_the_bits_of_a_thawed_one(backend, drawn, threads):
     y, final = layer(x, state)
     layer.freeze()
     fastrnn.set_num_threads(threads)
-    with config.use_team("all"):
+    with config.use_cut("all"):
         y_frozen, final_frozen = layer(x, state)
     assert same_bits(y_frozen, y)
     assert y_frozen.flags.writeable

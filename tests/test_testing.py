@@ -96,7 +96,7 @@ def perturb(monkeypatch, layer, name, happens):
 
 FAULTS = {
     # as set, though a build without OpenMP has one, and all of them, though the work is small
-    "on 3 threads": lambda x, state: config._threads == 3 and config.team_index() == _core.TEAMS.index("all"),
+    "on 3 threads": lambda x, state: config._threads == 3 and config.cut_index() == _core.CUTS.index("all"),
     "of sequence 0 alone": lambda x, state: x.shape[1] == 1,
     "in pieces of 1 and 4 steps": lambda x, state: len(x) == 4,
     "with arrays in other memory (gaps)": lambda x, state: x.strides[1] == (I + 3) * 4,
@@ -173,4 +173,4 @@ def test_number_of_threads_is_as_before_even_after_a_failure(monkeypatch):
     with pytest.raises(AssertionError):
         assert_reproducible(layer, x)
     assert config._threads == 2
-    assert config.team_index() == 0
+    assert config.cut_index() == 0

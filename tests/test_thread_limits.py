@@ -20,7 +20,7 @@ before = fastrnn.get_num_threads()
 if sys.argv[2] != "0":
     fastrnn.set_num_threads(int(sys.argv[2]))
 layer, x = fastrnn.GRU(24, 64, seed=0), np.linspace(-1, 1, 20 * 32 * 24, dtype=np.float32).reshape(20, 32, 24)
-with fastrnn.config.use_team("all"):
+with fastrnn.config.use_cut("all"):
     y, state, tape = layer.forward(x)
     found = [y, *layer.backward(tape, y).parameters.values()]
 print(json.dumps([before, len(os.listdir("/proc/self/task")), [zlib.crc32(a.tobytes()) for a in found]]))
@@ -81,7 +81,7 @@ def work(_):
     y, state, tape = layer.forward(x)
     found.append([zlib.crc32(a.tobytes()) for a in (y, *layer.backward(tape, y).parameters.values())])
 
-with fastrnn.config.use_team("all"):
+with fastrnn.config.use_cut("all"):
     work(None)
     ctypes.CDLL(_core.__file__).GOMP_parallel(work, None, 3, 0)  # as `#pragma omp parallel num_threads(3)`
 print(len(found), len({tuple(crcs) for crcs in found}))

@@ -78,18 +78,39 @@ static void keep_slots_of_step(const struct backward_pass *const pass, const int
     }
 }
 
-/* Runs the steps of a chunk for the group's sequences. */
-static void backward_recur_chunk(struct backward_pass *const pass, const struct backward_chunk *const chunk,
-                                 struct team_looks *const looks) {
+/* Runs the steps of a chunk for the current sequences. Returns false if the call was interrupted. */
+static bool backward_recur_sequences(struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                                     struct team_looks *const looks) {
     int64_t row = 0;
     for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
         backward_step(pass, s, row);
         row += schedule_active(&pass->plan->problem, s);
         if (step_wait(pass->me, looks)) {
-            return;
+            return false;
         }
     }
     keep_slots_of_step(pass, chunk->begin, row - schedule_active(&pass->plan->problem, chunk->begin));
+    return true;
+}
+
+/* Runs the steps of a chunk for the group's share of the sequences, or for the pieces that it takes. Every chunk is cut
+ * into the same pieces. */
+static void backward_recur_chunk(struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                                 struct team_looks *const looks) {
+    const struct plan *const plan = pass->plan;
+    if (!pass->me->taken || pass->me->members > 1) {
+        backward_recur_sequences(pass, chunk, looks);
+        return;
+    }
+    struct team_range sequences;
+    while (schedule_piece(&plan->problem, plan->shape.rows, pass->me->groups, CUT_PIECE_SEQUENCES,
+                          team_take(pass->me, TEAM_SEQUENCES), &sequences)) {
+        backward_set_sequences(pass, sequences);
+        if (!backward_recur_sequences(pass, chunk, looks)) {
+            break;
+        }
+    }
+    backward_set_sequences(pass, pass->share);
 }
 
 /* The range of the group's sequences from the first to the last that needs gradients of its starting states. With many
@@ -128,13 +149,16 @@ static void run_backward(const struct plan *const plan, const struct fastrnn_arr
                          const struct team_member *const me) {
     struct backward_pass pass;
     begin_backward(&pass, plan, arrays, me);
-    const double work = team_work(&plan->shape, pass.sequences.end - pass.sequences.begin);
+    const double work = cut_work(&plan->shape, pass.sequences.end - pass.sequences.begin);
     struct team_looks looks = team_looks(plan->problem.interrupted, work);
     int64_t offset = plan->shape.rows;
     for (int64_t end = plan->shape.steps; end > 0;) {
         const struct backward_chunk chunk = backward_take_chunk(&pass, end, offset);
         backward_stage_chunk(&pass, &chunk);
         team_wait(me);
+        team_restart(me, TEAM_DX);
+        team_restart(me, TEAM_DW_INPUT);
+        team_restart(me, TEAM_DW_STATE);
         backward_recur_chunk(&pass, &chunk, &looks);
         if (!backward_multiply_chunk(&pass, &chunk)) {
             return;

@@ -12,7 +12,8 @@ struct backward_pass {
     const struct team_member *me;
     const struct cell *cell;
     int64_t all_sequences;
-    struct team_range sequences, blocks;
+    struct team_range share;             /* the group's equal share of the sequences */
+    struct team_range sequences, blocks; /* sequences: the share, or a piece that the group has taken */
     struct slot_weights w_ih, w_hh;
     struct fastrnn_const_view y, h; /* after every step: h is y, or lies in the reserve */
     real *gradients, *x, *h_before;
@@ -71,10 +72,20 @@ static void find_backward_scratch(struct backward_pass *const pass) {
     pass->place = (struct layout_place *)(scratch + layout->places);
     pass->gradient_slot = layout->gradient_rows * VL;
     pass->gradient_block = pass->cell->slots * pass->gradient_slot;
+}
+
+/* Sets the pass to some sequences: those of the group, or a piece. */
+static void backward_set_sequences(struct backward_pass *const pass, const struct team_range sequences) {
+    const struct layout_backward_scratch *const layout = &pass->plan->backward_scratch;
+    real *const scratch = aligned(pass->arrays->scratch);
+    pass->sequences = sequences;
+    pass->job.first_sequence = sequences.begin;
     for (int j = 0; j < pass->cell->row.states; j++) {
         pass->job.d_states[j] =
-            scratch + layout->states + (size_t)j * layout->state + (size_t)(pass->sequences.begin * layout->state_row);
+            scratch + layout->states + (size_t)j * layout->state + (size_t)(sequences.begin * layout->state_row);
     }
+    pass->continuing.start = pass->cell->carries_dh ? pass->job.d_states[0] : NULL;
+    pass->ending.start = pass->job.d_states[0];
 }
 
 /* Sets y, and h: h is y, or, if the cell's output is not h, a saved vector of the reserve. */
@@ -100,7 +111,6 @@ static void begin_backward_job(struct backward_pass *const pass) {
     pass->job.state_row = plan->backward_scratch.state_row;
     pass->job.problem = problem;
     pass->job.table = plan->table;
-    pass->job.first_sequence = pass->sequences.begin;
     pass->job.dy = pass->arrays->dy;
     pass->job.initial = pass->arrays->initial;
     pass->job.saved = (struct saved_rows){pass->arrays->reserve, problem->B, layout_reserve_row(&plan->shape),
@@ -110,14 +120,12 @@ static void begin_backward_job(struct backward_pass *const pass) {
     pass->continuing = (struct slot_product){
         .d = slots_from(pass, pass->cell->hidden_slot, 0),
         .w = &pass->w_hh,
-        .start = pass->cell->carries_dh ? pass->job.d_states[0] : NULL,
         .start_row = pass->job.state_row,
         .multiplies = true,
         .finish = finish_backward,
         .job = &pass->job,
     };
     pass->ending = pass->continuing;
-    pass->ending.start = pass->job.d_states[0];
     pass->ending.multiplies = false;
 }
 
@@ -146,12 +154,13 @@ static void begin_backward(struct backward_pass *const pass, const struct plan *
         .me = me,
         .cell = cell_of(problem->cell),
         .all_sequences = plan->shape.sequences,
-        .sequences = schedule_share(problem, plan->shape.rows, me->group, me->groups),
+        .share = schedule_share(problem, plan->shape.rows, me->group, me->groups),
         .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
     };
     find_slot_weights(pass);
     find_backward_scratch(pass);
     begin_backward_job(pass);
+    backward_set_sequences(pass, pass->share);
     load_final_gradients(pass);
 }
 

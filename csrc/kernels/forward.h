@@ -6,6 +6,7 @@
 #ifndef FASTRNN_FORWARD_H
 #define FASTRNN_FORWARD_H
 
+#include "../threads/cut.h"
 #include "forward_pass.h"
 
 /* Takes steps from `begin` on while their rows fit the chunk, but at least one step. */
@@ -83,14 +84,14 @@ static bool forward_recur_chunk(struct forward_pass *const pass, const struct fo
     return true;
 }
 
-static void run_forward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
-                        const struct team_member *const me) {
+/* Runs all steps of some sequences. Returns false if the call was interrupted. */
+static bool forward_sequences(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
+                              const struct team_member *const me, const struct team_range sequences,
+                              struct team_looks *const looks) {
     struct forward_pass pass;
-    begin_forward(&pass, plan, arrays, me);
-    const int64_t owned = pass.sequences.end - pass.sequences.begin;
-    struct team_looks looks = team_looks(plan->problem.interrupted, team_work(&plan->shape, owned));
+    begin_forward(&pass, plan, arrays, me, sequences);
     if (plan->shape.steps == 0) {
-        finish_sequences(&pass, pass.h[0], 0, owned);
+        finish_sequences(&pass, pass.h[0], 0, sequences.end - sequences.begin);
     }
     int64_t offset = 0;
     for (int64_t s = 0; s < plan->shape.steps;) {
@@ -98,11 +99,28 @@ static void run_forward(const struct plan *const plan, const struct fastrnn_arra
         forward_stage_chunk(&pass, &chunk);
         group_wait(me);
         forward_project_chunk(&pass, &chunk);
-        if (!forward_recur_chunk(&pass, &chunk, &looks)) {
-            return;
+        if (!forward_recur_chunk(&pass, &chunk, looks)) {
+            return false;
         }
         s = chunk.end;
         offset = chunk.offset_end;
+    }
+    return true;
+}
+
+static void run_forward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
+                        const struct team_member *const me) {
+    const struct fastrnn_problem *const problem = &plan->problem;
+    struct team_range sequences = schedule_share(problem, plan->shape.rows, me->group, me->groups);
+    const double work = cut_work(&plan->shape, sequences.end - sequences.begin);
+    struct team_looks looks = team_looks(problem->interrupted, work);
+    if (!forward_takes_pieces(plan, arrays, me)) {
+        forward_sequences(plan, arrays, me, sequences, &looks);
+        return;
+    }
+    while (schedule_piece(problem, plan->shape.rows, me->groups, CUT_PIECE_SEQUENCES, team_take(me, TEAM_SEQUENCES),
+                          &sequences) &&
+           forward_sequences(plan, arrays, me, sequences, &looks)) {
     }
 }
 

@@ -11,6 +11,7 @@ struct forward_pass {
     const struct fastrnn_arrays *arrays;
     const struct team_member *me;
     const struct cell *cell;
+    bool by_pieces; /* `sequences` is a piece that the group has taken */
     struct team_range sequences, blocks;
     struct unit_weights w_ih, w_hh;
     real *h[2], *x, *gates; /* this group's rows */
@@ -51,7 +52,8 @@ static void find_forward_scratch(struct forward_pass *const pass) {
     const struct layout_forward_scratch *const layout = &pass->plan->forward_scratch;
     real *const scratch = aligned(pass->arrays->scratch);
     const int64_t first_state = pass->sequences.begin * layout->state_row;
-    const int64_t first_row = pass->sequences.begin + pass->me->group * layout->chunk_rows;
+    /* A group that takes pieces has at most chunk_rows sequences; an equal share may have more. */
+    const int64_t first_row = (pass->by_pieces ? 0 : pass->sequences.begin) + pass->me->group * layout->chunk_rows;
     pass->h[0] = scratch + layout->h[0] + first_state;
     pass->h[1] = scratch + layout->h[1] + first_state;
     pass->x = scratch + layout->x + first_row * layout->x_row;
@@ -113,15 +115,24 @@ static void load_initial_states(const struct forward_pass *const pass) {
     }
 }
 
-/* The caller owns `pass` and must not move it. */
+/* Whether groups take pieces of the sequences: each group is one thread, and every piece fits its buffers. Small pieces
+ * would read unpacked weights too often. */
+static inline bool forward_takes_pieces(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
+                                        const struct team_member *const me) {
+    return me->taken && me->members == 1 && arrays->packed && plan->shape.sequences <= plan->forward_scratch.chunk_rows;
+}
+
+/* sequences: an equal share, or a piece. The caller owns `pass` and must not move it. */
 static void begin_forward(struct forward_pass *const pass, const struct plan *const plan,
-                          const struct fastrnn_arrays *const arrays, const struct team_member *const me) {
+                          const struct fastrnn_arrays *const arrays, const struct team_member *const me,
+                          const struct team_range sequences) {
     *pass = (struct forward_pass){
         .plan = plan,
         .arrays = arrays,
         .me = me,
         .cell = cell_of(plan->problem.cell),
-        .sequences = schedule_share(&plan->problem, plan->shape.rows, me->group, me->groups),
+        .by_pieces = forward_takes_pieces(plan, arrays, me),
+        .sequences = sequences,
         .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
     };
     find_unit_weights(pass);

@@ -7,7 +7,7 @@
 #ifndef FASTRNN_GEMM_H
 #define FASTRNN_GEMM_H
 
-#include "../team.h"
+#include "../threads/team.h"
 #include "strips.h"
 #include "unpacked.h"
 

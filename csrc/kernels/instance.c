@@ -1,6 +1,7 @@
 /* The kernels of one instruction set and one real type: compiled once for each, with FASTRNN_REAL_BITS and
  * FASTRNN_BACKEND_SYMBOL given by the build and the instruction set by the compiler's flags. */
 #include "../backend.h"
+#include "../threads/cut.h"
 
 #include "backward.h"
 #include "forward.h"
@@ -34,10 +35,10 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
 
 static size_t larger(const size_t a, const size_t b) { return a > b ? a : b; }
 
-/* The groups of the cut that has most. A part of a schedule may be tried where the largest part is not. */
+/* The most groups of any call. A part of schedules may be short where the largest part is long. */
 static int most_groups(const struct fastrnn_problem *const problem, const struct layout_shape *const shape) {
-    const bool is_tried = problem->team == FASTRNN_TEAM_PAYING && (problem->schedules || team_is_tried(shape));
-    return team_split(shape, is_tried ? FASTRNN_TEAM_BY_ROWS : problem->team, team_threads(problem->threads)).groups;
+    const bool may_be_short = problem->schedules && problem->cut == FASTRNN_CUT_AUTO;
+    return cut_groups_max(shape, may_be_short ? FASTRNN_CUT_BY_SEQUENCES : problem->cut, problem->threads);
 }
 
 static enum fastrnn_status lay_out(struct plan *const plan) {
@@ -68,15 +69,18 @@ static void pack_forward(const struct plan *const plan, const struct fastrnn_arr
     const struct layout_packed_forward *const layout = &plan->packed_forward;
     const struct layout_shape *const shape = &plan->shape;
     const struct cell *const cell = cell_of(plan->problem.cell);
-    const struct team_range units = share_of(shape->units, me);
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
     const struct unit_rows w_ih = {.w = parameters[FASTRNN_W_IH], .blocks = shape->projected};
     const struct unit_rows w_hh = {.w = parameters[plan->table->phases->parameter], .blocks = shape->units};
-    pack_units(cell->row.gates, &w_ih, to + layout->w_ih, layout->of_input, units);
-    pack_units(cell->row.gates, &w_hh, to + layout->w_hh, layout->of_state, units);
-    pack_biases(cell, shape->units, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x,
-                to + layout->b_apart, units);
+    struct team_parts parts = team_parts(me, TEAM_PACK_STATE, block_count(shape->units, VL), CUT_PIECE_BLOCKS);
+    struct team_range units;
+    while (team_next(&parts, &units)) {
+        pack_units(cell->row.gates, &w_ih, to + layout->w_ih, layout->of_input, units);
+        pack_units(cell->row.gates, &w_hh, to + layout->w_hh, layout->of_state, units);
+        pack_biases(cell, shape->units, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x,
+                    to + layout->b_apart, units);
+    }
 }
 
 static void pack_backward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
@@ -86,11 +90,19 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
     const struct cell *const cell = cell_of(plan->problem.cell);
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
-    pack_transpose(cell->slot_gate + cell->input_slot, cell->row.gates, shape->inputs, parameters[FASTRNN_W_IH],
-                   to + layout->w_ih, layout->w_ih_block, share_of(shape->inputs, me));
-    pack_transpose(cell->slot_gate + cell->hidden_slot, cell->row.gates, shape->units,
-                   parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block,
-                   share_of(shape->units, me));
+    struct team_parts inputs =
+        team_parts(me, TEAM_PACK_INPUT, block_count(shape->inputs, VL), CUT_PIECE_BLOCKS_TRANSPOSED);
+    struct team_parts states =
+        team_parts(me, TEAM_PACK_STATE, block_count(shape->units, VL), CUT_PIECE_BLOCKS_TRANSPOSED);
+    struct team_range blocks;
+    while (team_next(&inputs, &blocks)) {
+        pack_transpose(cell->slot_gate + cell->input_slot, cell->row.gates, shape->inputs, parameters[FASTRNN_W_IH],
+                       to + layout->w_ih, layout->w_ih_block, blocks);
+    }
+    while (team_next(&states, &blocks)) {
+        pack_transpose(cell->slot_gate + cell->hidden_slot, cell->row.gates, shape->units,
+                       parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block, blocks);
+    }
 }
 
 static void activate(const enum fastrnn_activation activation, const int64_t n, const void *const x, void *const y) {

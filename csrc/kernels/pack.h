@@ -4,7 +4,7 @@
 #define FASTRNN_PACK_H
 
 #include "../layout.h"
-#include "../team.h"
+#include "../threads/team.h"
 #include "cell.h"
 
 /* A member's share of the blocks, if the whole team shares them. */

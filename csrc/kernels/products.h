@@ -9,6 +9,7 @@
 #define FASTRNN_PRODUCTS_H
 
 #include "backward_pass.h"
+#include "../threads/cut.h"
 #include "weight_gradients.h"
 
 /* h before the steps of the chunk's rows: h of the previous step; at the first step, the sequence's starting state. */
@@ -64,12 +65,13 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
         .finish = finish_input_gradient,
         .job = &job,
     };
-    const int rank = team_rank(pass->me), size = team_size(pass->me);
     const struct team_range all_rows = {0, rows}, all_blocks = {0, block_count(inputs, VL)};
-    if (rows >= (int64_t)TEAM_ROWS * size) {
-        slot_product(&product, team_share(rows, rank, size), all_blocks);
-    } else {
-        slot_product(&product, all_rows, share_of(inputs, pass->me));
+    const bool by_rows = rows >= (int64_t)CUT_SEQUENCES * team_size(pass->me);
+    struct team_parts parts = by_rows ? team_parts(pass->me, TEAM_DX, rows, CUT_PIECE_ROWS)
+                                      : team_parts(pass->me, TEAM_DX, all_blocks.end, CUT_PIECE_BLOCKS);
+    struct team_range part;
+    while (team_next(&parts, &part)) {
+        slot_product(&product, by_rows ? part : all_rows, by_rows ? all_blocks : part);
     }
 }
 
@@ -106,10 +108,10 @@ static struct team_range panels_of(const struct block *const block, const int64_
     return (struct team_range){begin > first ? begin : first, end < last ? end : last};
 }
 
-/* dw [G*H, n] += slots' x, where x are panels. Strips of x stay in cache while all gate rows pass over them. */
+/* dw [G*H, n] += slots' x for some unit blocks, where x are panels. Strips of x stay in cache while the gate rows pass
+ * over them. */
 static void weight_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
-                             const struct parameter_gradients *const p) {
-    const struct team_range units = share_of(p->units, pass->me);
+                             const struct parameter_gradients *const p, const struct team_range units) {
     const struct gradient_slots d = slots_from(pass, p->first_slot, pass->all_sequences);
     const int64_t panels = block_count(p->columns, VL), most = strip_panels(chunk->rows);
     const bool streams = gradients_stream(pass, chunk, p);
@@ -141,8 +143,7 @@ static void weight_gradients(const struct backward_pass *const pass, const struc
 }
 
 static void bias_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
-                           const struct parameter_gradients *const p) {
-    const struct team_range units = share_of(p->units, pass->me);
+                           const struct parameter_gradients *const p, const struct team_range units) {
     const struct gradient_slots d = slots_from(pass, p->first_slot, pass->all_sequences);
     for (int64_t number = units.begin; number < units.end; number++) {
         const struct block block = block_at(p->units, number, VL);
@@ -154,13 +155,17 @@ static void bias_gradients(const struct backward_pass *const pass, const struct 
     }
 }
 
-static void parameter_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
-                                const struct parameter_gradients *const p) {
-    if (p->dw) {
-        weight_gradients(pass, chunk, p);
-    }
-    if (p->db) {
-        bias_gradients(pass, chunk, p);
+static void parameter_gradients(const struct backward_pass *const pass, const enum team_work work,
+                                const struct backward_chunk *const chunk, const struct parameter_gradients *const p) {
+    struct team_parts parts = team_parts(pass->me, work, block_count(p->units, VL), CUT_PIECE_BLOCKS);
+    struct team_range units;
+    while ((p->dw || p->db) && team_next(&parts, &units)) {
+        if (p->dw) {
+            weight_gradients(pass, chunk, p, units);
+        }
+        if (p->db) {
+            bias_gradients(pass, chunk, p, units);
+        }
     }
 }
 
@@ -189,11 +194,12 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
     if (problem->interrupted && team_has_given_up(pass->me)) {
         return false; /* nobody asks between this barrier and the next, so that all threads agree */
     }
+    team_restart(pass->me, TEAM_SEQUENCES);
     if (pass->arrays->dx.data) {
         input_gradient(pass, rows);
     }
-    parameter_gradients(pass, chunk, &of_input);
-    parameter_gradients(pass, chunk, &of_state);
+    parameter_gradients(pass, TEAM_DW_INPUT, chunk, &of_input);
+    parameter_gradients(pass, TEAM_DW_STATE, chunk, &of_state);
     team_wait(pass->me);
     return true;
 }

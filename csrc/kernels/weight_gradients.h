@@ -2,7 +2,7 @@
 #ifndef FASTRNN_WEIGHT_GRADIENTS_H
 #define FASTRNN_WEIGHT_GRADIENTS_H
 
-#include "../team.h"
+#include "../threads/team.h"
 #include "strips.h"
 
 /* dw[u][n] += sum over k of d[k][u] * x[k][n], for the units of one block and gate: a row of the tile is a lane of d.

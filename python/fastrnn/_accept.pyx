@@ -5,7 +5,7 @@ import numpy as np
 
 from . import _check, memory
 from ._plan import new_bytes
-from .config import backend_index, get_num_threads, team_index
+from .config import backend_index, get_num_threads, cut_index
 from .schedule import Batch
 from .weights import checked_parameters
 
@@ -13,7 +13,7 @@ cimport numpy as cnp
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
-from ._core cimport FASTRNN_ONE_COLUMN, Problem, columns_of, fastrnn_cell_table_t, usable
+from ._core cimport FASTRNN_ONE_COLUMN, Pace, Problem, columns_of, fastrnn_cell_table_t, usable
 from ._kept cimport Held, KeptWeights
 from ._plan cimport Arrays, Plan, Tape
 
@@ -84,7 +84,7 @@ cdef cnp.ndarray first_resets(cnp.ndarray resets, Arrays arrays, int64_t B):
 
 
 cdef class Network:
-    """A stack of layers: its sizes, and the plans of its last shapes.
+    """A stack of layers: its sizes, its pace, and the plans of its last shapes.
 
     kind: the layout of sequences with a batch axis, see `Arrays`. reverse: of each direction, whether it runs from the
     last step to the first.
@@ -101,6 +101,7 @@ cdef class Network:
     cdef tuple reverse
     cdef dict likes, plans
     cdef KeptWeights kept
+    cdef Pace pace
 
     def __init__(self, str cell, dtype, int64_t I, int64_t H, int layers, tuple reverse, str kind):
         cdef Problem like
@@ -108,7 +109,7 @@ cdef class Network:
         self.reverse, self.directions = reverse, len(reverse)
         self.batched, self.unbatched = Arrays(kind, dtype), Arrays("unbatched", dtype)
         self.dtype, self.type_number = self.batched.dtype, self.batched.type_number
-        self.likes, self.plans, self.kept = {}, {}, KeptWeights()
+        self.likes, self.plans, self.kept, self.pace = {}, {}, KeptWeights(), Pace(layers)
         like = self._like((backend_index(), 1, 0))
         self.table = like.table
         self.states, self.each = self.table.state_count, self.table.parameter_count
@@ -118,12 +119,12 @@ cdef class Network:
         like = self.likes.get(chosen)
         if like is None:
             like = self.likes[chosen] = Problem(self.cell, self.dtype, chosen[0], chosen[1], 0, 0, 0, self.H, None,
-                                                chosen[2])
+                                                chosen[2], None, None, self.pace)
         return like
 
     cpdef Plan dense_plan(self, int64_t T, int64_t B):
         """All steps of all sequences."""
-        cdef tuple key = (T, B, backend_index(), get_num_threads(), team_index())
+        cdef tuple key = (T, B, backend_index(), get_num_threads(), cut_index())
         plan = self.plans.get(key)
         if plan is None:
             batches = tuple([Batch(T, B, None, None, one) for one in self.reverse])
@@ -163,7 +164,7 @@ cdef class Network:
         starting = first.starting if self.directions == 1 else None
         if first.dense or starting is not None:
             return self.dense_plan(first.T, first.B), starting
-        chosen = backend_index(), get_num_threads(), team_index()
+        chosen = backend_index(), get_num_threads(), cut_index()
         return Plan(self._like(chosen), self.cell, self.I, self.layers, batches), None
 
     cdef cnp.ndarray _input(self, object owner, object x):

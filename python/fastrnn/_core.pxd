@@ -90,16 +90,19 @@ cdef extern from "fastrnn.h" nogil:
         int64_t states, d_states
         int64_t stage_count, whole_stages
         const fastrnn_stage_t *stages
+    ctypedef struct fastrnn_pace_t "struct fastrnn_pace":
+        pass
 
     ctypedef struct fastrnn_problem_t "struct fastrnn_problem":
         int cell
         int dtype
         int backend
         int threads
-        int team
+        int cut
         int64_t T, B, I, H
         const fastrnn_schedule_t *schedule
         const fastrnn_schedules_t *schedules
+        fastrnn_pace_t *pace
         int (*interrupted)() noexcept nogil
 
     ctypedef struct fastrnn_sizes_t "struct fastrnn_sizes":
@@ -190,7 +193,7 @@ cdef extern from "fastrnn.h" nogil:
     int fastrnn_max_threads()
     int fastrnn_is_forked()
     const char *fastrnn_build()
-    int fastrnn_same_bytes(const void *, const void *, size_t, int) nogil
+    int fastrnn_same_bytes(const void *, const void *, size_t, int, fastrnn_pace_t *) nogil
     int fastrnn_activate(int, int, int, int64_t, const void *, void *)
 
 
@@ -199,6 +202,11 @@ cdef class Schedules:
     cdef object memory
 
     cdef cnp.ndarray _numbers(self, const int64_t *numbers, int64_t n)
+cdef class Pace:
+    cdef fastrnn_pace_t *paces
+    cdef int count
+
+    cdef fastrnn_pace_t *of_layer(self, int layer) noexcept
 
 
 cdef class Problem:
@@ -210,6 +218,7 @@ cdef class Problem:
     cdef const fastrnn_cell_table_t *table
     cdef int type_number
     cdef object kept
+    cdef readonly Pace pace
     cdef tuple x_shape, y_shape, state_shape, d_state_shape
 
     cdef int _set_schedule(self, schedule) except -1
@@ -229,4 +238,4 @@ cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *
 cdef int raise_status(int status) except -1
 cdef cnp.ndarray scratch_of(size_t size)
 cdef bint usable(object array, int type_number, int rank) noexcept
-cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1
+cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads, Pace pace) except -1

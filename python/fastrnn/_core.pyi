@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike, NDArray
 _Array = NDArray[Any]
 _Maybe = NDArray[Any] | None
 
-TEAMS: tuple[str, ...]
+CUTS: tuple[str, ...]
 
 class Backend(NamedTuple):
     name: str
@@ -63,6 +63,9 @@ def schedule_bound(
     T: int, B: int, has_lengths: bool, has_resets: bool, packed: bool, truncation: tuple[int, int] | None
 ) -> tuple[int, tuple[int, int, int]]: ...
 
+class Pace:
+    def __init__(self, layers: int = 1) -> None: ...
+
 class Problem:
     def __init__(
         self,
@@ -75,10 +78,14 @@ class Problem:
         I: int,
         H: int,
         schedule: Sequence[NDArray[np.int64] | None] | None = None,
-        team: int = 0,
+        cut: int = 0,
         states: int | None = None,
         d_states: int | None = None,
+        pace: Pace | None = None,
+        layer: int = 0,
     ) -> None: ...
+    @property
+    def pace(self) -> Pace | None: ...
     @property
     def backend(self) -> int: ...
     @property
@@ -160,6 +167,6 @@ def backward(
     inputs: Sequence[_Array] = ...,
     options: Sequence[float] = ...,
 ) -> None: ...
-def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int) -> bool: ...
+def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int, pace: Pace | None = None) -> bool: ...
 def is_readable(array: Any, type_number: int) -> bool: ...
 def activate(backend: int, name: str, array: _Array) -> _Array: ...

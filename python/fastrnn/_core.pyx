@@ -25,7 +25,7 @@ import numpy as np
 
 cnp.import_array()
 
-TEAMS = "paying", "all", "rows", "units"  # as enum fastrnn_team has them
+CUTS = "auto", "one", "sequences", "units", "pieces", "all"  # in the order of enum fastrnn_cut
 
 
 class Backend(NamedTuple):
@@ -375,18 +375,39 @@ def schedule_bound(int64_t T, int64_t B, bint has_lengths, bint has_resets, bint
     if status != FASTRNN_OK:
         raise_status(status)
     return bound.bytes, (bound.steps, bound.sequences, bound.rows)
+cdef class Pace:
+    """What earlier calls of a stack of layers have shown about threads: see csrc/fastrnn.h.
+
+    The first layer has memory of its own, and so have the layers above, which are alike. Calls in several threads may
+    share a pace.
+    """
+
+    def __cinit__(self, int layers=1):
+        self.count = 2 if layers > 1 else 1
+        self.paces = <fastrnn_pace_t *>calloc(self.count, sizeof(fastrnn_pace_t))
+        if not self.paces:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.paces)
+
+    def __reduce__(self):
+        raise TypeError("Pace: it belongs to its process and cannot be pickled")
+
+    cdef fastrnn_pace_t *of_layer(self, int layer) noexcept:
+        return self.paces + (1 if layer > 0 and self.count > 1 else 0)
 
 
 cdef class Problem:
     """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
 
     `schedule` is None (dense) or a tuple (active, row, first, last[, d_first]) of int64 arrays, see csrc/fastrnn.h;
-    `states` are the rows of the states, and `d_states`, with d_first, those of their gradients. A call takes as many
-    threads as pay for the work, or as the entry of TEAMS that `team` is the index of says (for tests).
+    `states` are the rows of the states, and `d_states`, with d_first, those of their gradients. `cut` is an index into CUTS.
+    `pace` belongs to the stack of which the problem is layer number `layer`; None: the cost model alone chooses threads.
     """
 
     def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
-                  schedule=None, int team=0, states=None, d_states=None):
+                  schedule=None, int cut=0, states=None, d_states=None, Pace pace=None, int layer=0):
         if cell not in _CELL_INDEX:
             raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
         self.dtype = np.dtype(dtype)
@@ -394,7 +415,9 @@ cdef class Problem:
         self.c.cell = _CELL_INDEX[cell]
         self.c.dtype = FASTRNN_F32 if self.type_number == cnp.NPY_FLOAT32 else FASTRNN_F64
         self.c.backend, self.c.threads = backend, threads
-        self.c.team = team
+        self.c.cut = cut
+        self.pace = pace
+        self.c.pace = NULL if pace is None else pace.of_layer(layer)
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
         self.row = _ROWS[self.c.cell]
         self.table = fastrnn_cell_table(self.c.cell)
@@ -793,8 +816,9 @@ POOLED_BYTES = 256 << 10
 cdef size_t SHORT_BYTES = 32 << 10  # compared within a microsecond: releasing the GIL is not worth it
 
 
-cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1:
-    """Whether memory of the copy's size equals it; false for no memory."""
+cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads, Pace pace) except -1:
+    """Whether memory of the copy's size equals it; false for no memory. pace may be None."""
+    cdef fastrnn_pace_t *paces = NULL if pace is None else pace.paces
     cdef size_t size = cnp.PyArray_NBYTES(copy)
     cdef const void *other = cnp.PyArray_DATA(copy)
     cdef int same
@@ -803,13 +827,13 @@ cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1:
     if address == 0:
         return size == 0
     if size < SHORT_BYTES:
-        return fastrnn_same_bytes(<const void *>address, other, size, threads)
+        return fastrnn_same_bytes(<const void *>address, other, size, threads, paces)
     with nogil:
-        same = fastrnn_same_bytes(<const void *>address, other, size, threads)
+        same = fastrnn_same_bytes(<const void *>address, other, size, threads, paces)
     return same
 
 
-def same_bytes(arrays, copies, int threads):
+def same_bytes(arrays, copies, int threads, Pace pace=None):
     """Whether every array equals its copy in every bit, read by at most `threads` threads; all are contiguous."""
     cdef cnp.ndarray array, copy
     for array, copy in zip(arrays, copies, strict=True):
@@ -817,7 +841,7 @@ def same_bytes(arrays, copies, int threads):
             raise ValueError("arrays: expected contiguous arrays")
         if cnp.PyArray_NBYTES(array) != cnp.PyArray_NBYTES(copy):
             return False
-        if not equal_bytes(<size_t>cnp.PyArray_DATA(array), copy, threads):
+        if not equal_bytes(<size_t>cnp.PyArray_DATA(array), copy, threads, pace):
             return False
     return True
 

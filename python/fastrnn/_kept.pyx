@@ -107,7 +107,7 @@ cdef class KeptWeights:
                     return False
             elif cnp.PyArray_NBYTES(<cnp.ndarray>parameter) != cnp.PyArray_NBYTES(<cnp.ndarray>copy):
                 return False
-            elif not equal_bytes(<size_t>cnp.PyArray_DATA(<cnp.ndarray>parameter), copy, plan.threads):
+            elif not equal_bytes(<size_t>cnp.PyArray_DATA(<cnp.ndarray>parameter), copy, plan.threads, plan.like.pace):
                 return False
         return True
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import _core, memory
 from ._check import Array
-from .config import backend_index, get_num_threads, team_index
+from .config import backend_index, cut_index, get_num_threads
 from .schedule import Batch, Integers
 from .weights import Parameters, sizes_of
 
@@ -80,7 +80,7 @@ def _packing(cell: str, parameters: Parameters, backend: int | None = None) -> _
     I, H = sizes_of(cell, parameters)
     dtype = next(one.dtype for one in parameters if one is not None)
     chosen = backend_index() if backend is None else backend, get_num_threads()
-    return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, team_index())
+    return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, cut_index())
 
 
 def pass_empty_through(batch: Batch, states: States, to: States, *, fill: float | None = None) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ._core import Problem
+from ._core import Pace, Problem
 from .checkpoint import CheckpointTape
 from .schedule import Batch
 
@@ -46,6 +46,8 @@ class Plan:
     def is_dense(self) -> bool: ...
     @property
     def packs(self) -> bool: ...
+    @property
+    def pace(self) -> Pace | None: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property

@@ -203,7 +203,7 @@ cdef class _Scheduled:
 cdef class Plan:
     """A stack of layers over a batch: the passes of the core, their order and their memory.
 
-    like: a problem of the cell, dtype, backend, threads and hidden size; I: the input size; batches: one for each
+    like: a problem of the cell, dtype, backend, threads, pace and hidden size; I: the input size; batches: one for each
     direction. A plan does not change and may be used any number of times, by several threads.
     """
 
@@ -224,6 +224,7 @@ cdef class Plan:
         problem.T, problem.B = self.rows, self.width
         for layer in range(min(layers, 2)):
             problem.I = self.input_size(layer)
+            problem.pace = NULL if like.pace is None else like.pace.of_layer(layer)
             make_plan(&problem, &self.whole[layer])
         self.truncated = {}
         self.scheduled = [None] * self.directions
@@ -237,6 +238,11 @@ cdef class Plan:
     @property
     def dtype(self):
         return self.like.dtype
+
+    @property
+    def pace(self):
+        """What earlier calls have shown about threads; may be None."""
+        return self.like.pace
 
     @property
     def reserve_bytes(self):
@@ -267,6 +273,7 @@ cdef class Plan:
         problem.T, problem.B, problem.schedules = self.rows, self.width, &schedules.c
         for layer in range(min(self.layers, 2)):
             problem.I = self.input_size(layer)
+            problem.pace = NULL if self.like.pace is None else self.like.pace.of_layer(layer)
             make_plan(&problem, &found.plans[layer])
         return found
 

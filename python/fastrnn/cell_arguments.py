@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,16 @@ from .schedule import Batch
 from .weights import Parameters
 
 NETWORKS_MAX = 64
-_networks: dict[Any, Network] = {}
+
+
+class _Networks(threading.local):
+    """The networks of one Python thread."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, Network] = {}
+
+
+_networks = _Networks()
 
 
 class CellArguments:
@@ -53,11 +63,12 @@ class CellArguments:
     def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
         """That of these sizes; those of the last calls are kept."""
         key = self.name, dtype, I, H, reverse
-        network = _networks.get(key)
+        networks = _networks.kept
+        network = networks.get(key)
         if network is None:
-            if len(_networks) >= NETWORKS_MAX:
-                _networks.clear()
-            network = _networks[key] = Network(self.name, dtype, I, H, 1, (reverse,), "one")
+            if len(networks) >= NETWORKS_MAX:
+                networks.clear()
+            network = networks[key] = Network(self.name, dtype, I, H, 1, (reverse,), "one")
         return network
 
     def _checked(

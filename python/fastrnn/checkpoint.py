@@ -26,7 +26,7 @@ from ._kernel import (
     scattered,
     scratch_of,
 )
-from .config import backend_index, get_num_threads, team_index
+from .config import backend_index, cut_index, get_num_threads
 from .schedule import Batch, Integers, Part, stage_of
 from .weights import ROWS, Parameters, sizes_of
 
@@ -71,7 +71,7 @@ class CheckpointTape:
         T, B, I = x.shape
         chosen = self.backend, get_num_threads()
         return _core.Problem(
-            self.cell, self.dtype, *chosen, T, B, I, self.sizes[3], part, team_index(), states, d_states
+            self.cell, self.dtype, *chosen, T, B, I, self.sizes[3], part, cut_index(), states, d_states
         )
 
     @property

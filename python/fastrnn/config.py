@@ -44,7 +44,7 @@ def _backend_of_environment() -> int:
 _backend: int = _backend_of_environment()
 _threads: int | None = None
 _HAS_OPENMP = _core.openmp_version() != "none"
-_team = 0
+_cut = 0
 _asked = environment.threads_asked_of_openmp()
 _quota = quota_threads() if _asked is None else None
 
@@ -65,24 +65,25 @@ def use_backend(name: str) -> Iterator[None]:
         _backend = before
 
 
-def team_index() -> int:
-    """How calls take their threads, as an index into _core.TEAMS."""
-    return _team
+def cut_index() -> int:
+    """How calls share their work among threads, as an index into _core.CUTS."""
+    return _cut
 
 
 @contextmanager
-def use_team(name: str) -> Iterator[None]:
-    """Take the threads of calls in another way for a while: for tests and benchmarks.
+def use_cut(name: str) -> Iterator[None]:
+    """Use another cut for a while, in all threads: for tests and benchmarks.
 
-    "paying" is as ever; all of them, however small the work, take "all" (cut as the library would), "rows" (by
-    sequences) and "units" (by hidden units).
+    "auto" is the default, and "one" uses one thread. The others use all threads, however small the work is: they share
+    "sequences", hidden "units", or sequences and other work in "pieces" that fast threads take more of; "all" chooses
+    between sequences and units.
     """
-    global _team
-    before, _team = _team, _core.TEAMS.index(name)
+    global _cut
+    before, _cut = _cut, _core.CUTS.index(name)
     try:
         yield
     finally:
-        _team = before
+        _cut = before
 
 
 def set_num_threads(n: int) -> None:

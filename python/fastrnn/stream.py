@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _check, _core
-from .config import backend_index, get_num_threads, team_index
+from .config import backend_index, cut_index, get_num_threads
 
 
 class StreamLayers(NamedTuple):
@@ -39,6 +39,7 @@ class Stream(_core.Stepper):
     """
 
     _layers_now: Callable[[], StreamLayers]
+    _pace: _core.Pace
 
     def __new__(cls, *_: Any) -> Stream:
         raise TypeError("Stream: expected to be made by layer.stream(batch_size)")
@@ -58,7 +59,7 @@ class Stream(_core.Stepper):
             For replaced parameters of another dtype or shape. The stream is then as before.
         """
         layers = self._layers_now()
-        self._run_from_now_on(_problems(layers, self._state_shape[1]), layers.packed)
+        self._run_from_now_on(_problems(layers, self._state_shape[1], self._pace), layers.packed)
 
     @property
     def state(self) -> Any:
@@ -107,18 +108,21 @@ class Stream(_core.Stepper):
         self._set_states(chosen if chosen.dtype.kind == "b" else chosen.astype(np.int64), self._row.starts)
 
 
-def _problems(layers: StreamLayers, B: int) -> list[_core.Problem]:
-    chosen = backend_index(), get_num_threads()
-    sizes, team = layers.input_sizes, team_index()
-    return [_core.Problem(layers.cell, layers.dtype, *chosen, 1, B, I, layers.H, None, team) for I in sizes]
+def _problems(layers: StreamLayers, B: int, pace: _core.Pace) -> list[_core.Problem]:
+    chosen, cut = (backend_index(), get_num_threads()), cut_index()
+    return [
+        _core.Problem(layers.cell, layers.dtype, *chosen, 1, B, I, layers.H, None, cut, pace=pace, layer=layer)
+        for layer, I in enumerate(layers.input_sizes)
+    ]
 
 
 def make_stream(B: int, layers_now: Callable[[], StreamLayers]) -> Stream:
     """A stream over the layers that `layers_now` returns, now and when it is refreshed."""
     layers = layers_now()
-    problems = _problems(layers, B)
+    pace = _core.Pace(len(layers.input_sizes))
+    problems = _problems(layers, B, pace)
     shape = (len(problems), B, layers.H)
     states = tuple(np.full(shape, start, layers.dtype) for start in problems[0].row.starts)
     stream: Stream = _core.Stepper.__new__(Stream, problems, layers.packed, states)
-    stream._layers_now = layers_now
+    stream._layers_now, stream._pace = layers_now, pace
     return stream

@@ -154,8 +154,9 @@ static enum fastrnn_status run_both(const struct drawn *const d, const bool dens
     struct fastrnn_problem p = d->problem;
     *w = new_outputs(d);
     p.threads = threads;
-    const enum fastrnn_team teams[] = {FASTRNN_TEAM_ALL, FASTRNN_TEAM_BY_ROWS, FASTRNN_TEAM_BY_UNITS};
-    p.team = threads > 1 ? teams[p.H % 3] : FASTRNN_TEAM_PAYING;
+    const enum fastrnn_cut cuts[] = {FASTRNN_CUT_ALL_THREADS, FASTRNN_CUT_BY_SEQUENCES, FASTRNN_CUT_BY_UNITS,
+                                     FASTRNN_CUT_BY_PIECES};
+    p.cut = threads > 1 ? cuts[p.H % 4] : FASTRNN_CUT_AUTO;
     void *const reserve = d->trains ? take(reserve_bytes(&p)) : NULL;
     p.schedule = dense ? NULL : &d->forward.c;
     const enum fastrnn_status status = run_forward(d, &p, w, reserve);
@@ -291,7 +292,7 @@ static void try_any_numbers(struct bytes *const from) {
     p.dtype = (enum fastrnn_dtype)draw_wrong(from, 0, FASTRNN_DTYPE_COUNT);
     p.backend = (int)draw_wrong(from, 0, fastrnn_backend_count());
     p.threads = (int)draw_wrong(from, 1, 256);
-    p.team = (enum fastrnn_team)draw_wrong(from, 0, FASTRNN_TEAM_COUNT);
+    p.cut = (enum fastrnn_cut)draw_wrong(from, 0, FASTRNN_CUT_COUNT);
     p.T = draw_wrong(from, 1, 1 << 20);
     p.B = draw_wrong(from, 1, 1 << 20);
     p.I = draw_wrong(from, 1, 1 << 20);

@@ -78,9 +78,9 @@ def check_bits(T, B, I, H, dtype, bits):
     for more in ({}, order, truncated, order | truncated):
         fastrnn.set_num_threads(1)
         one = everything(weights, states, dy, d_final, **more)
-        for threads, team in itertools.product((2, 3), ("all", "rows", "units")):
+        for threads, cut in itertools.product((2, 3), ("all", "sequences", "units", "pieces")):
             fastrnn.set_num_threads(threads)
-            with config.use_team(team):
+            with config.use_cut(cut):
                 assert_same(everything(weights, states, dy, d_final, **more), one)
         assert_same(one, bits.setdefault((T, B, I, H, dtype, *more), one))
     starts = tuple(np.full((B, H), start, dtype) for start in STARTS)
@@ -143,12 +143,12 @@ def masked_drawn(T, B, I, H, dtype):
     return variables, [given[0].swapaxes(0, 1), given[1][..., 1:2]], d
 
 
-def masked_call(variables, given, d, leak, threads=1, team="all", packs=True):
+def masked_call(variables, given, d, leak, threads=1, cut="all", packs=True):
     """What the core computes: y, h, c, and the gradients of all variables."""
     x, *weights, h0, c0 = variables
     initial = h0, c0
     (T, B, I), H = x.shape, h0.shape[1]
-    p = _core.Problem("masked", x.dtype, config.backend_index(), threads, T, B, I, H, team=_core.TEAMS.index(team))
+    p = _core.Problem("masked", x.dtype, config.backend_index(), threads, T, B, I, H, cut=_core.CUTS.index(cut))
     assert p.reserve == T * B * (2 + 1) * -(-H // 16) * 16 * x.itemsize
     sizes = p.packed_forward, p.packed_backward, p.reserve, p.scratch_forward, p.scratch_backward
     forward, backward, reserve, *scratch = (np.full(size, 0xFF, np.uint8) for size in sizes)
@@ -183,8 +183,8 @@ def check_masked_values(T, B, I, H):
 def check_masked_bits(T, B, I, H, dtype, bits):
     variables, given, d = masked_drawn(T, B, I, H, dtype)
     one = masked_call(variables, given, d, 0.75)
-    for threads, team, packs in itertools.product((1, 2, 3), ("all", "rows", "units"), (True, False)):
-        assert_same(masked_call(variables, given, d, 0.75, threads, team, packs), one)
+    for threads, cut, packs in itertools.product((1, 2, 3), ("all", "sequences", "units"), (True, False)):
+        assert_same(masked_call(variables, given, d, 0.75, threads, cut, packs), one)
     assert_same(one, bits.setdefault(("masked", T, B, I, H, dtype), one))
 
 

@@ -94,7 +94,7 @@ def _on_threads(threads: int) -> Iterator[None]:
     before = config._threads
     config.set_num_threads(threads)
     try:
-        with config.use_team("all"):
+        with config.use_cut("all"):
             yield
     finally:
         config._threads = before

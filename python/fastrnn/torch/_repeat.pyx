@@ -100,7 +100,7 @@ cdef class Repeat:
             if not weight.is_set_to(self.aliases[j]):
                 return False
             if self.packed is not None:
-                if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads):
+                if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads, self.plan.like.pace):
                     return False
                 copy += 1
         return True

@@ -11,7 +11,7 @@ import torch
 cimport numpy as cnp
 from libc.stddef cimport size_t
 
-from .._core cimport equal_bytes
+from .._core cimport Pace, equal_bytes
 
 cdef extern from *:
     """
@@ -94,10 +94,10 @@ def array_on(tensor, dtype):
     return array
 
 
-def same_bytes(tensors, copies, int threads):
-    """Whether every tensor equals its copy, an array, in every bit; all are contiguous."""
+def same_bytes(tensors, copies, int threads, Pace pace):
+    """Whether every tensor equals its copy, an array, in every bit; all are contiguous. pace: that of the module."""
     for tensor, copy in zip(tensors, copies, strict=True):
-        if tensor.nbytes != copy.nbytes or not equal_bytes(address_of(tensor), <cnp.ndarray?>copy, threads):
+        if tensor.nbytes != copy.nbytes or not equal_bytes(address_of(tensor), <cnp.ndarray?>copy, threads, pace):
             return False
     return True
 

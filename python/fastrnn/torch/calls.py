@@ -6,7 +6,7 @@ one); for each layer but the last its output and, with dropout, the masked outpu
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import _core, _plan
-from ..config import backend_index, get_num_threads, team_index
+from ..config import backend_index, cut_index, get_num_threads
 from ._tensor_arrays import TensorArrays
 from .plan import Network, Plan, dense_plan
 from .tensors import NUMPY_DTYPES, outline
@@ -31,38 +31,61 @@ class Call(NamedTuple):
 
 
 def settings() -> tuple[int, int, int]:
-    """Backend, threads, and how to take them."""
+    """Backend, threads and cut."""
     torch.get_num_threads()  # in a thread that is new to torch, this tells OpenMP the number that was set in another
-    return backend_index(), get_num_threads(), team_index()
+    return backend_index(), get_num_threads(), cut_index()
 
 
-def call_of(plan: Plan, x: Tensor) -> Call:
-    """The call for this plan and input."""
-    batch = plan.batches[0]
-    if batch.dense or starting_of(plan) is not None:
-        sizes = batch.T, batch.B, x.shape[-1]
-        return _dense_call(plan.network, plan.kind, sizes, x.dtype, settings())
-    return _new_call(plan, x.shape[-1], x.dtype, settings())
+class Calls:
+    """The last calls of a module, or of the operator in a thread, and what they have shown about threads.
+
+    most: so many dense calls are kept.
+    """
+
+    __slots__ = ("_dense", "_most", "_paces")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._dense: dict[tuple[Any, ...], Call] = {}
+        self._paces: dict[tuple[Any, ...], _core.Pace] = {}
+
+    def get(self, plan: Plan, x: Tensor) -> Call:
+        """The call for this plan and input."""
+        batch, chosen, I, dtype = plan.batches[0], settings(), x.shape[-1], x.dtype
+        if not (batch.dense or starting_of(plan) is not None):
+            return self._new_call(plan, I, dtype, chosen)
+        key = plan.network, plan.kind, batch.T, batch.B, I, dtype, chosen
+        call = self._dense.get(key)
+        if call is None:
+            if len(self._dense) >= self._most:
+                self._dense.clear()
+            dense = dense_plan(plan.network, plan.kind, batch.T, batch.B)
+            call = self._dense[key] = self._new_call(dense, I, dtype, chosen)
+        return call
+
+    def pace(self, network: Network, I: int, dtype: torch.dtype) -> _core.Pace:
+        """The pace of a stack."""
+        key = network, I, dtype
+        pace = self._paces.get(key)
+        if pace is None:
+            if len(self._paces) >= self._most:
+                self._paces.clear()
+            pace = self._paces[key] = _core.Pace(network.layers)
+        return pace
+
+    def _new_call(self, plan: Plan, I: int, dtype: torch.dtype, chosen: tuple[int, int, int]) -> Call:
+        network, (backend, threads, cut) = plan.network, chosen
+        pace = self.pace(network, I, dtype)
+        like = _core.Problem(
+            network.cell, NUMPY_DTYPES[dtype], backend, threads, 0, 0, 0, network.hidden_size, None, cut, pace=pace
+        )
+        inner = _plan.Plan(like, network.cell, I, network.layers, plan.batches)
+        return Call(inner, arrays_of_call(plan, dtype, returns_y=True))
 
 
 def starting_of(plan: Plan) -> NDArray[np.bool_] | None:
     """Where resets do no more than to start some sequences anew: which ones (B,)."""
     return plan.batches[0].starting if len(plan.batches) == 1 else None
-
-
-@lru_cache(maxsize=256)
-def _dense_call(
-    network: Network, kind: str, sizes: tuple[int, int, int], dtype: torch.dtype, chosen: tuple[int, int, int]
-) -> Call:
-    T, B, I = sizes
-    return _new_call(dense_plan(network, kind, T, B), I, dtype, chosen)
-
-
-def _new_call(plan: Plan, I: int, dtype: torch.dtype, chosen: tuple[int, int, int]) -> Call:
-    network = plan.network
-    like = _like(network.cell, NUMPY_DTYPES[dtype], chosen, network.hidden_size)
-    inner = _plan.Plan(like, network.cell, I, network.layers, plan.batches)
-    return Call(inner, arrays_of_call(plan, dtype, returns_y=True))
 
 
 def arrays_of_call(plan: Plan, dtype: torch.dtype, *, returns_y: bool) -> TensorArrays:
@@ -74,12 +97,6 @@ def arrays_of_call(plan: Plan, dtype: torch.dtype, *, returns_y: bool) -> Tensor
     y = outline(plan.sequence_shape(width), dtype) if returns_y else None
     outlines, names = (y, outline(plan.states_shape(), dtype)), (torch.empty_like, torch.from_numpy, _NO_BYTES)
     return TensorArrays(kind, NUMPY_DTYPES[dtype], outlines, names, batch.grid, batch.B, H, has_reserve(network.cell))
-
-
-@lru_cache(maxsize=256)
-def _like(cell: str, dtype: Any, chosen: tuple[int, int, int], H: int) -> _core.Problem:
-    backend, threads, team = chosen
-    return _core.Problem(cell, dtype, backend, threads, 0, 0, 0, H, None, team)
 
 
 @cache

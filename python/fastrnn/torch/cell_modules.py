@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.compiler import is_compiling
 
-from . import _tensor_passes, calls, formulation
+from . import _tensor_passes, formulation
 from ._tensor_passes import Job
 from .autograd import Outputs, Recurrence
 from .classes import mixin_for, stands_for
@@ -118,8 +118,8 @@ class CellForward(_Base):
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
-        call = calls.call_of(plan, x)
-        packed = memory.get(network, weights) if call.plan.packs else None
+        call = memory.calls.get(plan, x)
+        packed = memory.get(network, weights, call.plan.pace) if call.plan.packs else None
         names = (*REQUIRED[network.cell], *OPTIONAL[network.cell])
         parameters = {name: getattr(self, name) for name in names}
         configuration = {name: self.__dict__.get(name) for name in CONFIGURATION}

@@ -101,8 +101,8 @@ class ModuleCalls(ModuleArguments):
         memory = self._fastrnn_memory
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
-        call = calls.call_of(plan, x)
-        packed = memory.get(plan.network, weights) if call.plan.packs else None
+        call = memory.calls.get(plan, x)
+        packed = memory.get(plan.network, weights, call.plan.pace) if call.plan.packs else None
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
             job = Job(plan, *call, calls.starting_of(plan), packed, masks)
             if masks is None and plan.batches[0].dense and not plan.is_packed and plan.truncation is None:

@@ -10,6 +10,7 @@ list of tensors among the inputs of a forward call is ever empty, since AOTInduc
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,19 @@ from .tensors import array_on, arrays_or_none
 
 _INPUTS = "Tensor x, Tensor?[] states, Tensor[] weights, Tensor? masks, Tensor?[] order, str key"
 Maybe = Tensor | None
+
+
+CALLS_MAX = 256  # dense calls that each thread keeps
+
+
+class _OfThread(threading.local):
+    """The calls of the operator in one thread, since no module owns them."""
+
+    def __init__(self) -> None:
+        self.calls = calls.Calls(CALLS_MAX)
+
+
+_of_thread = _OfThread()
 
 
 def _plan(x: Tensor, weights: Sequence[Tensor], order: Sequence[Maybe], call: Described) -> Plan:
@@ -57,7 +71,7 @@ def recurrence(
     plan = _plan(x, weights, order, call)
     applied = None if masks is None else arrays_or_none(masks.unbind())
     outputs, kept = _tensor_passes.forward(
-        *calls.call_of(plan, x), x, states, weights, None, applied, calls.starting_of(plan), call.training
+        *_of_thread.calls.get(plan, x), x, states, weights, None, applied, calls.starting_of(plan), call.training
     )
     return [*outputs, *kept]
 
@@ -112,7 +126,7 @@ def recurrence_backward(
 ) -> list[Tensor]:
     plan = _plan(x, weights, order, described(key))
     applied = None if masks is None else arrays_or_none(masks.unbind())
-    call = *calls.call_of(plan, x), y, x, states, weights, applied, calls.starting_of(plan)
+    call = *_of_thread.calls.get(plan, x), y, x, states, weights, applied, calls.starting_of(plan)
     found = _tensor_passes.backward(*call, kept, d, wanted, plan.truncation)
     return [gradient for gradient in found if gradient is not None]
 

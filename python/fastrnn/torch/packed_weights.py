@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .. import _core
 from .._check import Array
 from .._kernel import pack_forward
 from ..config import backend_index, get_num_threads
@@ -26,6 +27,7 @@ from .tensors import Packed, arrays_of
 
 # A repeated training call packs weights of up to this many bytes anew: comparing them would take as long.
 REPACKED_BYTES_MAX = 256 << 10
+CALLS_MAX = 16  # dense calls that a module keeps
 
 
 class Kept(NamedTuple):
@@ -61,26 +63,30 @@ def pack(network: Network, arrays: Sequence[Array]) -> Packed:
 
 
 class PackedWeights:
-    """The memory of one module; `again` has calls that can be repeated. Copies and pickles of it are empty."""
+    """The memory of one module: packed weights, `calls`, and in `again` those that can be repeated.
 
-    __slots__ = ("_kept", "_seen", "again")
+    Copies and pickles of it are empty.
+    """
+
+    __slots__ = ("_kept", "_seen", "again", "calls")
 
     def __init__(self) -> None:
         self._kept: Kept | None = None
         self._seen: tuple[Any, ...] | None = None
         self.again: Repeats | None = None
+        self.calls = calls.Calls(CALLS_MAX)
 
     def __reduce__(self) -> Any:
         return PackedWeights, ()
 
-    def get(self, network: Network, tensors: Sequence[Tensor]) -> Packed:
-        """Packed weights of the current tensors."""
+    def get(self, network: Network, tensors: Sequence[Tensor], pace: _core.Pace | None = None) -> Packed:
+        """Packed weights of the current tensors. pace: that of the call."""
         kept, marks = self._kept, _marks(tensors)
         if kept is not None:
             if (
                 kept.marks == marks
                 and kept.backend == backend_index()
-                and _tensor_memory.same_bytes(tensors, kept.copies, get_num_threads())
+                and _tensor_memory.same_bytes(tensors, kept.copies, get_num_threads(), pace)
             ):
                 return kept.packed
             self._kept = self.again = None
@@ -100,7 +106,7 @@ class PackedWeights:
 
         The plan is dense, and not of a PackedSequence.
         """
-        kept, call, tensors = self._kept, calls.call_of(plan, x), tuple(parameters.values())
+        kept, call, tensors = self._kept, self.calls.get(plan, x), tuple(parameters.values())
         packs = call.plan.packs
         if x.numel() == 0 or (kept is None if packs else not all(_is_plain(one) for one in tensors)):
             return
@@ -130,7 +136,7 @@ class PackedWeights:
         apply: Callable[..., Any],
     ) -> None:
         """The same for training. `apply` makes a node of the graph. Large weights that are packed go to `get`."""
-        call, tensors = calls.call_of(plan, x), tuple(parameters.values())
+        call, tensors = self.calls.get(plan, x), tuple(parameters.values())
         if x.numel() == 0 or (self.again is not None and self.again.holds(x.shape, tensors, True)):
             return
         size = sum(one.nbytes for one in tensors if one is not None)

@@ -1,7 +1,7 @@
-#include "thread_room.h"
+#include "room.h"
 
 #if !defined(_OPENMP) || defined(_WIN32)
-bool thread_room_for(const int threads) {
+bool room_for_threads(const int threads) {
     (void)threads;
     return true;
 }
@@ -33,7 +33,7 @@ static bool can_start(const int count) {
     return n == count;
 }
 
-bool thread_room_for(const int threads) {
+bool room_for_threads(const int threads) {
     /* OpenMP keeps the threads of the last region that this thread began, and starts what the next one needs more. */
     static _Thread_local int kept;
     if (threads > kept && !can_start(threads - 1)) {
