@@ -1,4 +1,4 @@
-"""The core's loops over explicit schedules: what they visit is data, and nothing else is touched."""
+"""The core's loops over explicit schedules: they visit exactly the rows of the schedule and touch nothing else."""
 
 import numpy as np
 import pytest
@@ -113,7 +113,8 @@ def test_forward_starts_from_no_row_of_y(backend):
 )
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_groups_of_a_ragged_batch_keep_to_their_own_rows(backend, cell, T, B, H):
-    """More rows than a chunk has, and active sequences that change within it: with one thread nothing can race."""
+    """More rows than a chunk, and active sequences that change within it; the result of one thread cannot have
+    races."""
     p = make(cell, T, B, 5, H, "float32", 1)
     schedule = ragged(np.random.default_rng(0).integers(1, T + 1, B).tolist(), B)
     one = CoreCall(p, 1, schedule).outputs
@@ -179,7 +180,7 @@ def test_stages_of_a_dense_batch_are_those_of_equal_lengths(T, B, k, reverse):
     truncation = k[0], k[0] + k[1]
     assume(truncation[1] < T)
     expected = stages_of(Batch(T, B, np.full(B, T)), truncation)
-    for _ in range(2):  # the second time they are those that were kept
+    for _ in range(2):  # the second time they come from the cache
         found = stages_of(Batch(T, B, reverse=reverse), truncation)
         assert found.regions == expected.regions
         for stage, other in zip(found.stages, expected.stages, strict=True):

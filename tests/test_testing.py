@@ -1,4 +1,4 @@
-"""fastrnn.testing: what holds passes, and each kind of fault is found and named."""
+"""fastrnn.testing: correct layers pass, and each kind of bug is found and named."""
 
 import re
 
@@ -95,7 +95,7 @@ def perturb(monkeypatch, layer, name, happens):
 
 
 FAULTS = {
-    # as set, though a build without OpenMP has one, and all of them, though the work is small
+    # the threads as set, though a build without OpenMP has one; and all threads, though the work is small
     "on 3 threads": lambda x, state: config._threads == 3 and config.team_index() == _core.TEAMS.index("all"),
     "of sequence 0 alone": lambda x, state: x.shape[1] == 1,
     "in pieces of 1 and 4 steps": lambda x, state: len(x) == 4,
