@@ -1,4 +1,4 @@
-"""A run of `run.py`: what is measured, in which order and for how long, and the file that it fills."""
+"""A run of `run.py`: the measurements, their order and their time, and the file of results."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ TOUR = [
     "lstm T=20 B=20 H=200 L=2",
     "lstm T=200 B=64 H=128 ragged",
 ]
-TOUR_SECONDS = 110.0  # for the cases; processes start and stop in what remains of two minutes
-ROUNDS, ROUNDS_MAX = 5, 40  # of a case; at most, where a budget says how many
+TOUR_SECONDS = 110.0  # for the cases; processes start and stop in the rest of two minutes
+ROUNDS, ROUNDS_MAX = 5, 40  # of a case; the maximum if a budget determines the number
 FOLDER = Path(__file__).with_name("results")  # not part of the repository
 
 
 def chosen_cases(options: argparse.Namespace) -> list[tuple[Case, str]]:
-    """Cases and modes that the options name."""
+    """The cases and modes that the options select."""
     found = []
     for case in CASES:
         named = options.suite in ("full", case.group) or (options.suite == "tour" and case.name in TOUR)
@@ -55,7 +55,7 @@ def is_tour(options: argparse.Namespace) -> bool:
 
 
 def chosen_entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]:
-    """Our own layers and the rivals that are wanted and there; why the others are not."""
+    """Our own layers and the selected rivals that are installed; and the reasons why others are left out."""
     found, absent = [], []
     for entry in ENTRIES:
         if options.rivals is not None and entry.name not in ("fastrnn", *options.rivals):
@@ -63,14 +63,14 @@ def chosen_entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]
         if entry.python() is None:
             absent.append(f"{entry.name}: not installed (python benchmarks/run.py --install)")
         elif options.rivals is None and entry.slow_to_prepare and is_tour(options):
-            absent.append(f"{entry.name}: left out of the tour, it compiles for minutes (--rivals {entry.name})")
+            absent.append(f"{entry.name}: not in the tour, it compiles for minutes (--rivals {entry.name})")
         else:
             found.append(entry)
     return found, absent
 
 
 class Recording:
-    """One run; `content` is what its file holds."""
+    """One run; `content` is the content of its file."""
 
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         self.options, self.cases = options, chosen_cases(options)
@@ -101,7 +101,7 @@ class Recording:
 
     @property
     def results(self) -> Results:
-        """What has been measured so far."""
+        """The results so far."""
         return parse(self.content)
 
     def measure(self) -> bool:
@@ -136,7 +136,7 @@ class Recording:
                 self._keep({"case": case.as_dict(), "mode": mode, "threads": threads, "times": times})
 
     def _write(self) -> None:
-        """The whole file or, if this is interrupted, the one before."""
+        """Write the whole file; an interrupt keeps the previous file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(f"{self.path.name}.part")
         part.write_text(json.dumps(self.content, indent=1))
@@ -150,7 +150,7 @@ class Recording:
             return {}
 
     def _greet(self, process: measure.Process) -> bool:
-        """Note a contestant's version; False if it does not run here, which is said."""
+        """Record the version of a contestant. If it does not run here, report that and return False."""
         name = process.entry.name
         self.display.say(name)
         answer = process.ask(do="hello")

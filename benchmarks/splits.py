@@ -1,9 +1,8 @@
-"""What a call's threads should share: the suite's cases are run in every way to cut them, and the library's own choice
-is compared with the best of all.
+"""Compare the library's split of a call over threads with the best split: the suite's cases run with every split.
 
-The ways: one thread; all threads, each with sequences of its own ("rows"); all threads, each with hidden units of its
-own ("units"). They take turns, with a rest between so that threads have stopped spinning. A way's time is the median of
-its turns' medians.
+The splits are one thread; all threads, each with its own sequences ("rows"); and all threads, each with its own hidden
+units ("units"). They take turns, with a rest in between so that threads stop spinning. The time of a split is the
+median of its turns' medians.
 
     python benchmarks/splits.py [--threads N] [--rounds N] [--group NAME …] [--check]
 """
@@ -27,15 +26,15 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).with_name("rivals")))
 from fastrnn_layers import FastrnnLayers
 
-# name -> (takes all threads, how, see fastrnn.config.use_team)
+# name -> (whether it takes all threads, the split; see fastrnn.config.use_team)
 WAYS = {"chosen": (True, "paying"), "one": (False, "paying"), "rows": (True, "rows"), "units": (True, "units")}
-# How much longer the choice may take than the best way, and than one thread; noise is a part of both.
+# The largest ratio of the choice to the best split, and to one thread; both include noise.
 BEST_LIMIT, ONE_LIMIT = 1.05, 1.03
 REST_SECONDS, TURN_SECONDS = 0.01, 0.03
 
 
 def turn(call: Callable[[], Any]) -> float:
-    """The median of one turn's calls, of which there is at least one after a first that is not counted."""
+    """The median of the calls of one turn: at least one call, after a first call that does not count."""
     call()
     times: list[float] = []
     end = time.perf_counter() + TURN_SECONDS
@@ -47,7 +46,7 @@ def turn(call: Callable[[], Any]) -> float:
 
 
 def measure(case: Case, mode: str, threads: int, rounds: int) -> dict[str, float]:
-    """Seconds of each way."""
+    """Seconds of each split."""
     contestant, data = FastrnnLayers(threads), data_of(case)
     call, _ = (contestant.forward if mode == "forward" else contestant.training)(case, data)
     found: dict[str, list[float]] = {name: [] for name in WAYS}
@@ -67,9 +66,9 @@ def main() -> None:
     groups = sorted({case.group for case in CASES})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=fastrnn.get_num_threads(), help="default: all")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each way (default: 7)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each split (default: 7)")
     parser.add_argument("--group", nargs="+", choices=groups, default=groups, metavar="NAME", help=", ".join(groups))
-    parser.add_argument("--check", action="store_true", help="status 1 if a choice is beyond its limits")
+    parser.add_argument("--check", action="store_true", help="status 1 if a choice exceeds its limits")
     options, console = parser.parse_args(), Console(width=130)
     table = Table(title="us; best and one: the choice's time over the best way's, and over one thread's")
     for title in ("case", "mode", *WAYS, "best", "one"):
@@ -85,7 +84,7 @@ def main() -> None:
     console.print(table)
     slow_best, slow_one = sum(r > BEST_LIMIT for r in to_best), sum(r > ONE_LIMIT for r in to_one)
     console.print(
-        f"{len(to_best)} cases: {statistics.geometric_mean(to_best):.3f} of the best way's time (geometric mean), "
+        f"{len(to_best)} cases: {statistics.geometric_mean(to_best):.3f} of the best split's time (geometric mean), "
         f"{slow_best} above {BEST_LIMIT}; {slow_one} above {ONE_LIMIT} of one thread's time"
     )
     if options.check and (slow_best or slow_one):
