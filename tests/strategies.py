@@ -1,5 +1,4 @@
-"""Strategies for problems and layers: sizes around every edge of the kernels, weights and inputs of a sensible
-scale."""
+"""Strategies for problems and layers: sizes around every edge of the kernels, weights and inputs of sensible scale."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The time of a selection of cases: shared among cases, and kept even for slow cases. The tests set the clock."""
+"""The time of the suite "tour": shared among cases, and kept even for slow cases. The tests set the clock."""
 
 import pytest
 from budget import ROUNDS_MIN, Budget

@@ -113,8 +113,7 @@ def test_forward_starts_from_no_row_of_y(backend):
 )
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_groups_of_a_ragged_batch_keep_to_their_own_rows(backend, cell, T, B, H):
-    """More rows than a chunk, and active sequences that change within it; the result of one thread cannot have
-    races."""
+    """More rows than a chunk, and active sequences that change within it; one thread, the reference, has no races."""
     p = make(cell, T, B, 5, H, "float32", 1)
     schedule = ragged(np.random.default_rng(0).integers(1, T + 1, B).tolist(), B)
     one = CoreCall(p, 1, schedule).outputs

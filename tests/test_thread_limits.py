@@ -28,8 +28,7 @@ print(json.dumps([before, len(os.listdir("/proc/self/task")), [zlib.crc32(a.toby
 
 
 def run(affinity=(), wanted=0, **environment):
-    """The default number of threads, the threads of the process after a call for `wanted` threads, and CRCs of
-    results."""
+    """The default number of threads, the process's threads after a call for `wanted` threads, and CRCs of results."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")} | environment
     # Threads of NumPy's pool would be counted as well.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

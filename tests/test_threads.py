@@ -52,8 +52,7 @@ def test_calls_from_several_python_threads_have_the_bits_of_calls_in_turn(backen
 @pytest.mark.parametrize("make", [fastrnn.LSTM, fastrnn.GRU, fastrnn.RNN])
 @pytest.mark.parametrize(("T", "B", "I", "H"), [(7, 5, 40, 96), (1, 1, 700, 160), (30, 2, 64, 70), (9, 13, 16, 48)])
 def test_short_calls_have_the_same_bits_whatever_way_they_try(backend, make, T, B, I, H):
-    """The first twenty calls of a kind run every variant: one thread, threads that split rows, threads that split
-    units."""
+    """The first twenty calls of a kind run every variant: one thread, or threads that split rows or units."""
     layer, rng = make(I, H, seed=1), np.random.default_rng(0)
     x, dy = (rng.standard_normal((T, B, n)).astype(np.float32) for n in (I, H))
     fastrnn.set_num_threads(1)

@@ -1,5 +1,4 @@
-"""fastrnn.torch's modules behave like torch's: construction, parameters, copies, pickles, errors, dropout,
-fallbacks."""
+"""fastrnn.torch's modules behave like torch's: construction, parameters, copies, errors, dropout, fallbacks."""
 
 import collections
 import contextlib
