@@ -1,4 +1,4 @@
-"""Calls of the core with memory: packing, scratch, reserve, direction. Arguments have been checked by the caller."""
+"""Calls of the core with memory: packing, scratch, reserve, direction. The caller has checked the arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Weights(NamedTuple):
 
 
 class WeightGradients(NamedTuple):
-    """Gradients in the same layout. None: not wanted."""
+    """Gradients in the same layout as `Weights`. None: not wanted."""
 
     w_ih: Array | None = None
     w_hh: Array | None = None
@@ -44,23 +44,23 @@ class States(NamedTuple):
 
 
 class BackwardArrays(NamedTuple):
-    """What a call of backward reads and writes: dx and `initial` are overwritten, `into` if told to, else added to."""
+    """Arrays of a backward call. It overwrites dx and `initial`, and adds to `into` or overwrites it."""
 
     dy: Array | None
     final: States  # gradients of the final states
     dx: Array | None
-    initial: States  # of the initial ones
+    initial: States  # gradients of the initial states
     into: WeightGradients
     overwrite: bool
 
     def in_order(self, batch: Batch) -> BackwardArrays:
-        """With dy and dx as the core reads them."""
+        """The arrays with dy and dx in the order of the core."""
         dy, dx = (None if a is None else in_order(a, batch) for a in (self.dy, self.dx))
         return self._replace(dy=dy, dx=dx)
 
 
 class _Scratch(threading.local):
-    """One buffer for each thread, which only grows: fresh pages would cost more than a small call."""
+    """One buffer for each thread, which only grows: fresh pages would take longer than a small call."""
 
     buffer: NDArray[np.uint8] = np.empty(0, np.uint8)
 
@@ -75,7 +75,7 @@ _core.leave_scratch_to_calls(_scratch)
 
 
 def in_order(sequence: Array, batch: Batch) -> Array:
-    """The sequence as the core reads it: a dense reverse direction runs over a view that is turned around."""
+    """The sequence in the order of the core: a dense reverse direction runs over a reversed view."""
     return sequence[::-1] if batch.flipped else sequence
 
 
@@ -93,14 +93,14 @@ def make_problem(
     states: int | None = None,
     d_states: int | None = None,
 ) -> _core.Problem:
-    """A call over x (T, B, I); `part` None: dense; `backend` None: the one in use."""
+    """A call over x (T, B, I). `part` None means dense; `backend` None means the backend in use."""
     chosen = backend_index() if backend is None else backend, get_num_threads()
     T, B, I = x.shape
     return _core.Problem(cell, x.dtype, *chosen, T, B, I, H, part, team_index(), states, d_states)
 
 
 def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
-    """The weights as forward streams them, for the backend in use."""
+    """The weights packed for forward, for the backend in use."""
     problem = _packing(cell, weights)
     packed = memory.empty((problem.packed_forward,), memory.BYTES)
     _core.pack_forward(problem, *weights, packed)
@@ -108,7 +108,7 @@ def pack_forward(cell: str, weights: Weights) -> NDArray[np.uint8]:
 
 
 def pack_backward(cell: str, weights: Weights, backend: int | None = None) -> NDArray[np.uint8]:
-    """The weights as backward streams them; `backend` None: the one in use."""
+    """The weights packed for backward; `backend` None means the backend in use."""
     problem = _packing(cell, weights, backend)
     packed = memory.empty((problem.packed_backward,), memory.BYTES)
     _core.pack_backward(problem, *weights, packed)
@@ -124,7 +124,7 @@ def _packing(cell: str, weights: Weights, backend: int | None = None) -> _core.P
 def pass_empty_through(
     batch: Batch, states: Sequence[Array | None], to: Sequence[Array | None], starts: Sequence[float] = ()
 ) -> None:
-    """Sequences of no steps hand on their states (…, B, H), and the gradients of them; an absent one is its start."""
+    """Pass states (…, B, H), or their gradients, through sequences of no steps; an absent state is its start value."""
     if not batch.has_empty:
         return
     empty = batch.all_lengths == 0
@@ -143,12 +143,12 @@ def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any], *, ha
 
 
 def scattered(states: States, rows: Integers, to: States) -> None:
-    """The inverse: overwrites those rows of `to`, except for -1."""
+    """The inverse of `gathered`: overwrites these rows of `to`, except for -1."""
     for member, target in zip(states, to, strict=True):
         if member is not None and target is not None:
             target[rows[rows >= 0]] = member[rows >= 0]
 
 
 def first_rows(states: States, count: int) -> States:
-    """Views."""
+    """Views of the first `count` rows."""
     return States(*(None if member is None else member[:count] for member in states))

@@ -59,14 +59,14 @@ _DOC = """{title}: one layer in one direction, on plain arrays.
     w_hh : ndarray (G*H, H)
         Weights of the state, likewise.
     b_ih, b_hh : ndarray (G*H,), optional
-        Biases; zero when left out.
+        Biases. The default is zero.
     state : {state}, optional
-        Before the first step; zero when left out.
+        The state before the first step. The default is zero.
     lengths : array of int (B,), optional
-        The steps that each sequence has, 0 … T in any order. What lies beyond is neither read nor computed.
+        The number of steps of each sequence, 0 … T in any order. Steps beyond are neither read nor computed.
     resets : array of bool (T, B), optional
-        Where True, an episode starts: the state is zeroed before this step, and no gradient passes. In the reverse
-        direction too, no state passes between step t - 1 and a step t that is reset.
+        Where True, an episode starts: the state is zeroed before this step, and no gradient passes. Also in the reverse
+        direction, no state passes between step t - 1 and a reset step t.
     reverse : bool
         Run from the last step to the first; y keeps the order of x.
 
@@ -90,7 +90,7 @@ _DOC = """{title}: one layer in one direction, on plain arrays.
 
 @dataclass(frozen=True, eq=False)
 class CellGradients:
-    """Gradients of one layer in one direction; None where not wanted or where there is no such argument."""
+    """Gradients of one layer in one direction; None for a gradient that is not wanted or has no argument."""
 
     x: Array | None
     state: State
@@ -101,7 +101,7 @@ class CellGradients:
 
 
 class Cell(Attributes):
-    """A recurrent cell run over a whole sequence; the instances are documented one by one."""
+    """A recurrent cell that runs over a whole sequence; each instance has its own documentation."""
 
     _fixed = frozenset({"name", "gates", "states", "__name__", "__doc__"})
     _instead = "all callers share the cell"
@@ -151,22 +151,22 @@ class Cell(Attributes):
         reverse: bool = False,
         checkpoint: int | None = None,
     ) -> tuple[Array, State, Tape]:
-        """Training: as the call, and a tape for ``backward``.
+        """Training: like the call, but with a tape for ``backward``.
 
         Parameters
         ----------
         x, w_ih, w_hh, b_ih, b_hh, state, lengths, resets, reverse : as for the call
             The call itself is for inference.
         checkpoint : int, optional
-            Keep the states of every n-th step alone; ``backward`` computes the rest again, with the same bits.
+            Keep only the states of every n-th step; ``backward`` recomputes the rest, with the same bits.
 
         Returns
         -------
         y, state
             As from the call.
         tape : Tape
-            Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason. Nothing
-            looks for a write to x or state: it gives wrong gradients.
+            Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason. A write
+            to x or state is not detected and gives wrong gradients.
 
         Raises
         ------
@@ -195,28 +195,28 @@ class Cell(Attributes):
         Parameters
         ----------
         tape : Tape
-            From ``forward`` of the same cell; may be used any number of times. x and the state that forward was given
-            are read again here: a write to x in between changes the gradient of w_ih, with checkpoints every gradient;
-            a write to the state changes those of first steps.
+            From ``forward`` of the same cell; may be used any number of times. Backward reads forward's x and state
+            again: a write to x in between changes the gradient of w_ih, and with checkpoints every gradient; a write to
+            the state changes the gradients of first steps.
         dy : ndarray (T, B, H), optional
-            Zero when left out.
+            The default is zero.
         dstate : as the state, optional
-            For the LSTM a pair, either member of which may be None. Zero when left out.
+            For the LSTM a pair; either member may be None. The default is zero.
         truncation : int or pair of int (k1, k2), optional
             Truncated backpropagation through time (Williams & Peng 1990). The steps of each sequence, in the order in
-            which they run, are cut into loss windows of k1 (the last may be shorter). The gradient of a window's part
-            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the end
-            of its k1 steps; the state before that is a constant. k stands for (k, k): a loop over windows of k steps
-            with the state carried on. None stands for all steps.
+            which they run, are cut into loss windows of k1 steps (the last may be shorter). The gradient of a window's
+            part of the loss, with ``dstate`` in the last window, goes back through at most k2 >= k1 steps, counted from
+            the end of its k1 steps. The state before that is a constant. k means (k, k): a loop over windows of k steps
+            with the state carried on. None means all steps.
         wanted : collection of str
             The gradients to compute, out of x, state, w_ih, w_hh, b_ih, b_hh.
         into : WeightGradients, optional
-            Arrays that the parameter gradients are added to; new ones otherwise.
+            Arrays to which the parameter gradients are added. The default is new arrays.
 
         Returns
         -------
         CellGradients
-            None in place of a gradient that is not wanted.
+            With None for each gradient that is not wanted.
 
         Raises
         ------
@@ -270,7 +270,7 @@ class Cell(Attributes):
     def _accepted(
         self, x: Any, weights: tuple[Any, ...], state: State, reverse: bool
     ) -> tuple[Network | None, tuple[Array | None, ...]]:
-        """The sizes and the states, if all arguments are as the core reads them; else None."""
+        """The sizes and the states if the core can read all arguments; otherwise None."""
         w_hh, initial = weights[1], state
         if state is None:
             initial = (None,) * len(self.states)
@@ -286,7 +286,7 @@ class Cell(Attributes):
         return (network if network.accepts(x, weights, initial) else None), initial
 
     def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
-        """That of these sizes; those of the last calls are kept."""
+        """The network of these sizes; the networks of the last calls are cached."""
         key = self.name, dtype, I, H, reverse
         network = _networks.get(key)
         if network is None:
@@ -298,7 +298,7 @@ class Cell(Attributes):
     def _checked(
         self, x: Any, weights: tuple[Any, ...], state: State
     ) -> tuple[Array, Weights, tuple[Array | None, ...]]:
-        """The same as the core reads them, converted if need be."""
+        """The same arguments in a form that the core can read, converted if needed."""
         w_ih, w_hh, b_ih, b_hh = weights
         dtype = _check.real_dtype("x", getattr(x, "dtype", None) or _check.unmasked("x", x).dtype)
         x = _check.array("x", x, dtype)

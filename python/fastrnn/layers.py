@@ -34,49 +34,49 @@ from .weights import (
 
 _Self = TypeVar("_Self", bound="_Layers")
 
-# A larger number is a mistake, and a dictionary of the names would exhaust memory.
+# A larger number is a mistake, and a dictionary of so many names would exhaust memory.
 LAYERS_MAX = 1 << 16
 
 _PARAMETERS = """
     Parameters
     ----------
     input_size : int
-        I, the numbers of each time step of x.
+        I, the number of values in each time step of x.
     hidden_size : int
-        H, the units of each layer and direction.
+        H, the number of units of each layer and direction.
     num_layers : int
-        Layers on top of each other; each reads the output of the one below.
+        The number of layers on top of each other; each layer reads the output of the layer below.
     bias : bool
-        Whether there are the biases ``bias_ih_*`` and ``bias_hh_*``.
+        Whether the layers have the biases ``bias_ih_*`` and ``bias_hh_*``.
     batch_first : bool
-        Whether x and y are (B, T, …) instead of (T, B, …). States are (num_layers*D, B, H) either way.
+        Whether x and y are (B, T, …) instead of (T, B, …). States are always (num_layers*D, B, H).
     dropout : float
-        The probability in [0, 1) with which ``forward`` zeroes each output of every layer but the last, scaling the
-        others by 1/(1 - dropout). Calls for inference drop nothing.
+        The probability in [0, 1) that ``forward`` zeroes an output of any layer except the last. It scales the other
+        outputs by 1/(1 - dropout). Inference drops nothing.
     bidirectional : bool
-        Whether each layer also runs backwards over the sequence; D is then 2, else 1.
+        Whether each layer also runs backwards over the sequence; then D is 2, otherwise 1.
     dtype : float32 or float64
-        Of parameters, inputs and outputs.
+        The dtype of parameters, inputs and outputs.
     seed : int, sequence of int, numpy.random.Generator or None
-        Of the initial parameters, uniform in ±1/sqrt(H), and of dropout.
+        The seed of the initial parameters, uniform in ±1/sqrt(H), and of dropout.
 
     Attributes
     ----------
     input_size, hidden_size, num_layers, bias, bidirectional, dtype : as given
-        Fixed: another value is refused with AttributeError.
+        Fixed: another value raises AttributeError.
     {changeable} : as given
-        Another value holds for every later call, of a frozen layer too. Tapes keep what they were made with, and
-        streams until they are refreshed.
+        A new value applies to every later call, also of a frozen layer. Tapes keep the values of their call, and
+        streams keep theirs until they are refreshed.
     parameters : dict of str to ndarray
-        ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0``, ``bias_hh_l0`` (G*H), …, with
-        ``_reverse`` for the second direction: torch's names and layouts. Update the arrays in place, or replace
-        them: they are read, and checked, at every call.
+        ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0``, ``bias_hh_l0`` (G*H), …, with ``_reverse``
+        for the second direction: torch's names and layouts. Update the arrays in place, or replace them: every call
+        reads and checks them.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """What ``backward`` returns: each member has the shape of what it is the gradient of."""
+    """The result of ``backward``. Each gradient has the shape of its array."""
 
     x: Array
     state: State
@@ -84,7 +84,7 @@ class Gradients:
 
 
 class _FrozenLayer(NamedTuple):
-    """What `freeze` made for one backend."""
+    """The weights that `freeze` packed for one backend."""
 
     parameters: Frozen
     weights: list[Weights]  # of each layer and direction
@@ -100,7 +100,7 @@ def _checked_nonlinearity(name: str, value: Any) -> str:
 
 
 class _Layers(Attributes, LayerArguments):
-    """What the three kinds of layer share."""
+    """The common base of the three layers."""
 
     batch_first: bool
     dropout: float
@@ -152,7 +152,7 @@ class _Layers(Attributes, LayerArguments):
 
     @property
     def _cell(self) -> str:
-        """What the core calls it."""
+        """The core's name of the cell."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -172,20 +172,20 @@ class _Layers(Attributes, LayerArguments):
         x : ndarray (T, B, I), or (B, T, I) with batch_first, or (T, I) for one sequence without a batch axis
             Any strides; nothing is copied as long as the last axis is contiguous.
         state : ndarray (num_layers*D, B, H), for the LSTM a pair (h, c) of them; without B if x has none
-            Before the first step (the last one for a reverse direction). Zero when left out.
+            The state before the first step (for a reverse direction, before the last step). The default is zero.
         lengths : array of int (B,), optional
-            The steps that each sequence has, 0 … T in any order. What lies beyond is neither read nor computed, and
-            time is spent on the sum of lengths only.
+            The number of steps of each sequence, 0 … T in any order. Steps beyond are neither read nor computed, so the
+            time depends only on the sum of lengths.
         resets : array of bool (T, B), laid out as x, optional
-            Where True, an episode starts: every layer's state is zeroed before this step, and no gradient passes. In
-            the reverse direction too, no state passes between step t - 1 and a step t that is reset.
+            Where True, an episode starts: every layer's state is zeroed before this step, and no gradient passes. Also
+            in the reverse direction, no state passes between step t - 1 and a reset step t.
 
         Returns
         -------
         y : ndarray (T, B, D*H), laid out as x
             The last layer's output at every step, both directions side by side. Zero beyond a sequence's end.
         state : as the argument
-            After each sequence's own last step, ready to be passed with the sequence's next piece.
+            The state after each sequence's own last step. Pass it with the next piece of the sequence.
 
         Raises
         ------
@@ -211,17 +211,17 @@ class _Layers(Attributes, LayerArguments):
         checkpoint: Any = None,
         budget: Any = None,
     ) -> tuple[Array, State, Tape]:
-        """Training: as the call for inference, with dropout, and a tape for ``backward``.
+        """Training: like the call for inference, but with dropout and a tape for ``backward``.
 
         Parameters
         ----------
         x, state, lengths, resets : as for the call
             The call itself is for inference.
         checkpoint : int or "auto", optional
-            Keep only the states before every n-th step, and compute the rest again in ``backward``, with the same bits:
-            memory for time (Chen et al. 2016). 1 keeps the states of all steps but no gates, and computes those again
-            in large products. "auto" keeps everything if it fits ``budget``, else the states of all steps if they do,
-            else n = sqrt(T); a truncated backward may take more.
+            Keep only the states before every n-th step, and recompute the rest in ``backward``, with the same bits.
+            This trades time for memory (Chen et al. 2016). 1 keeps the states of all steps but no gates, and recomputes
+            the gates in large products. "auto" takes the first choice that fits ``budget``: keep everything, keep the
+            states of all steps, n = sqrt(T). A truncated backward may take more memory.
         budget : int, optional
             For "auto": bytes that the tape may take, beyond x and y.
 
@@ -230,9 +230,9 @@ class _Layers(Attributes, LayerArguments):
         y, state
             As from the call.
         tape : Tape
-            For ``backward``. It refers to x, state and y: none of them may change before, and y is read-only for that
-            reason (copy it to change it). Nothing looks for a write to x or state: it gives wrong gradients, see
-            docs/truncated-bptt.md. Parameters, lengths and resets may change; the tape keeps them as they were.
+            For ``backward``. It refers to x, state and y, which must not change before ``backward``; y is read-only for
+            that reason (copy it to change it). A write to x or state is not detected and gives wrong gradients, see
+            docs/truncated-bptt.md. Parameters, lengths and resets may change, since the tape keeps copies.
 
         Raises
         ------
@@ -257,20 +257,20 @@ class _Layers(Attributes, LayerArguments):
         Parameters
         ----------
         tape : Tape
-            From ``forward`` of this layer. It may be used any number of times. x and the state that forward was given
-            are read again here: a write to x in between changes the gradient of the first layer's weight_ih, with
-            checkpoints every gradient; a write to the state changes those of first steps.
+            From ``forward`` of this layer. It may be used any number of times. Backward reads forward's x and state
+            again: a write to x in between changes the gradient of the first layer's weight_ih, and with checkpoints
+            every gradient; a write to the state changes the gradients of first steps.
         dy : ndarray of the shape of y, optional
-            The loss's gradient with respect to y. Zero when left out; ignored beyond a sequence's end.
+            The gradient of the loss with respect to y. The default is zero; values beyond a sequence's end are ignored.
         dstate : as the state, optional
-            The loss's gradient with respect to the final state; either member of the LSTM's pair may be None.
+            The gradient of the loss with respect to the final state; either member of the LSTM's pair may be None.
         truncation : int or pair of int (k1, k2), optional
             Truncated backpropagation through time (Williams & Peng 1990). The steps of each sequence, in the order in
-            which they run, are cut into loss windows of k1 (the last may be shorter). The gradient of a window's part
-            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the end
-            of its k1 steps; the state before that is a constant. k stands for (k, k): a loop over windows of k steps
-            with the state carried on. None stands for all steps. In a
-            bidirectional stack each layer and direction is truncated by itself: what reaches its output counts as loss.
+            which they run, are cut into loss windows of k1 steps (the last may be shorter). The gradient of a window's
+            part of the loss, with ``dstate`` in the last window, goes back through at most k2 >= k1 steps, counted from
+            the end of its k1 steps. The state before that is a constant. k means (k, k): a loop over windows of k steps
+            with the state carried on. None means all steps. In a bidirectional stack each layer and direction is
+            truncated separately: the gradient at its output counts as loss.
 
         Returns
         -------
@@ -287,8 +287,8 @@ class _Layers(Attributes, LayerArguments):
     def freeze(self) -> None:
         """Pack the weights once, for all calls until ``thaw``; until then the parameters are read-only.
 
-        Saves each call the time of checking and packing, which is most of a short one. Streams of a frozen layer share
-        its packed weights. The frozen parameters are copies: what is written to the arrays elsewhere is not seen until
+        This saves each call the time of checking and packing, which is most of a short call. Streams of a frozen layer
+        share its packed weights. The frozen parameters are copies: writes to the original arrays have no effect until
         ``thaw``. Freezing a frozen layer does nothing.
 
         Raises
@@ -318,7 +318,7 @@ class _Layers(Attributes, LayerArguments):
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """Map torch's names to arrays; read-only ones for a frozen layer."""
+        """Map torch's names to arrays; the arrays of a frozen layer are read-only."""
         frozen = self._frozen
         return self._parameters if frozen is None else frozen.parameters.parameters
 
@@ -329,12 +329,12 @@ class _Layers(Attributes, LayerArguments):
         self._parameters = parameters
 
     def stream(self, batch_size: int = 1) -> Stream:
-        """A `Stream`, which takes one time step at a time and keeps the state, without allocating anything.
+        """A `Stream`, which runs one time step at a time and keeps the state, without allocating anything.
 
         Parameters
         ----------
         batch_size : int
-            B, the sequences that advance side by side.
+            B, the number of sequences that advance side by side.
 
         Returns
         -------
@@ -353,16 +353,16 @@ class _Layers(Attributes, LayerArguments):
         return make_stream(B, self._stream_layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters, configuration and the generator's state to a ``.npz`` file, replacing it as a whole.
+        """Write parameters, configuration and the generator's state to a ``.npz`` file, replacing the whole file.
 
-        The ending is added to a path without it. The state is that of NumPy's default generator, PCG64; a layer that
-        was given another kind is loaded with one of seed 0.
+        A path without the extension ``.npz`` gets it. The state is that of NumPy's default generator, PCG64. A layer
+        with another kind of generator is loaded with a default generator of seed 0.
 
         Parameters
         ----------
         path : str or path
-            Where to. A file that is there is replaced and keeps its permissions; a symbolic link stays, and the file
-            that it leads to is replaced.
+            The path of the file. An existing file is replaced and keeps its permissions. A symbolic link stays, and its
+            target is replaced.
 
         Raises
         ------
@@ -380,19 +380,19 @@ class _Layers(Attributes, LayerArguments):
         Parameters
         ----------
         path : str or path
-            The ending may be left out.
+            The extension may be left out.
 
         Returns
         -------
         LSTM, GRU or RNN
-            Of the class that `load` is called on, not frozen.
+            A layer of the class on which `load` is called, not frozen.
 
         Raises
         ------
         OSError
             If the file cannot be read.
         ValueError
-            If it is not such a file, or one of another class.
+            If the file is not such a file, or is for another class.
         """
         return cls._from_file(path, *load_file(path))
 
@@ -434,7 +434,7 @@ class _Layers(Attributes, LayerArguments):
         self.__dict__.pop("_network", None)
 
     def _frozen_now(self) -> _FrozenLayer | None:
-        """The packed weights of a frozen layer, if they are for the backend in use."""
+        """The packed weights of a frozen layer, if they were packed for the backend in use."""
         frozen = self._frozen
         return frozen if frozen is not None and frozen.backend == backend_index() else None
 
@@ -463,7 +463,7 @@ class _Layers(Attributes, LayerArguments):
         return state
 
     def _chosen_checkpoint(self, plan: Plan, checkpoint: int | tuple[int]) -> int | None:
-        """The steps between checkpoints; of a budget (in a tuple), the first way that fits it."""
+        """The steps between checkpoints; for a budget (in a tuple), the first choice that fits."""
         if not isinstance(checkpoint, tuple):
             return checkpoint
         T, B, H = plan.T, plan.B, self.hidden_size
@@ -474,7 +474,7 @@ class _Layers(Attributes, LayerArguments):
         return 1 if states <= checkpoint[0] else math.isqrt(max(T - 1, 0)) + 1
 
     def _masks(self, T: int, B: int) -> list[Array | None]:
-        """Dropout of each layer's input but the first one's."""
+        """Dropout masks for the input of each layer except the first."""
         shape = (T, B, self._directions * self.hidden_size)
         return [self._mask(shape) if layer else None for layer in range(self.num_layers)]
 

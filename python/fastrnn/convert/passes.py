@@ -14,7 +14,7 @@ from ..weights import suffixes, weights_of
 
 Layer = LSTM | GRU | RNN
 
-# By the core's name of the cell.
+# The key is the core's name of the cell.
 _CLASSES: dict[str, tuple[Any, dict[str, str]]] = {
     "lstm": (LSTM, {}),
     "gru": (GRU, {}),
@@ -61,7 +61,7 @@ def passes_of(layer: Layer) -> list[Weights]:
 
 
 def passes_of_one(layer: Any) -> list[Weights]:
-    """Those of a layer that is no stack, one for each direction."""
+    """The passes of a layer with ``num_layers=1``, one for each direction."""
     cell_of(layer)
     if layer.num_layers != 1:
         raise ValueError(f"layer: expected num_layers=1, got {layer.num_layers}; unstack gives its layers one by one")
@@ -75,7 +75,7 @@ def reordered(array: Array, source: str, target: str, axis: int = 0) -> Array:
 
 
 def joined_bias(weights: Weights) -> Array:
-    """b_ih + b_hh, rounded once as the kernels do; where one of them is zero, the other in every bit."""
+    """b_ih + b_hh, rounded once, as in the kernels; where one bias is zero, the exact bits of the other."""
     assert weights.b_ih is not None
     assert weights.b_hh is not None
     return np.where(weights.b_hh == 0, weights.b_ih, weights.b_ih + weights.b_hh)

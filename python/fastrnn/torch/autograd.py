@@ -1,4 +1,4 @@
-"""The eager way: one node of the autograd graph for a whole stack, and none where no gradient is asked for."""
+"""Eager calls: one node of the autograd graph for a whole stack, and no node if no gradient is needed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Outputs = tuple[Tensor, ...]  # y, h_n and, for the LSTM, c_n
 class Recurrence(torch.autograd.Function):
     """y, h_n[, c_n] of a stack.
 
-    All that backward reads is saved through autograd: so writes in between are found out, hooks on saved tensors work,
-    and memory is freed with the graph. packed: the weights as forward streams them, or None.
+    All tensors that backward reads are saved through autograd. So autograd detects writes in between, hooks on saved
+    tensors work, and memory is freed with the graph. packed: the weights packed for forward, or None.
     """
 
     @staticmethod
@@ -65,15 +65,15 @@ class Recurrence(torch.autograd.Function):
 
 
 def unswappable(tensor: Tensor | None) -> Tensor | None:
-    """A tensor with the same memory and version, which a later ``tensor.data = …`` does not reach; for leaves alone.
+    """A tensor with the same memory and version that a later ``tensor.data = …`` does not change; only for leaves.
 
-    torch saves views of weights, and its gradients are those of the weights that the call used.
+    torch saves views of weights, so its gradients belong to the weights that the call used.
     """
     return tensor.detach() if tensor is not None and tensor.is_leaf else tensor
 
 
 def in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """The saved inputs with their histories, which `unswappable` cut off. `edges` go to the inputs that are tensors."""
+    """The saved inputs with their histories, which `unswappable` removed. `edges` lead to inputs that are tensors."""
     nodes, found = iter(edges), []
     for tensor in saved:
         leaf = None if tensor is None else getattr(next(nodes)[0], "variable", None)
@@ -85,7 +85,7 @@ def in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -
 
 
 class _AsSaved(torch.autograd.Function):
-    """A leaf of the graph with the numbers that it had before."""
+    """A leaf of the graph with its earlier values."""
 
     generate_vmap_rule = True
 
@@ -95,7 +95,7 @@ class _AsSaved(torch.autograd.Function):
 
     @staticmethod
     def setup_context(*_: Any) -> None:
-        """Nothing is kept."""
+        """Keep nothing."""
 
     @staticmethod
     def backward(_ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
@@ -107,7 +107,7 @@ class _AsSaved(torch.autograd.Function):
 
 
 def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
-    """Whether gradients are differentiated again, or of several d at once (is_grads_batched), or of dual numbers."""
+    """Whether backward needs gradients of gradients, several d at once (is_grads_batched), or dual numbers."""
     if torch.is_grad_enabled() or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return True
     is_batched = torch._C._functorch.is_legacy_batchedtensor

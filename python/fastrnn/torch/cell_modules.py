@@ -1,4 +1,4 @@
-"""`LSTMCell`, `GRUCell` and `RNNCell`: a cell is a stack of one layer that is given one step."""
+"""`LSTMCell`, `GRUCell` and `RNNCell`: a cell is a stack of one layer that runs one step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .packed_weights import PackedWeights
 from .plan import Network, dense_plan, weight_shapes
 from .routes import Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
 
-# Every attribute that a call depends on.
+# All attributes on which a call depends.
 CONFIGURATION = ("input_size", "hidden_size", "nonlinearity")
 
 _Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
@@ -26,19 +26,19 @@ _Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
 
 @mixin_for(torch.nn.RNNCellBase)
 class CellForward(_Base):
-    """What the three cells share; mixed in before torch's class."""
+    """The common base of the three cells, a mixin before torch's class."""
 
     _fastrnn_memory: PackedWeights | None = None
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
-        """One time step, as torch's cell.
+        """One time step, like torch's cell.
 
         Parameters
         ----------
         input : Tensor (B, I) or (I,)
             The step of x.
         hx : Tensor (B, H) or (H,), for the LSTM a pair of them, optional
-            The state before the step; zero when left out.
+            The state before the step. The default is zero.
 
         Returns
         -------
@@ -55,7 +55,7 @@ class CellForward(_Base):
                 return _call_as_leaf(self, input, hx)
         has_c = isinstance(self, torch.nn.LSTMCell)
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        if weights[2] is None and weights[3] is None:  # self.bias says nothing: torch does not look at it
+        if weights[2] is None and weights[3] is None:  # self.bias has no effect: torch does not read it
             weights = weights[:2]
         states = () if hx is None else tuple(hx) if has_c else (hx,)
         if is_compiling():
@@ -72,11 +72,11 @@ class CellForward(_Base):
         return found if has_c else found[0]
 
     def _get_name(self) -> str:
-        """What ``print(model)`` shows."""
+        """The name in the output of ``print(model)``."""
         return f"fastrnn.torch.{type(self).__name__}"
 
     def _fits(self, network: Network, x: Tensor, states: tuple[Tensor, ...], weights: list[Tensor]) -> bool:
-        """Whether torch would take these shapes."""
+        """Whether torch would accept these shapes."""
         if not is_compiling() and [w.shape for w in weights] != weight_shapes(network, self.input_size):
             return False
         if x.dim() not in (1, 2) or x.size(-1) != self.input_size:
@@ -100,7 +100,7 @@ class CellForward(_Base):
         weights: list[Tensor],
         detour: Detour | None,
     ) -> Outputs:
-        """The next states, in the shape of the given ones."""
+        """The next states, in the shape of the given states."""
         needs_graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h0, c0, *weights))
         if detour is not None and detour.way is Way.OPERATOR:
             batched = x.dim() == 2

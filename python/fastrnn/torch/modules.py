@@ -1,4 +1,4 @@
-"""`LSTM`, `GRU` and `RNN`: torch's modules, parameters and all, with another forward."""
+"""`LSTM`, `GRU` and `RNN`: torch's modules with the same parameters but another forward."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .plan import Network, Plan, make_packed_plan, make_plan
 from .routes import ONNX, Detour, Way, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once, tracing_state
 from .tensors import array_on, arrays_or_none
 
-# Every attribute that a call without dropout depends on.
+# All attributes on which a call without dropout depends.
 CONFIGURATION = (
     "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size",
 )  # fmt: skip
@@ -33,7 +33,7 @@ PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kerne
 
 @mixin_for(torch.nn.RNNBase)
 class RecurrentForward(ModuleArguments):
-    """What the three kinds of module share; mixed in before torch's class."""
+    """The common base of the three modules, a mixin before torch's class."""
 
     _fastrnn_memory: PackedWeights | None = None
 
@@ -45,38 +45,38 @@ class RecurrentForward(ModuleArguments):
         resets: Any = None,
         truncation: Any = None,
     ) -> Any:
-        """As torch's module, with three more arguments.
+        """Like torch's module, with three more arguments.
 
         Parameters
         ----------
         input : Tensor (T, B, I), or (B, T, I) with batch_first, or (T, I), or PackedSequence
             float32 or float64 on the CPU runs on the kernels; anything else falls back to torch and is logged.
         hx : Tensor (num_layers*D, B, H), for the LSTM a pair of them, optional
-            The state before the first step; zero when left out.
+            The state before the first step. The default is zero.
         lengths : Tensor or array of int (B,), optional
-            The steps that each sequence has, 0 … T in any order. Outputs beyond are zero, and cost nothing; the final
-            states are those after each sequence's own last step.
+            The number of steps of each sequence, 0 … T in any order. Outputs beyond are zero and cost nothing; the
+            final states are the states after each sequence's own last step.
         resets : Tensor or array of bool (T, B), laid out as input, optional
             Where True, every layer's state is zeroed before this step, and no gradient passes. With a PackedSequence,
             in the layout and order of its padded form.
         truncation : int or pair of int (k1, k2), optional
-            Truncated backpropagation through time, as ``fastrnn.lstm.backward`` explains it.
+            Truncated backpropagation through time, as in ``fastrnn.lstm.backward``.
 
         Returns
         -------
         y : Tensor (T, B, D*H), laid out as input, or PackedSequence
             The last layer's output at every step.
         state : as hx
-            After each sequence's own last step.
+            The state after each sequence's own last step.
 
         Raises
         ------
         RuntimeError, ValueError
-            Those of torch's module, for the arguments that it knows.
+            The errors of torch's module, for torch's arguments.
         TypeError, ValueError
             For lengths, resets and truncation of another kind, shape or value.
         NotImplementedError
-            For these three where the kernels cannot run, and nothing else can do it.
+            For these three arguments if neither the kernels nor a fallback can run them.
         """
         if not is_compiling():
             memory = self._fastrnn_memory
@@ -108,7 +108,7 @@ class RecurrentForward(ModuleArguments):
         y, *states = found
         return y, (tuple(states) if self.mode == "LSTM" else states[0])
 
-    # ---- what there is to do ----
+    # ---- choosing the path of a call ----
 
     def _weights_and_detour(self, data: Any, hx: Any) -> tuple[list[Tensor], Detour | None]:
         if is_compiling():
@@ -120,7 +120,7 @@ class RecurrentForward(ModuleArguments):
             detour = detour_of_mode() or detour_of_tensors(data, (*weights, *states))
         return weights, PROJECTIONS if self.proj_size else detour
 
-    # ---- doing it ----
+    # ---- running the call ----
 
     def _run_padded(
         self,
@@ -226,7 +226,7 @@ class RecurrentForward(ModuleArguments):
 
 
 def _on_host(name: str, value: Any) -> Any:
-    """What NumPy reads."""
+    """The value in a form that NumPy can read."""
     if not isinstance(value, Tensor):
         return value
     if torch._C._are_functorch_transforms_active():
@@ -234,7 +234,7 @@ def _on_host(name: str, value: Any) -> Any:
             with suppress(RuntimeError):
                 return read(value)
         raise NotImplementedError(f"{name}: expected the same for all calls of a torch.func.vmap")
-    if tracing_state() is not None:  # with the tracer's warning that the values become constants
+    if tracing_state() is not None:  # the tracer warns that the values become constants
         return value.detach().cpu().clone().numpy()
     return array_on(value.cpu())
 
@@ -248,7 +248,7 @@ def _as_tensor(name: str, value: Any) -> Tensor:
 
 
 def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
-    """Another way than torch's own for what torch's own does not know."""
+    """The fallback for arguments that torch's own implementation does not have."""
     given = [name for name, value in extras.items() if value is not None]
     if detour.way is not Way.TORCH or not given:
         return detour
@@ -260,7 +260,7 @@ def _for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
 
 
 def _refused(result: Any, extras: dict[str, Any]) -> Any:
-    """What torch made of arguments that are not in our shapes, if it did not raise."""
+    """The result of torch for arguments of other shapes, if torch did not raise."""
     given: Sequence[str] = [name for name, value in extras.items() if value is not None]
     if given:
         raise ValueError(f"{given[0]}: expected None for arguments of these shapes")
@@ -268,7 +268,7 @@ def _refused(result: Any, extras: dict[str, Any]) -> Any:
 
 
 def _call_as_leaf(module: Any, input: Any, hx: Any, **more: Any) -> Any:  # noqa: A002
-    """torch.fx sees torch's modules as one call; so shall it see ours."""
+    """Make torch.fx see our modules as one call, as it does torch's modules."""
     tracer = input.tracer
     return tracer.create_proxy("call_module", tracer.path_of_module(module), (input, hx), more)
 
@@ -277,7 +277,7 @@ def _call_as_leaf(module: Any, input: Any, hx: Any, **more: Any) -> Any:  # noqa
 class LSTM(RecurrentForward, torch.nn.LSTM):
     """``torch.nn.LSTM`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
-    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    In addition, ``forward`` takes lengths, resets and truncation; see its documentation.
     """
 
 
@@ -285,7 +285,7 @@ class LSTM(RecurrentForward, torch.nn.LSTM):
 class GRU(RecurrentForward, torch.nn.GRU):
     """``torch.nn.GRU`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
-    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    In addition, ``forward`` takes lengths, resets and truncation; see its documentation.
     """
 
 
@@ -293,7 +293,7 @@ class GRU(RecurrentForward, torch.nn.GRU):
 class RNN(RecurrentForward, torch.nn.RNN):
     """``torch.nn.RNN`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
-    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    In addition, ``forward`` takes lengths, resets and truncation; see its documentation.
     """
 
 

@@ -1,7 +1,7 @@
-"""What one call is: the stack, the sizes, how the user's tensors are laid out, and in which order rows are visited.
+"""The description of one call: the stack, the sizes, the layout of the user's tensors, and the order of rows.
 
-Inside, sequences are (T, B, n) and states (num_layers*D, B, H), whatever the user's layout: `inside` turns an array of
-the user's into a view of that form. Number j = layer*D + direction counts in the order of torch's parameters.
+Internally, sequences are (T, B, n) and states (num_layers*D, B, H), whatever the user's layout: `inside` returns a view
+of the user's array in this form. The index j = layer*D + direction follows the order of torch's parameters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GATES = {name: cell.gates for name, cell in _core.cells().items()}
 
 
 class Network(NamedTuple):
-    """A stack of layers; `cell` is the core's name of it."""
+    """A stack of layers; `cell` is the core's name of the cell."""
 
     cell: str
     layers: int
@@ -48,7 +48,7 @@ class Network(NamedTuple):
 
 @lru_cache(maxsize=256)
 def weight_shapes(network: Network, input_size: int) -> list[tuple[int, ...]]:
-    """Of all parameters, in torch's order; no tensor has one of these shapes if there is no such cell."""
+    """The shapes of all parameters, in torch's order; for an unknown cell, shapes that no tensor has."""
     gates = _GATES.get(network.cell, -1)
     sizes = input_size, network.hidden_size, network.layers, network.has_bias, network.directions == 2
     return [shape for _, shape in shapes_of(gates, *sizes).values()]
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
 
     @property
     def returns_state_alone(self) -> bool:
-        """A cell, which has no output beside the state."""
+        """Whether the call is one of a cell, which has no output except the state."""
         return self.kind in ("step", "unbatched_step")
 
     @property
@@ -94,7 +94,7 @@ class Plan(NamedTuple):
         return states[_AXES[self.kind]] if self.kind in _ALIKE else states
 
     def sequence_shape(self, n: int) -> tuple[int, ...]:
-        """The user's shape of a sequence of n numbers a step."""
+        """The user's shape of a sequence with n numbers per step."""
         T, B = self.batches[0].T, self.batches[0].B
         if self.kind == "packed":
             return self.batches[0].steps, n
@@ -130,7 +130,7 @@ def dense_batches(directions: int, T: int, B: int) -> tuple[Batch, ...]:
 def make_plan(
     network: Network, kind: str, T: int, B: int, lengths: Any = None, resets: Any = None, truncation: Any = None
 ) -> Plan:
-    """A call over padded sequences; checks what torch does not know, with the arguments' names.
+    """A call over padded sequences. It checks the arguments that torch does not have, with errors that name them.
 
     lengths (B,) and resets, laid out as the input, are anything that NumPy reads, or None.
     """
@@ -161,7 +161,7 @@ def make_packed_plan(network: Network, active: Array, resets: Array | None = Non
 
 @lru_cache(maxsize=16)
 def _packed_batches(directions: int, sizes: bytes) -> tuple[Batch, ...]:
-    """Those of the last few batch_sizes are kept: several modules often read the same ones."""
+    """The batches of the last few batch_sizes are cached, since several modules often read the same ones."""
     active = np.frombuffer(sizes, np.int64)
     T, B = len(active), int(active[0])
     if int(active[-1]) == B:
