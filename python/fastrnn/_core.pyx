@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The C core, as functions on NumPy arrays.
 
-Arrays are checked against the problem's sizes here, so that no call from Python can make the core read or write out
-of bounds. Everything above (defaults, shapes for users, packing policy) belongs to the modules that call this one.
+This module checks arrays against the problem's sizes, so no call from Python can make the core read or write out of
+bounds. Defaults, shapes for users and the choice of packing belong to the modules that call this one.
 """
 
 cimport numpy as cnp
@@ -25,7 +25,7 @@ import numpy as np
 
 cnp.import_array()
 
-TEAMS = "paying", "all", "rows", "units"  # as enum fastrnn_team has them
+TEAMS = "paying", "all", "rows", "units"  # in the order of enum fastrnn_team
 
 
 class Backend(NamedTuple):
@@ -40,7 +40,7 @@ class Backend(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A row of the registry: names of states, and where a sequence without an initial state begins."""
+    """A row of the registry: names of states, and their start values for a sequence without an initial state."""
 
     gates: int
     states: tuple
@@ -88,13 +88,13 @@ def openmp_version():
 
 
 def openmp_library():
-    """The file of the OpenMP runtime that the core calls; None without one, or where it is unknown."""
+    """The file of the OpenMP runtime that the core calls; None if there is none or it is unknown."""
     cdef const char *path = fastrnn_openmp_library()
     return os.fsdecode(path) if path != NULL else None
 
 
 def build():
-    """The compiler of the core, and the flags that it was given for every file."""
+    """The compiler of the core, and its flags for all files."""
     return fastrnn_build().decode()
 
 
@@ -104,7 +104,7 @@ def max_threads():
 
 
 def is_forked():
-    """Whether this process is a fork of one that had loaded fastrnn."""
+    """Whether this process is the fork of a process that had loaded fastrnn."""
     return bool(fastrnn_is_forked())
 
 
@@ -158,7 +158,7 @@ cdef cnp.ndarray _array(object array, str name, int type_number, tuple shape, bi
 
 
 cdef fastrnn_view_t _view(object array, str name, int type_number, tuple shape, bint writeable):
-    """A view of (T, B, n) or (B, n); a null one for None."""
+    """A view of (T, B, n) or (B, n); a null view for None."""
     cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
     if array is None:
         return view
@@ -224,11 +224,11 @@ cdef void *_memory(object array, str name, size_t size, bint writeable) except? 
 
 
 cdef class Problem:
-    """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
+    """One layer in one direction: its cell, sizes, backend, threads and schedule, and its memory sizes.
 
     `schedule` is None (dense) or a tuple (active, row, first, last[, d_first]) of int64 arrays, see csrc/fastrnn.h;
-    `states` are the rows of the states, and `d_states`, with d_first, those of their gradients. A call takes as many
-    threads as pay for the work, or as the entry of TEAMS that `team` is the index of says (for tests).
+    `states` is the number of rows of the states, and `d_states`, with d_first, that of their gradients. A call takes as
+    many threads as make it faster. For tests, `team`, an index into TEAMS, overrides this.
     """
 
     def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
@@ -328,7 +328,7 @@ cdef class Problem:
 
 
 cdef int _parameters(Problem p, w_ih, w_hh, b_ih, b_hh, fastrnn_arrays_t *a) except -1:
-    """The parameters as torch has them."""
+    """The parameters in torch's layout."""
     cdef int t = p.type_number
     a.parameters[FASTRNN_W_IH] = _weights(w_ih, "w_ih", t, p.w_ih_shape, False)
     a.parameters[FASTRNN_W_HH] = _weights(w_hh, "w_hh", t, p.w_hh_shape, False)
@@ -349,19 +349,19 @@ def _pack(Problem p not None, w_ih, w_hh, b_ih, b_hh, packed, bint backward):
 
 
 def pack_forward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
-    """Weights in torch's layout into the order in which forward streams them."""
+    """Pack weights in torch's layout for forward."""
     _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, False)
 
 
 def pack_backward(Problem problem not None, w_ih, w_hh, b_ih, b_hh, packed):
-    """Weights in torch's layout into the order in which backward streams them."""
+    """Pack weights in torch's layout for backward."""
     _pack(problem, w_ih, w_hh, b_ih, b_hh, packed, True)
 
 
 def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, scratch, c=None, weights=(None,) * 4):
-    """fastrnn_forward; None stands for a null pointer. Inference where reserve is None; c (T, B, H) after every step.
+    """Forward; None means a null pointer. It is inference if reserve is None; c (T, B, H) is c after every step.
 
-    weights: (w_ih, w_hh, b_ih, b_hh), read where packed is None.
+    weights: (w_ih, w_hh, b_ih, b_hh), which are read if packed is None.
     """
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
@@ -386,9 +386,9 @@ def forward(Problem problem not None, packed, x, h0, c0, y, h_n, c_n, reserve, s
 
 def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, dc_n, dx, dh0, dc0,
              dw_ih, dw_hh, db_ih, db_hh, scratch, bint overwrite=False, weights=(None,) * 4):
-    """fastrnn_backward; None stands for a null pointer: zero for an input, not wanted for an output.
+    """Backward; None means a null pointer: zero for an input, not wanted for an output.
 
-    Gradients of weights are added to, or overwritten. weights: as for forward.
+    It adds to the gradients of weights, or overwrites them. weights: as for forward.
     """
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
@@ -420,10 +420,10 @@ def backward(Problem problem not None, packed, x, h0, c0, y, reserve, dy, dh_n, 
 
 
 cdef class Stepper:
-    """A stack of layers, one time step at a time, on memory that is all taken at the start.
+    """A stack of layers that runs one time step at a time, on memory that it allocates at the start.
 
-    problems: those of the layers, with T = 1; packed: their weights; h and c (layers, B, H): the states, updated in
-    place, c None for cells without.
+    problems: the problems of the layers, with T = 1; packed: their weights; h and c (layers, B, H): the states, which
+    are updated in place; c is None for cells without c.
     """
 
     cdef fastrnn_plan_t *plans
@@ -450,7 +450,7 @@ cdef class Stepper:
         self.y.flags.writeable = False
 
     def _run_from_now_on(self, problems, packed):
-        """Other problems of the same sizes and other weights, from the next step on. The states stay."""
+        """From the next step on, use other problems of the same sizes and other weights. The states stay."""
         cdef Problem p
         cdef int layer
         cdef size_t scratch_bytes = 0
@@ -487,9 +487,9 @@ cdef class Stepper:
             free(new_arrays)
 
     cdef int _prepare(self, int layer, Problem p, packed, fastrnn_plan_t *plan, fastrnn_arrays_t *a) except -1:
-        """The arguments of one layer's step, but for scratch and the x of the first layer."""
+        """Fill the arguments of one layer's step, except scratch and the x of the first layer."""
         cdef fastrnn_problem_t problem = p.c
-        problem.interrupted = NULL  # a step is short, and whole: the states are updated in place
+        problem.interrupted = NULL  # a step is short and must finish, since the states are updated in place
         make_plan(&problem, plan)
         no_arrays(a)
         a.packed = _memory(packed, "packed", p.plan.sizes.packed_forward, False)
@@ -570,7 +570,7 @@ cdef class Stepper:
             PyThread_release_lock(self.lock)
 
     def _kernel_steps(self, x, int64_t steps):
-        """The same step many times over without Python in between, for benchmarks."""
+        """Run the same step many times without Python in between, for benchmarks."""
         cdef int layer, status = FASTRNN_OK
         cdef int64_t step
         cdef fastrnn_const_view_t view = _const_view(x, "x", self.type_number, self.x_shape)
@@ -586,7 +586,7 @@ cdef class Stepper:
 
 
 def is_readable(array, int type_number):
-    """Whether an array of this type number, of any rank but 0, serves the core without a copy."""
+    """Whether the core can read an array of this type number, of any rank except 0, without a copy."""
     return type(array) is cnp.ndarray and usable(array, type_number, cnp.PyArray_NDIM(<cnp.ndarray>array))
 
 
@@ -607,14 +607,14 @@ cdef bint usable(object array, int type_number, int rank) noexcept:
     return cnp.PyArray_DIM(a, rank - 1) == 1 or cnp.PyArray_STRIDE(a, rank - 1) == size
 
 
-# Smaller arrays come from NumPy: the C library keeps their memory by itself, in less time (docs/decisions/0010).
+# Smaller arrays come from NumPy, since the C library keeps their memory in less time (docs/decisions/0010).
 POOLED_BYTES = 256 << 10
 
-cdef size_t SHORT_BYTES = 32 << 10  # compared within a microsecond: releasing the GIL is not worth it
+cdef size_t SHORT_BYTES = 32 << 10  # comparing less takes under a microsecond, so the GIL is kept
 
 
 cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1:
-    """Whether memory of the copy's size equals it; false for no memory."""
+    """Whether memory of the copy's size equals the copy; false for a null pointer."""
     cdef size_t size = cnp.PyArray_NBYTES(copy)
     cdef const void *other = cnp.PyArray_DATA(copy)
     cdef int same
@@ -630,7 +630,7 @@ cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads) except -1:
 
 
 def same_bytes(arrays, copies, int threads):
-    """Whether every array equals its copy in every bit, read by at most `threads` threads; all are contiguous."""
+    """Whether every array equals its copy in every bit. At most `threads` threads read; all arrays are contiguous."""
     cdef cnp.ndarray array, copy
     for array, copy in zip(arrays, copies, strict=True):
         if not cnp.PyArray_IS_C_CONTIGUOUS(array):
@@ -643,7 +643,7 @@ def same_bytes(arrays, copies, int threads):
 
 
 def activate(int backend, str name, array):
-    """tanh or sigmoid of every element, as the cells of a backend compute it."""
+    """tanh or sigmoid of every element, as in the cells of a backend."""
     cdef int activation = {"tanh": FASTRNN_TANH, "sigmoid": FASTRNN_SIGMOID}[name]
     cdef int t = _type_number(array.dtype)
     cdef cnp.ndarray x = _array(array, "array", t, array.shape, False)
