@@ -3,9 +3,9 @@
 All calls take turns, so they see the same state of a shared machine; the program prints medians of processor time.
 
     unpacked   the rate at which forward reads unpacked weights, over the rate for packed weights
-    training   forward and backward with all gradients, unpacked, over what the machine needs at least: reading the
-               weights twice and writing the gradients once at the bandwidth of the level that holds both, or the
-               arithmetic at 75 % of the FMA peak
+    training   the time of forward and backward with all gradients, unpacked, over the least time of the machine:
+               reading the weights twice and writing the gradients once, at the bandwidth of the level that holds both,
+               or the arithmetic at 75 % of the FMA peak
     packing    the rate of packing for forward and for backward, over the rate of a copy
 
     python benchmarks/single_steps.py [--rounds N] [--cell lstm gru rnn_tanh]

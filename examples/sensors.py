@@ -1,7 +1,7 @@
 """Recurrent layers on arrays of measurements with several values per time step: batch, time steps and values.
 
 1. Forecasting: a smart watch's six values, half a second ahead, from all values before.
-2. Classification of recordings of equal length: what the watch's wearer is doing.
+2. Classification of recordings of equal length: the activity of the watch's wearer.
 3. Classification of sequences of different lengths: who is speaking.
 
     pip install '.[examples]' && python examples/sensors.py         # half a minute
