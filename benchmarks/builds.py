@@ -1,8 +1,8 @@
-"""Two builds of fastrnn side by side, such as GCC's and Clang's, or before and after a change: times and bits.
+"""Compare two builds of fastrnn, such as GCC's and Clang's, or before and after a change: times and bits.
 
-Each build is installed in an environment of its own, and named by its interpreter. For each backend and case, the two
-take turns as contestants do in run.py, and their outputs and gradients are compared bit by bit. A ratio is the second
-build's time over the first's.
+Each build is installed in a separate environment, and the command line names its interpreter. For each backend and
+case, the two builds take turns like the contestants of run.py, and their outputs and gradients are compared bit by bit.
+A ratio is the time of the second build divided by the time of the first.
 
     python benchmarks/builds.py gcc=with-gcc/bin/python clang=with-clang/bin/python --check
 """
@@ -34,7 +34,7 @@ BACKENDS = "import fastrnn, json; print(json.dumps(fastrnn.show_config('dicts')[
 
 
 def build_of(argument: str) -> Entry:
-    """The contestant that NAME=PYTHON asks for."""
+    """The contestant for the argument NAME=PYTHON."""
     name, _, python = argument.partition("=")
     if not Path(python).is_file():
         raise argparse.ArgumentTypeError(f"expected NAME=PYTHON with an interpreter, got {argument}")
@@ -49,7 +49,7 @@ def backends_of(entry: Entry) -> list[str]:
 
 
 def bits(processes: list[measure.Process], case: Case, mode: str) -> str:
-    """Whether both builds give the same bits, or the largest difference relative to the largest value."""
+    """Compare the bits of both builds; otherwise return the largest difference relative to the largest value."""
     first, second = (process.open(case, mode) for process in processes)
     if isinstance(first, str) or isinstance(second, str):
         raise SystemExit(f"builds.py: {case.name}, {mode}: {first if isinstance(first, str) else second}")
@@ -63,8 +63,8 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("builds", nargs=2, type=build_of, metavar="NAME=PYTHON")
-    parser.add_argument("--backend", nargs="+", metavar="NAME", help="default: all of both that this processor runs")
-    parser.add_argument("--case", nargs="+", default=DEFAULT_CASES, metavar="TEXT", help="how names of cases end")
+    parser.add_argument("--backend", nargs="+", metavar="NAME", help="default: all of both builds that run here")
+    parser.add_argument("--case", nargs="+", default=DEFAULT_CASES, metavar="TEXT", help="ends of case names")
     parser.add_argument("--mode", nargs="+", choices=["forward", "training"], default=["forward", "training"])
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each build (default: 7)")
@@ -74,7 +74,7 @@ def options() -> argparse.Namespace:
 
 
 def with_backend(backend: str, chosen: argparse.Namespace, table: Table) -> list[float]:
-    """The ratios of all cases with a backend, whose rows are added to the table."""
+    """The ratios of all cases with a backend; adds a row for each case to the table."""
     os.environ["FASTRNN_BACKEND"] = backend
     ratios = []
     with ExitStack() as stack:

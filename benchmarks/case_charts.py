@@ -11,9 +11,9 @@ from palette import LIGHT
 from panels import Figure, Panel
 from results import Measurement, Results, threads_in_words
 
-LABEL_COLUMNS = 25  # of a case's name, then it goes on in the next line
+LABEL_COLUMNS = 25  # of a case's name; longer names continue on the next line
 LINE_INCHES = 0.15
-ROWS_MAX = 20  # of a panel, before each cell gets one of its own
+ROWS_MAX = 20  # of a panel; if there are more, each cell gets its own panel
 TICKS = [0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128]
 
 
@@ -33,8 +33,8 @@ def ratio_figure(results: Results) -> Figure:
         )
         panels.append(Panel(title, alt, _height(rows), draw))
     text = (
-        "The fastest rival’s median time over ours, on a logarithmic scale: right of the line at 1 fastrnn is faster "
-        "(blue circle), left of it, in the shaded part, a rival is (orange diamond, bold number)."
+        "The median time of the fastest rival divided by ours, on a logarithmic scale. Right of the line at 1, fastrnn "
+        "is faster (blue circle); left of it, in the shaded part, a rival is faster (orange diamond, bold number)."
     )
     return Figure("ratios", "Ratio to the fastest rival, case by case", text, panels)
 
@@ -49,15 +49,15 @@ def limit_figure(results: Results) -> Figure:
 
         shares = [m.of_limit("fastrnn") for m in rows]
         numbers = [share[0] for share in shares if share]
-        alt = f"{title}: fastrnn reaches {min(numbers):.0%} to {max(numbers):.0%} of what bounds these cases"
+        alt = f"{title}: fastrnn reaches {min(numbers):.0%} to {max(numbers):.0%} of the limits of these cases"
         panels.append(Panel(title, alt, _height(rows) + 0.2, draw))
     text = (
-        "The least time that this machine could need over the time that was needed. It is bound by arithmetic (circle: "
-        "share of the measured peak of fused multiply-adds), or, for one sequence whose weights no other shares, by "
-        "reading those in each step from the nearest cache that holds them (square: share of that cache’s measured "
-        "bandwidth). The hollow mark is the fastest rival."
+        "The least possible time on this machine divided by the measured time. The limit is arithmetic (circle: share "
+        "of the measured peak of fused multiply-adds). For a single sequence, which shares its weights with no other, "
+        "it may be reading the weights in each step from the nearest cache that holds them (square: share of the "
+        "measured bandwidth of that cache). The hollow mark is the fastest rival."
     )
-    return Figure("limits", "How near to the machine’s limit", text, panels)
+    return Figure("limits", "Share of the machine’s limit", text, panels)
 
 
 def _groups(measurements: Sequence[Measurement]) -> Iterator[tuple[str, list[Measurement]]]:
@@ -83,7 +83,7 @@ def _height(rows: Sequence[Measurement]) -> float:
 
 
 def _rows(axes: Any, rows: Sequence[Measurement]) -> np.ndarray:
-    """Label the y axis, the first case on top; the y of each."""
+    """Label the y axis with the first case on top; return the y of each case."""
     labels = _labels(rows)
     heights = np.array([1.3 + label.count("\n") for label in labels])
     y = np.cumsum(heights) - heights / 2
@@ -96,7 +96,7 @@ def _rows(axes: Any, rows: Sequence[Measurement]) -> np.ndarray:
 
 
 def log_ticks(axis: Any, limits: tuple[float, float], ticks: Sequence[float] = TICKS) -> None:
-    """Plain numbers at those of the ticks that are inside."""
+    """Plain numbers at the ticks inside the limits."""
     inside = [tick for tick in ticks if limits[0] <= tick <= limits[1]]
     axis.set_ticks(inside, [f"{tick:g}" for tick in inside])
     axis.set_ticks([], minor=True)

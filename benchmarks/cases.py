@@ -1,6 +1,6 @@
-"""What `run.py` measures: shapes that people run, each with the reason why it is here.
+"""The cases of `run.py`: shapes that people run, each with its reason.
 
-Every contestant builds a case's weights and inputs from the same seed, in torch's layout, with NumPy alone.
+Every contestant builds the weights and inputs of a case from the same seed, in torch's layout, with only NumPy.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Case:
     bidirectional: bool = False
     dtype: str = "float32"
     lengths: str = ""  # "uniform": 1 … T
-    reset_every: int = 0  # steps between resets of every sequence, 0: none
-    truncation: int = 0  # steps that the gradient reaches back, 0: all
-    carried: bool = False  # starts from the states of an earlier call, not from zero, which some would multiply away
+    reset_every: int = 0  # steps between resets of every sequence; 0: no resets
+    truncation: int = 0  # steps that the gradient reaches back; 0: all
+    carried: bool = False  # starts from the states of an earlier call; some rivals would skip products with zero
     modes: tuple[str, ...] = ("forward", "training")
     why: str = ""
 
@@ -57,7 +57,7 @@ class Case:
         return asdict(self)
 
     def multiply_adds(self, mode: str) -> float:
-        """Floating-point operations of all products (a multiply-add is two), padding not counted."""
+        """Floating-point operations of all products without padding; a multiply-add counts as two."""
         rows = float(self.sequence_lengths().sum())
         width = [self.I] + [self.directions * self.H] * (self.layers - 1)
         once = sum(2.0 * rows * self.directions * GATES[self.cell] * self.H * (n + self.H) for n in width)
@@ -70,20 +70,20 @@ class Case:
         return np.random.default_rng(7).permutation(np.linspace(1, self.T, self.B).round().astype(int))
 
     def resets(self) -> np.ndarray:
-        """Booleans (T, B): where the state is zeroed before the step. The sequences are out of phase."""
+        """Booleans (T, B): True where the state is zeroed before the step. The sequences are out of phase."""
         t, b = np.arange(self.T)[:, np.newaxis], np.arange(self.B)
         return (t > 0) & ((t + 3 * b) % self.reset_every == 0) if self.reset_every else np.zeros((self.T, self.B), bool)
 
 
 def states_of(case: Case) -> list[str]:
-    """The initial states that the case gives."""
+    """The names of the initial states that the case passes."""
     return (["h0", "c0"] if case.cell == "lstm" else ["h0"]) if case.carried else []
 
 
 def data_of(case: Case) -> dict[str, np.ndarray]:
     """x, dy, the parameters under torch's names, and h0 and c0 (layers*directions, B, H) where they are not zero.
 
-    dy is the loss's gradient with respect to y, zero past the end.
+    dy is the gradient of the loss with respect to y, and zero past the end of a sequence.
     """
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
 

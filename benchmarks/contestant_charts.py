@@ -1,4 +1,4 @@
-"""Charts that set the contestants beside each other: curves over B and T, latency percentiles, ratios to each rival."""
+"""Charts that compare the contestants: curves over B and T, latency percentiles, ratios to each rival."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ALL_TICKS = [m * 10.0**e for e in range(-3, 8) for m in (1, 2, 5)]
 
 
 def names_in(rows: Sequence[Measurement]) -> list[str]:
-    """Contestants with a time in some row, in the order of the first that has them all."""
+    """Contestants with a time in some row, in the order of the first row that has all of them."""
     return list(dict.fromkeys(name for m in rows for name, times in m.times.items() if "median" in times))
 
 
 def short(number: float) -> str:
-    """Three digits, never as a power of ten."""
+    """Format with three digits, without an exponent."""
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
@@ -32,7 +32,7 @@ def _milliseconds(_: Measurement, seconds: float) -> float:
 
 
 def curve_figures(results: Results) -> list[Figure]:
-    """What grows with the batch, and what with the number of time steps."""
+    """Figures of times over the batch size and over the number of time steps."""
     batch = (
         "batch",
         "Batch size",
@@ -41,14 +41,14 @@ def curve_figures(results: Results) -> list[Figure]:
             ("ms of a call", _milliseconds),
             ("sequence steps a second, millions", lambda m, s: m.case.T * m.case.B / s / 1e6),
         ],
-        "More sequences side by side share each weight that is read: a call takes longer, and a sequence less.",
+        "More sequences side by side share each loaded weight: a call takes longer, but each sequence takes less time.",
     )
     steps = (
         "steps",
         "Time steps",
         "T",
         [("ms of a call", _milliseconds), ("µs of a step", lambda m, s: s * 1e6 / m.case.T)],
-        "Steps follow each other, so a call takes longer with each; what it costs once is spread over more of them.",
+        "Steps run one after the other, so a call takes longer with each; more steps share the fixed cost of a call.",
     )
     return [f for f in (_curve_figure(results, *batch), _curve_figure(results, *steps)) if f.panels]
 
@@ -70,7 +70,7 @@ def _curve_figure(
 
 
 def _series(results: Results, size: str) -> list[tuple[str, list[Measurement]]]:
-    """Plain cases that differ in one size only, where there are enough for a curve."""
+    """Groups of plain cases that differ in only one size, with enough cases for a curve."""
     found: dict[str, dict[int, Measurement]] = {}
     for mode in MODES:
         for m in results.measurements:
@@ -106,7 +106,7 @@ def latency_figure(results: Results) -> Figure:
     several = len({m.threads for m in rows}) > 1
     panels = []
     for m in sorted(rows, key=lambda m: (m.threads, MODES.index(m.mode))):
-        # One scale for a mode, so that its panels compare; room for the numbers on the right.
+        # All panels of a mode have the same scale; the numbers need room on the right.
         every = [us for other in rows if other.mode == m.mode for us in np.ravel(list(_microseconds(other).values()))]
         limits = (min(every) / 1.3, max(every) * 25) if every else (1.0, 10.0)
 
@@ -119,15 +119,15 @@ def latency_figure(results: Results) -> Figure:
         alt = f"{title}: median and p99 in µs: {'; '.join(each)}"
         panels.append(Panel(title, alt, 0.75 + 0.19 * len(each), draw))
     text = (
-        "A call with one step of one sequence (T = 1, B = 1, I = H), as a stream or an agent makes it. The mark and "
-        "the first number are the median; the line begins at p10, which a tenth of the calls stay below, and ends at "
-        "p99, which one in a hundred exceeds. All forward panels have one scale, and so have all training panels."
+        "A call with one step of one sequence (T = 1, B = 1, I = H), as in a stream or an agent. The mark and the "
+        "first number are the median. The line begins at p10, where a tenth of the calls are faster, and ends at p99, "
+        "which one call in a hundred exceeds. All forward panels have one scale, and so have all training panels."
     )
     return Figure("latency", "Latency of a single step", text, panels)
 
 
 def _microseconds(m: Measurement) -> dict[str, tuple[float, float, float]]:
-    """p10, median and p99 of each contestant; the median where a file has nothing else."""
+    """p10, median and p99 of each contestant; only the median if the file has no percentiles."""
     measured = {name: times for name, times in m.times.items() if "median" in times}
     return {
         name: (1e6 * t.get("p10", t["median"]), 1e6 * t["median"], 1e6 * t.get("p99", t["median"]))
@@ -156,7 +156,7 @@ def _percentiles(axes: Any, m: Measurement, limits: tuple[float, float]) -> None
 
 
 def rival_figure(results: Results) -> Figure:
-    """A panel for each rival: the ratios to it, a row of marks for each group."""
+    """A panel for each rival with the ratios to it; each group has a row of marks."""
     panels = []
     for name in (n for n in results.contestants if n not in OURS):
         rows = [(m, m.rivals[name] / m.ours) for m in results.measurements if m.ours and name in m.rivals]
@@ -170,8 +170,9 @@ def rival_figure(results: Results) -> Figure:
         alt = f"{title}; ratios from {min(r for _, r in rows):.2f} to {max(r for _, r in rows):.2f}"
         panels.append(Panel(title, alt, 0.95 + 0.3 * max(2, len(groups)), draw))
     text = (
-        "Each rival’s median time over ours: a mark is a case, above the row’s middle forward, below it training. What "
-        "a rival cannot do has no mark. Means are geometric; the numbers are in the table below."
+        "The median time of each rival divided by ours. Each mark is a case: forward above the middle of the row, "
+        "training below it. Cases that a rival does not support have no mark. Means are geometric; the table below has "
+        "the numbers."
     )
     return Figure("rivals", "Ratio to each rival", text, panels)
 

@@ -1,4 +1,4 @@
-"""Who takes part in `run.py`, and the environment that each needs."""
+"""The contestants of `run.py` and their environments."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ENVIRONMENTS = Path(__file__).with_name(".environments")  # not part of the repo
 
 @dataclass(frozen=True)
 class Entry:
-    """A program in rivals/, and what pip installs for it; `ours`: an entry of this library.
+    """A program in rivals/ and its pip requirements; `ours` marks an entry of this library.
 
-    One that compiles for up to a minute in each case is `slow_to_prepare`, and in the tour only if it is named.
-    `interpreter` stands for the environment's.
+    `slow_to_prepare` marks a contestant that compiles for up to a minute in each case; the suite "tour" includes it
+    only if it is named. `interpreter` replaces the interpreter of the environment.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Entry:
     interpreter: Path | None = None
 
     def python(self) -> Path | None:
-        """What runs the program; None if its environment has not been made."""
+        """The interpreter that runs the program; None if its environment does not exist."""
         return self.interpreter or python_of(self.environment)
 
 
-# fastrnn, NumPy and torch share the environment that run.py itself runs in.
+# fastrnn, NumPy and torch share the environment of run.py itself.
 HERE = "here"
 REQUIREMENTS = {
     "onnx": ["numpy", "onnx", "onnxruntime", "openvino"],
@@ -56,12 +56,12 @@ ENTRIES = [
 
 
 def folder_of(environment: str) -> Path:
-    """Where an environment is; one that hides instruction sets is another."""
+    """The folder of an environment; hiding instruction sets needs a separate environment."""
     return ENVIRONMENTS / (f"{environment}-without-avx512" if hiding.hides_avx512() else environment)
 
 
 def python_of(environment: str) -> Path | None:
-    """The interpreter of an environment; None if it has not been made."""
+    """The interpreter of an environment; None if the environment does not exist."""
     if environment == HERE:
         return Path(sys.executable)
     folder = folder_of(environment)
@@ -70,7 +70,7 @@ def python_of(environment: str) -> Path | None:
 
 
 def install(environment: str) -> None:
-    """Make an environment, with its packages, from which this run's instruction sets are hidden."""
+    """Make an environment with its packages, and hide this run's hidden instruction sets from it."""
     folder = folder_of(environment)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = python_of(environment)

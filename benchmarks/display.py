@@ -1,4 +1,4 @@
-"""What one sees while `run.py` measures: a live table in a terminal, a line for each finished case elsewhere."""
+"""The output of `run.py` while it measures: a live table in a terminal, otherwise a line for each finished case."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-LINES_BESIDE = 9  # of the terminal: title, head and frame of the table, what it comes to, the progress below
+LINES_BESIDE = 9  # of the terminal: title, header and frame of the table, summary, progress below
 
 
 class LineDisplay:
-    """Finished cases as they come, without control characters; also what the live display builds on."""
+    """Prints each finished case, without control characters; also the base of the live display."""
 
     def __init__(self, console: Console, cases: int) -> None:
         self.console, self.cases = console, cases
@@ -30,22 +30,22 @@ class LineDisplay:
         pass
 
     def note(self, text: str) -> None:
-        """A sentence that stays."""
+        """Print a permanent sentence."""
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def begin(self, what: str) -> None:
-        """The case, or what else is measured now."""
+        """Set the case or other measurement that runs now."""
 
     def say(self, what: str) -> None:
-        """The contestant and its round."""
+        """Set the contestant and its round."""
 
     def finished(self, measurement: Measurement) -> None:
-        """A case has its times."""
+        """Record the times of a finished case."""
         self.note(line_of(measurement))
 
 
 class LiveDisplay(LineDisplay):
-    """The last cases as a table, the mean so far, and what runs now."""
+    """The last cases as a table, the mean so far, and the current measurement."""
 
     def __init__(self, console: Console, cases: int) -> None:
         super().__init__(console, cases)
@@ -65,7 +65,7 @@ class LiveDisplay(LineDisplay):
         self.live.stop()
 
     def picture(self) -> Group:
-        """All that fits the terminal."""
+        """As much as fits the terminal."""
         fitting = max(1, self.console.height - LINES_BESIDE)
         last = self.done[-fitting:]
         parts = [table_of(last, [], self.console.width)] if last else []

@@ -20,7 +20,7 @@ LIMITS = {
     "OPENBLAS_CORETYPE": "Haswell",  # NumPy
     "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
 }
-# xgetbv, where its operand is cleared just before it or its two results are joined just after it. Elsewhere these bytes
+# xgetbv with its operand cleared just before it, or with its two results joined just after it. Elsewhere, these bytes
 # are parts of other instructions.
 ASKS = re.compile(rb"(?<=\x31\xc9)\x0f\x01\xd0|\x0f\x01\xd0(?=\x89\xc0\x48\xc1\xe2\x20)")
 ANSWER = b"\x6a\x07\x58"  # push 7; pop rax: the registers of x87, SSE and AVX, and no more
@@ -28,7 +28,7 @@ EXECUTABLE = 4
 
 
 def hides_avx512() -> bool:
-    """Whether this run does without AVX-512."""
+    """Whether this run hides AVX-512."""
     return "avx512" in re.split(r"[,\s]+", os.environ.get("FASTRNN_HIDE", ""))
 
 
@@ -48,7 +48,7 @@ def _code(library: bytes) -> Iterator[tuple[int, int]]:
 
 
 def without_avx512(library: bytes) -> bytes:
-    """A shared library that finds no AVX-512; the same bytes if it does not ask."""
+    """The shared library, patched to find no AVX-512; the same bytes if it does not use xgetbv."""
     if library[:5] != b"\x7fELF\x02":
         return library
     changed = bytearray(library)

@@ -1,9 +1,9 @@
-"""The kernels beside the machine's own limits, on one thread.
+"""Compare the kernels with the machine's limits, on one thread.
 
-Kernels and limits take turns, so that both see the same state of a shared machine; medians are compared. A
-recurrence is timed alone, as a layer without inputs (I = 0); a large product is the difference that inputs or
-parameter gradients make to such a call. The step's own time is what remains of a recurrence with few units, which is
-nearly all step; a recurrence is compared with its product at 88 % of the peak and this step.
+Kernels and limits take turns, so both see the same state of a shared machine; the comparison uses medians. A recurrence
+is timed alone, as a layer without inputs (I = 0). The time of a large product is the difference between such a call and
+a call with inputs or parameter gradients. The time of the step comes from a recurrence with few units, where the step
+takes nearly all the time. The expected time of a recurrence is its product at 88 % of the peak plus this step.
 
     python benchmarks/kernels.py [--rounds N] [--check]
 """
@@ -68,7 +68,7 @@ class Layer:
 
 @dataclass
 class Case:
-    """What is timed, minus what is subtracted, has this much work; `floor` is a fraction of the limit."""
+    """A timed call, minus an optional second call, does `work`; `floor` is a fraction of the limit."""
 
     name: str
     run: Callable[[], None]
@@ -80,8 +80,8 @@ class Case:
     step: str = ""  # the case that measures the time of one step of a vector
 
 
-SMALL = 4  # vectors of units of the cases that are nearly all step
-PACE = 0.88  # of the peak: a product in the time that a recurrence is compared with
+SMALL = 4  # vectors of units in the cases where the step takes nearly all the time
+PACE = 0.88  # of the peak: the speed of the product in the expected time of a recurrence
 
 
 def cases(backend: int) -> list[Case]:

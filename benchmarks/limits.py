@@ -17,7 +17,7 @@ ROUNDS = 7
 
 
 def measured(threads: int) -> dict[str, float]:
-    """Sums over the threads of what each does at the same time as the others."""
+    """Limits as sums over the threads, which all run at the same time."""
     machine = Machine(fastrnn.show_config("dicts")["backend"])
     found = {PEAK: _at_once(machine.fma_gflops, threads)}
     with threadpoolctl.threadpool_limits(threads):

@@ -1,6 +1,6 @@
-/* What this machine can do at most: floating-point rate and read bandwidth of one core. Compiled and loaded by
- * machine.py with the instruction set of the backend under test. Every function returns a rate; the compiler may fuse
- * a*b + c here, since peaks have no bits to keep. */
+/* Limits of this machine: floating-point rate and read bandwidth of one core. machine.py compiles and loads this file
+ * with the instruction set of the backend under test. Every function returns a rate. The compiler may fuse a*b + c,
+ * since peaks promise no bits. */
 #include <stddef.h>
 #include <time.h>
 
@@ -31,7 +31,7 @@ static void keep(const vfloat v) {
 #endif
 }
 
-/* Twelve independent chains: latency 4 on two units needs eight. */
+/* Twelve independent chains: a latency of 4 on two units needs eight. */
 double fma_gflops(const long rounds) {
     vfloat chain[CHAINS];
     for (int j = 0; j < CHAINS; j++) {

@@ -1,4 +1,4 @@
-"""The machine's own limits, measured by a small C library that is compiled on first use."""
+"""The limits of the machine, measured by a small C library that is compiled at first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-# The flags that give machine.c the vectors of a backend.
+# Compiler flags for machine.c to use the vectors of a backend.
 FLAGS = {
     "avx512": ["-mavx512f", "-mavx512vl", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
@@ -44,22 +44,22 @@ class Machine:
         self._data = np.zeros(L2_BYTES // 4, np.float32)
 
     def fma_gflops(self) -> float:
-        """Fused multiply-adds from registers, in 1e9 floating-point operations a second (float32)."""
+        """Fused multiply-adds from registers, in 1e9 floating-point operations per second (float32)."""
         return float(self._fma(50_000))
 
     def l2_gigabytes(self) -> float:
-        """Sequential reads of an array of 1 MiB, in 1e9 bytes a second."""
+        """Sequential reads of an array of 1 MiB, in 1e9 bytes per second."""
         return float(self._read(self._data.ctypes.data, self._data.nbytes, 4))
 
     def read_gigabytes(self, size: int) -> float:
-        """Sequential reads of an array of this many bytes, in 1e9 bytes a second; for concurrent threads."""
+        """Sequential reads of an array of `size` bytes, in 1e9 bytes per second; may run in concurrent threads."""
         data = np.ones(size // 4, np.float32)
         return float(self._read(data.ctypes.data, data.nbytes, max(3, (64 << 20) // size)))
 
     def barrier_seconds(self, threads: int) -> float:
-        """An OpenMP barrier of this many threads."""
+        """Seconds of an OpenMP barrier of `threads` threads."""
         return float(self._barrier(threads, 10_000))
 
     def region_seconds(self, threads: int) -> float:
-        """An empty parallel region of this many threads."""
+        """Seconds of an empty parallel region of `threads` threads."""
         return float(self._region(threads, 10_000))

@@ -1,4 +1,4 @@
-"""Contestants as processes that take turns: they are opened, compared and timed case by case."""
+"""Contestants as processes that take turns: they open cases, are compared and timed, case by case."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from budget import Budget
 from cases import Case
 from contestants import PROGRAMS, Entry
 
-# Between turns, so that the threads of the one before have stopped spinning. GNU OpenMP spins for some milliseconds.
+# The rest between turns, after which the threads of the previous contestant no longer spin. GNU OpenMP spins for some
+# milliseconds.
 REST_SECONDS = 0.05
-# Largest difference to our own result, relative to the largest value of the array; twice the digits that are lost to
-# the order of sums in the longest case.
+# The largest allowed difference from our result, relative to the largest value of the array: twice the loss from the
+# order of sums in the longest case.
 TOLERANCE = {"float32": 2e-3, "float64": 1e-9}
 
 
@@ -50,7 +51,7 @@ class Process:
         self.process.communicate()  # closes the pipes too
 
     def ask(self, **command: Any) -> dict[str, Any]:
-        """The answer to a command; a process that has ended answers that it cannot."""
+        """The answer to a command; for a process that has ended, the answer is "unsupported"."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -63,7 +64,7 @@ class Process:
         return answer
 
     def open(self, case: Case, mode: str) -> dict[str, np.ndarray] | str:
-        """The outputs of one call, or why there are none."""
+        """The outputs of one call, or the reason for having none."""
         answer = self.ask(do="open", case=case.as_dict(), mode=mode)
         if "outputs" not in answer:
             return str(answer["unsupported"])
@@ -75,7 +76,7 @@ class Process:
 
 
 def difference(case: Case, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> str | None:
-    """What is wrong with a rival's outputs; None if nothing is. A rival may leave out the gradients of biases."""
+    """The error in a rival's outputs, or None. A rival may omit the gradients of biases."""
     needed = [name for name in ours if not name.startswith("bias")]
     missing = [name for name in needed if name not in theirs]
     if missing:
@@ -100,7 +101,7 @@ def measure(
 ) -> dict[str, Any]:
     """Seconds of each contestant: {name: {"median", "p10", "p99", "medians"} or {"unsupported"}}.
 
-    `rounds` is how many each has, with a budget at most.
+    `rounds` is the number of rounds of each contestant; with a budget, the largest number.
     """
     running, found = prepare(case, mode, processes, say, budget)
     times: dict[str, list[list[float]]] = {process.entry.name: [] for process in running}
@@ -120,7 +121,7 @@ def measure(
 def prepare(
     case: Case, mode: str, processes: list[Process], say: Callable[[str], None], budget: Budget | None
 ) -> tuple[list[Process], dict[str, Any]]:
-    """Who has opened the case and agrees with us, and why the others have no time."""
+    """The contestants that opened the case and agree with us, and the reasons why others have no time."""
     found: dict[str, Any] = {}
     running, ours = [], None
     for process in processes:

@@ -1,7 +1,7 @@
-"""What checkpoints save of the memory that training needs, and what they cost in time.
+"""The memory that checkpoints save in training, and the time that they take.
 
-Each way runs in a process of its own: its peak resident memory, less what the process held with the user's own arrays
-(x, y, dy, dx and parameters) in place, is what forward and backward needed beyond them.
+Each variant runs in a separate process. The result is the peak resident memory minus the memory that the process held
+with the user's arrays (x, y, dy, dx and parameters) in place.
 
     python benchmarks/memory.py [--steps T] [--threads N] [--truncation K1 K2] [--check]
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 B, H = 8, 128
 WAYS: list[str] = ["None", "1", "35", "142", "500"]
-LIMITS = (8.0, 1.5)  # for --check at n = sqrt(T): the memory falls at least so often, the time grows at most so much
+LIMITS = (8.0, 1.5)  # for --check at n = sqrt(T): the least factor of memory saved, the largest factor of time
 
 
 def resident_bytes() -> int:
@@ -29,7 +29,7 @@ def resident_bytes() -> int:
 
 
 def run(way: str, T: int, threads: int, truncation: tuple[int, int] | None) -> None:
-    """In a process of its own: print the bytes beyond the user's arrays and the seconds of forward and backward."""
+    """In a separate process: print the bytes beyond the user's arrays and the seconds of forward and backward."""
     fastrnn.set_num_threads(threads)
     layer = fastrnn.LSTM(H, H, seed=0)
     x = np.random.default_rng(0).standard_normal((T, B, H)).astype(np.float32)
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20_000, metavar="T", help="default 20000")
     parser.add_argument("--threads", type=int, default=1, help="default 1")
     parser.add_argument(
-        "--check", action="store_true", help="exit with 1 if checkpoints at sqrt(T) save or cost too much"
+        "--check", action="store_true", help="exit with 1 if checkpoints at sqrt(T) save too little or take too long"
     )
     parser.add_argument("--truncation", type=int, nargs=2, metavar=("K1", "K2"), help="of backward (default none)")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)

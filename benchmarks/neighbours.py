@@ -1,8 +1,8 @@
-"""Threads beside busy neighbours: what two threads cost when other processes use the same cores.
+"""Threads beside busy neighbours: the time of several threads while other processes use the same cores.
 
-Calls on one thread and on several take turns while none, one or each of the cores has a busy process of its own.
-Several threads must never cost much more than one with the same neighbours: neither the usual call nor the one in a
-hundred that waits for a slice of the scheduler.
+Calls on one thread and on several threads take turns while none, one or each of the cores has a busy process. Several
+threads must never take much longer than one thread with the same neighbours, neither in the median nor in the one call
+of a hundred that waits for a time slice of the scheduler.
 
     python benchmarks/neighbours.py [--seconds S] [--threads N] [--check]
 """
@@ -21,13 +21,13 @@ import fastrnn
 import numpy as np
 
 SHAPES = [(1, 1, 256), (100, 1, 256), (20, 1, 512), (10, 20, 128), (50, 32, 256)]  # T, B, I = H
-# How much longer several threads may take than one: the median call, and the 99th percentile.
+# Limits of the time of several threads over the time of one thread: the median, and the 99th percentile.
 MEDIAN_LIMIT, P99_LIMIT = 1.6, 4.0
 
 
 @contextmanager
 def neighbours(count: int) -> Iterator[None]:
-    """Processes that do nothing but use a core, each one of its own."""
+    """Processes that keep one core each busy."""
     cores = sorted(os.sched_getaffinity(0))[:count]
     code = "import os, sys\nos.sched_setaffinity(0, [int(sys.argv[1])])\nwhile True: pass"
     running = [subprocess.Popen([sys.executable, "-c", code, str(core)]) for core in cores]
@@ -59,8 +59,8 @@ def call_times(shape: tuple[int, int, int], counts: list[int], seconds: float) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default 4)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if several threads cost too much")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if several threads take too long")
     arguments = parser.parse_args()
     missed = 0
     print("neighbours  T, B, H          one thread: median, p99    several: median, p99       ratios")

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no other file, and no script to be read."""
+"""The report as one self-contained HTML page, without network or other files, and readable without scripts."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from result_tables import milliseconds
 from results import MODES, Measurement, Results, threads_in_words
 
 PAGE = ("#ffffff", "#14181c")  # the background in the two themes
-LOSSES_SHOWN = 12  # a longer list of cases below 1 opens on demand; the charts show them all
+LOSSES_SHOWN = 12  # a longer list of cases below 1 is collapsed; the charts show all of them
 WORDS = {
-    "T, B, I, H, L": "time steps, sequences of a batch, inputs, hidden units, layers (one where L is not given; I = H "
-    "where I is not given)",
+    "T, B, I, H, L": "time steps, sequences of a batch, inputs, hidden units, layers (one if L is not given; I = H "
+    "if I is not given)",
     "forward": "inference, from inputs to outputs; weights are prepared outside the timed call",
     "training": "forward and backward, with the gradients of inputs and parameters; weights count as new in every call",
-    "ratio": "the fastest rival’s median time over ours: above 1, fastrnn is faster",
-    "share of the limit": "the least time that the machine could need, by its measured peaks, over the time needed",
+    "ratio": "the median time of the fastest rival divided by ours: above 1, fastrnn is faster",
+    "share of the limit": "the least possible time, by the machine’s measured peaks, divided by the measured time",
     "ragged, reset every n": "sequences of unequal length; states that are zeroed every n steps",
     "truncation n": "the gradient reaches back n steps",
-    "FMA peak": "fused multiply-adds from registers, as many as the processor can do in float32",
+    "FMA peak": "fused multiply-adds from registers, the processor’s maximum in float32",
     "sgemm": "a product of 1024 x 1024 matrices in float32",
-    "region, barrier": "starting threads for a piece of work; waiting until all have come to the same point",
+    "region, barrier": "starting threads for a piece of work; waiting until all threads reach the same point",
 }
 METHOD = (
-    "Every contestant is a process of its own, gets the same weights and inputs, and must agree with fastrnn’s outputs "
-    "and gradients before it is timed. Contestants take turns over several rounds, with a rest between turns; a "
-    "time is the median of the rounds’ medians. Two that differ by less than a tenth in a single run count as equal."
+    "Every contestant is a separate process, gets the same weights and inputs, and must agree with fastrnn’s outputs "
+    "and gradients before it is timed. Contestants take turns over several rounds, with a rest between turns; a time "
+    "is the median of the rounds’ medians. Two contestants within a tenth of each other in one run count as equal."
 )
 SECTIONS = [("ratios", "Ratio"), ("limits", "Limits"), ("batch", "Batch size"), ("steps", "Time steps")]
 SECTIONS += [("latency", "Latency"), ("rivals", "Each rival"), ("table", "All cases"), ("method", "Method, machine")]
 
 
 def page_of(results: Results, sections: Sequence[tuple[str, str, str, list[str]]], command: str) -> str:
-    """The page; `sections` are (name, title, text, SVG elements), `command` makes it again."""
+    """The page; `sections` are (name, title, text, SVG elements), `command` repeats the measurement."""
     folder = Path(__file__).parent
     css = f":root{{--page:{PAGE[0]};{theme_css(0)}}}\n"
     css += f"@media screen and (prefers-color-scheme: dark){{:root{{--page:{PAGE[1]};{theme_css(1)}}}}}\n"

@@ -1,13 +1,13 @@
 """Colours, marks and dashes of the charts, for a light and a dark page.
 
-A chart is drawn in the colours of the light theme; in the page's SVG each of them becomes a variable of the style
-sheet, so that one drawing serves both themes. No two contestants share a mark: colour is never the only difference.
+A chart is drawn in the colours of the light theme. In the SVG of the page, each colour becomes a variable of the style
+sheet, so one drawing works for both themes. No two contestants share a mark, so colour is never the only difference.
 """
 
 from __future__ import annotations
 
-# Variable: on light, on dark. All differ, since a drawing's colour names its variable. Contrast to the page is at least
-# 4.5 for text, 3 for marks.
+# Variable: colour on light, colour on dark. All colours differ, since the colour in a drawing identifies its variable.
+# The contrast to the page is at least 4.5 for text and 3 for marks.
 THEMES = {
     "ink": ("#1c2024", "#e9ecef"),
     "soft": ("#5a6169", "#a9b1ba"),
@@ -43,7 +43,7 @@ STYLES = {
 
 
 def style_of(name: str) -> dict[str, object]:
-    """Keyword arguments of matplotlib's `plot` for a contestant's line; ours is the thickest."""
+    """Keyword arguments of matplotlib's `plot` for the line of a contestant; our line is the thickest."""
     role, mark, dashes = STYLES.get(name, ("ink", "+", ":"))
     ours = name == "fastrnn"
     return {

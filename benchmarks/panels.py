@@ -1,7 +1,7 @@
-"""Panels, the small charts that the page is made of, as SVG in the page's colours and as PNG.
+"""Panels, the small charts of the page, as SVG in the page's colours and as PNG.
 
-A panel is as wide as a telephone, so that its text stays readable there; wide pages and pictures put several side by
-side.
+A panel is as wide as a phone screen, so its text stays readable there. Wide pages and pictures put several panels side
+by side.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: `draw` fills its axes; `alt` says in words what it shows."""
+    """One chart: `draw` fills its axes; `alt` describes it in words."""
 
     title: str
     alt: str
@@ -61,7 +61,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels that belong together under one heading; `name` is that of the PNG."""
+    """Panels under one heading; `name` is the name of the PNG."""
 
     name: str
     title: str
@@ -88,7 +88,7 @@ def svg_of(panel: Panel, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
     view_box = re.search(r'viewBox="[^"]*"', text)
     assert view_box is not None
-    text = text[text.index(">") + 1 :]  # the opening tag, with sizes and names of XML
+    text = text[text.index(">") + 1 :]  # remove the opening tag with its sizes and XML namespaces
     text = re.sub(r'id="|url\(#|href="#', lambda found: f"{found[0]}{name}-", text)
     for variable, colour in LIGHT.items():
         text = text.replace(colour, f"var(--{variable})")
@@ -98,7 +98,7 @@ def svg_of(panel: Panel, name: str) -> str:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """All panels of a figure in columns, on white, under its title."""
+    """Save all panels of a figure in columns, on white, under its title."""
     pictures = []
     with mpl.rc_context({**SETTINGS, "figure.facecolor": "white"}):
         for panel in figure.panels:
@@ -121,7 +121,7 @@ def _pixels(figure: Any) -> np.ndarray:
 
 
 def _columns(pictures: Sequence[np.ndarray], head: np.ndarray, columns: int) -> np.ndarray:
-    """Each picture goes below the shortest column."""
+    """Put each picture below the shortest column."""
     step = pictures[0].shape[1] + GAP_PIXELS
     heights, places = [head.shape[0]] * columns, []
     for picture in pictures:

@@ -1,9 +1,9 @@
-"""The large products of a call beside matrix products of the same sizes: by NumPy's BLAS, by torch's if it is there,
-and by oneDNN's sgemm if `run.py --install` has made its environment.
+"""Compare the large products of a call with matrix products of the same sizes: by NumPy's BLAS, by torch's BLAS if it
+is installed, and by oneDNN's sgemm if `run.py --install` has made its environment.
 
-A product of ours is the difference that inputs or parameter gradients make to a call (as in kernels.py), so it includes
-gathering rows, adding biases and their gradients. The others multiply contiguous matrices that are ready. All take
-turns; medians are compared.
+The time of our product is the difference between calls with and without inputs or parameter gradients (as in
+kernels.py), so it includes gathering rows, adding biases and their gradients. The other libraries multiply prepared
+contiguous matrices. All contestants take turns; the comparison uses medians.
 
     python benchmarks/products.py [--threads N] [--rounds N]
 """
@@ -40,7 +40,7 @@ Pairs = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass
 class Product:
-    """`ours`, less `minus`, does what each of `others` does in `work` operations."""
+    """`ours` minus `minus` does the work of each of `others`: `work` operations."""
 
     name: str
     work: float
@@ -71,7 +71,7 @@ def with_torch(pairs: Pairs, targets: list[np.ndarray]) -> Call:
 
 
 def onednn() -> ctypes.CDLL | None:
-    """The library in its contestant's environment, or None."""
+    """The library in the environment of its contestant, or None."""
     python = python_of("onednn")
     found = sorted(python.parent.parent.glob("lib/libdnnl.so.*")) if python else []
     return ctypes.CDLL(str(found[0])) if found else None
@@ -81,7 +81,7 @@ def with_onednn(library: ctypes.CDLL, pairs: Pairs, targets: list[np.ndarray]) -
     """The products by dnnl_sgemm, which multiplies matrices in C's order."""
 
     def pointer(matrix: np.ndarray) -> ctypes.c_void_p:
-        return matrix.ctypes.data_as(ctypes.c_void_p)  # which keeps the array
+        return matrix.ctypes.data_as(ctypes.c_void_p)  # the pointer keeps the array alive
 
     def operand(matrix: np.ndarray) -> tuple[bytes, ctypes.c_void_p, ctypes.c_int64]:
         transposed = not matrix.flags.c_contiguous
@@ -105,7 +105,7 @@ def with_onednn(library: ctypes.CDLL, pairs: Pairs, targets: list[np.ndarray]) -
 
 
 def blas(pairs: Pairs, library: ctypes.CDLL | None) -> dict[str, Call]:
-    """The products of all pairs, by each library; each has been compared with NumPy's."""
+    """The products of all pairs by each library, after a comparison with NumPy's products."""
     expected = [a @ b for a, b in pairs]
     found: dict[str, Call] = {}
     makers: dict[str, Callable[[Pairs, list[np.ndarray]], Call]] = {"NumPy": with_numpy}
@@ -138,7 +138,7 @@ def products(T: int, B: int, H: int, threads: int, library: ctypes.CDLL | None) 
 
 
 def rates(product: Product, rounds: int) -> dict[str, float]:
-    """GFLOP/s of each: ours first."""
+    """GFLOP/s of each contestant, ours first."""
     times: dict[str, list[float]] = {"fastrnn": [], **{name: [] for name in product.others}}
     for _ in range(rounds):
         for name, call in {"fastrnn": product.ours, **product.others}.items():
@@ -157,7 +157,7 @@ def main() -> None:
     fastrnn.set_num_threads(options.threads)
     if torch is not None:
         torch.set_num_threads(options.threads)
-    library = onednn()  # before the limit, which must find its OpenMP
+    library = onednn()  # load it before the limit is set, which must find its OpenMP
     table = Table(title=f"GFLOP/s, LSTM, {options.threads} threads")
     with threadpoolctl.threadpool_limits(options.threads):
         for shape in SHAPES:

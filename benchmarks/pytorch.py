@@ -1,8 +1,8 @@
-"""Modules of torch.nn before and after `fastrnn.torch.accelerate`: all of a call, Python included.
+"""Modules of torch.nn before and after `fastrnn.torch.accelerate`: the time of whole calls, including Python.
 
-Contestants take turns in one process, on the same threads; medians of rounds. Inference is under inference_mode;
-training is forward, sum and backward. Ragged batches are PackedSequences whose lengths are 1 … T. Prints a table for
-docs/pytorch.md, and geometric means by cell.
+Contestants take turns in one process, on the same threads; results are medians of rounds. Inference runs under
+inference_mode; training is forward, sum and backward. Ragged batches are PackedSequences with lengths 1 … T. The
+program prints a table for docs/pytorch.md, and geometric means by cell.
 
     python benchmarks/pytorch.py [--threads N] [--rounds N] [--quick]
 """
@@ -25,7 +25,7 @@ CELLS = ("LSTM", "GRU", "RNN")
 SIZES = [(1, 1, 64), (1, 1, 256), (1, 32, 64), (20, 1, 64), (20, 32, 64), (35, 20, 128), (100, 4, 128)]  # T, B, H
 RAGGED_SIZES = [(100, 8, 64), (100, 32, 128), (200, 64, 128), (100, 32, 256)]
 STEP_SIZES = [64, 256]  # H of single cells
-ROUND_US = 4000.0  # about as long as a round of one contestant
+ROUND_US = 4000.0  # the approximate time of a round of one contestant
 
 
 def microseconds(call: Callable[[], Any], times: int) -> float:
@@ -57,7 +57,7 @@ def ragged(T: int, B: int, H: int) -> PackedSequence:
 
 
 def measure_layers(rounds: int, sizes: list[tuple[int, int, int]], is_ragged: bool = False) -> list[str]:
-    """A row for each size and cell; lines about the geometric means."""
+    """Print a row for each size and cell; return lines with the geometric means."""
     ratios: dict[str, list[float]] = {cell: [] for cell in CELLS}
     for T, B, H in sizes:
         for cell in CELLS:
@@ -90,7 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--rounds", type=int, default=11, metavar="N")
-    parser.add_argument("--quick", action="store_true", help="the smallest sizes alone")
+    parser.add_argument("--quick", action="store_true", help="only the smallest sizes")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)

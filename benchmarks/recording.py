@@ -1,4 +1,4 @@
-"""A run of `run.py`: what is measured, in which order and for how long, and the file that it fills."""
+"""A run of `run.py`: the measurements, their order and their time, and the file of results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FOLDER = Path(__file__).with_name("results")  # not part of the repository
 
 
 def chosen_cases(options: argparse.Namespace) -> list[tuple[Case, str]]:
-    """Cases and modes that the options name."""
+    """The cases and modes that the options select."""
     found = []
     for case in CASES:
         named = options.suite in ("full", case.group) or (options.suite == "tour" and case.name in TOUR)
@@ -56,7 +56,7 @@ def is_tour(options: argparse.Namespace) -> bool:
 
 
 def chosen_entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]:
-    """Our own layers and the rivals that are wanted and there; why the others are not."""
+    """Our own layers and the selected rivals that are installed; and the reasons why others are left out."""
     found, absent = [], []
     for entry in ENTRIES:
         if options.rivals is not None and entry.name not in ("fastrnn", *options.rivals):
@@ -64,7 +64,7 @@ def chosen_entries(options: argparse.Namespace) -> tuple[list[Entry], list[str]]
         if entry.python() is None:
             absent.append(f"{entry.name}: not installed (python benchmarks/run.py --install)")
         elif options.rivals is None and entry.slow_to_prepare and is_tour(options):
-            absent.append(f"{entry.name}: left out of the tour, it compiles for minutes (--rivals {entry.name})")
+            absent.append(f"{entry.name}: not in the tour, it compiles for minutes (--rivals {entry.name})")
         else:
             found.append(entry)
     return found, absent
@@ -95,7 +95,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 class Recording:
-    """One run; `content` is what its file holds."""
+    """One run; `content` is the content of its file."""
 
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         self.options, self.cases = options, chosen_cases(options)
@@ -111,7 +111,7 @@ class Recording:
 
     @property
     def results(self) -> Results:
-        """What has been measured so far."""
+        """The results so far."""
         return parse(self.content)
 
     def measure(self) -> bool:
@@ -156,7 +156,7 @@ class Recording:
             return {}
 
     def _greet(self, process: measure.Process) -> bool:
-        """Note a contestant's version; False if it does not run here, which is said."""
+        """Record the version of a contestant. If it does not run here, report that and return False."""
         name = process.entry.name
         self.display.say(name)
         answer = process.ask(do="hello")

@@ -1,8 +1,8 @@
-"""Our own times beside those of an earlier run: which cases became slower or faster than noise explains.
+"""Compare our times with an earlier run: find cases that became slower or faster than noise explains.
 
 A case counts as slower if it took more than 1 + tolerance of the earlier time, and if the middle halves of the two
-runs' rounds do not overlap: the lower quartile of the rounds' medians now is above the upper quartile then. The rivals
-of a case tell whether the machine itself has changed: they are the same programs in both runs.
+runs' rounds do not overlap: the lower quartile of the rounds' medians now is above the earlier upper quartile. The
+rivals of a case show whether the machine itself has changed, since they are the same programs in both runs.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from cases import Case
 from results import Measurement, Results, ResultsError, differing
 from roofline import PEAK
 
-ROUNDS_MIN = 3  # fewer say nothing about noise
-PEAK_DRIFT = 0.1  # of the machine's peak between two runs, before we warn
+ROUNDS_MIN = 3  # fewer rounds show no noise
+PEAK_DRIFT = 0.1  # of the machine's peak between two runs; more gives a warning
 
 
 @dataclass(frozen=True)
 class Change:
-    """One case in both runs; the numbers are times now over times then."""
+    """One case in both runs; the numbers are times now divided by earlier times."""
 
     now: Measurement
-    ratio: float | None  # None: measured then, and it does not run now
-    rivals: float | None  # median over those in both runs
+    ratio: float | None  # None: it was measured earlier and does not run now
+    rivals: float | None  # median over the rivals in both runs
     verdict: str  # "slower", "faster" or "equal"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Cases in both runs; names of the others; what the reader should know."""
+    """Cases in both runs, names of the other cases, and warnings."""
 
     changes: list[Change]
     only_now: list[str]
     only_then: list[str]
-    redefined: list[str]  # the same name, but something else is measured
+    redefined: list[str]  # the same name, but a different case
     warnings: list[str]
 
     def of(self, verdict: str) -> list[Change]:
-        """The changes of one verdict, the greatest first."""
+        """The changes with one verdict, the greatest first."""
         return sorted(
             (change for change in self.changes if change.verdict == verdict),
             key=lambda change: abs(np.log(change.ratio)) if change.ratio else np.inf,
@@ -50,18 +50,18 @@ class Comparison:
 
     @property
     def typical(self) -> float | None:
-        """Median of our times now over those then."""
+        """Median of our times now divided by the earlier times."""
         return statistics.median(known) if (known := [c.ratio for c in self.changes if c.ratio]) else None
 
 
 def refuse_another_machine(now: Results, then: Results) -> None:
-    """ResultsError where times of two runs cannot be set beside each other; the run of now need not be complete."""
+    """Raise ResultsError if the times of two runs cannot be compared; the current run may be incomplete."""
     if reasons := differing(now, then):
         raise ResultsError(f"--compare: expected results of the same machine and backend, got {'; '.join(reasons)}")
 
 
 def compare(now: Results, then: Results, tolerance: float) -> Comparison:
-    """The changes from one run to another; ResultsError where a comparison makes no sense."""
+    """The changes from one run to another; ResultsError if they cannot be compared."""
     refuse_another_machine(now, then)
     before, after = ({m.key: m for m in results.measurements} for results in (then, now))
     threads = [sorted({m.threads for m in results.measurements}) for results in (now, then)]

@@ -1,11 +1,11 @@
-"""Results of `run.py` as one self-contained HTML page, and its charts as PNG.
+"""Results of `run.py` as one self-contained HTML page, and the charts as PNG.
 
     python benchmarks/run.py --suite full --threads 2 1 --json results.json
     python benchmarks/report.py results.json --out report        report/index.html and report/*.png
 
 The page loads nothing and shows, in a light or a dark theme: our ratio to the fastest and to each rival, shares of the
 machine's limits, curves over batch size and time steps, latency percentiles and a table of all cases. Several files of
-one machine make one page; of a case that more than one has, the last counts.
+one machine make one page; if several files have a case, the last file counts.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ except ModuleNotFoundError as missing:
 
 
 def figures_of(results: Results) -> list[Figure]:
-    """All that the results have cases for."""
+    """All figures that the results have cases for."""
     found = [ratio_figure(results), limit_figure(results), *curve_figures(results)]
     found += [latency_figure(results), rival_figure(results)]
     return [figure for figure in found if figure.panels]
 
 
 def command_of(results: Results) -> str:
-    """What measures the same cases again."""
+    """The command that measures the same cases again."""
     threads = " ".join(str(n) for n in sorted({m.threads for m in results.measurements}, reverse=True))
     groups = sorted({m.case.group for m in results.measurements})
     suite = groups[0] if len(groups) == 1 else results.details.get("suite", "full")
@@ -47,7 +47,7 @@ def command_of(results: Results) -> str:
 
 
 def write(results: Results, folder: Path) -> Path:
-    """The page and its pictures; the page's path."""
+    """Write the page and its pictures; return the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
     for figure in figures_of(results):

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 SHORT_MODES = {"forward": "fwd", "training": "train"}
-COLUMNS = 72  # of the terminal, for the table without a column for each contestant
+COLUMNS = 72  # of the terminal, for the table without columns of contestants
 COLUMNS_EACH = 12
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Four digits; a dash for a contestant that has no time."""
+    """Format with four digits; a dash for a contestant without a time."""
     return "–" if seconds is None else f"{seconds * 1e3:.4g}"
 
 
@@ -32,7 +32,7 @@ def cells_of(measurement: Measurement) -> tuple[str, str, str, str]:
 
 
 def table_of(measurements: Sequence[Measurement], names: list[str], width: int) -> Table:
-    """A row for each case, mode and number of threads; each contestant's time too where the width allows it."""
+    """A row for each case, mode and number of threads; also the time of each contestant if the width allows."""
     names = names if width >= COLUMNS + COLUMNS_EACH * len(names) else []
     table = Table(title="ms: median of a call; ratio: the fastest rival's time over ours; peak: our share")
     table.add_column("case")
@@ -48,7 +48,7 @@ def table_of(measurements: Sequence[Measurement], names: list[str], width: int) 
 
 
 def line_of(measurement: Measurement) -> str:
-    """A finished case where there is no terminal."""
+    """The line of a finished case, for output without a terminal."""
     ms, ratio, rival, _ = cells_of(measurement)
     rounds = len(measurement.times["fastrnn"].get("medians", []))
     beside = f"{ratio} to {rival}" if ratio else "no rival"
@@ -78,7 +78,7 @@ def means_of(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def show_results(results: Results, console: Console) -> None:
-    """Limits, versions, the table and what it comes to."""
+    """Show limits, versions, the table and its summary."""
     for threads, values in results.details.get("limits", {}).items():
         if values:
             console.print(
@@ -93,7 +93,7 @@ def show_results(results: Results, console: Console) -> None:
 
 
 def show_comparison(comparison: Comparison, tolerance: float, console: Console) -> None:
-    """The cases that are slower and faster, those of one run only, and warnings."""
+    """Show slower and faster cases, cases of only one run, and warnings."""
     for text in comparison.warnings:
         console.print(f"[yellow]Note:[/] {text}.")
     others = ("only in this run", comparison.only_now), ("missing in this run", comparison.only_then)

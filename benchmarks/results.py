@@ -1,10 +1,10 @@
-"""Files of results as `run.py` writes them, checked on reading, and what follows from the times of one case.
+"""Files of results from `run.py`, which are checked on reading, and values derived from the times of one case.
 
     {"machine": …, "limits": {"2": {"FMA peak, GFLOP/s": …}}, "versions": {name: …}, "results": [
         {"case": {…}, "mode": "forward", "threads": 2, "times": {name: {…}}}]}
 
 Times of a contestant: median, p10, p99 in seconds and the medians of the rounds, or {"unsupported": why}. Older files
-lack "processor", "backend" and what else a newer `run.py` notes.
+lack "processor", "backend" and other entries of a newer `run.py`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Key = tuple[str, str, str, int]
 
 
 def threads_in_words(threads: int) -> str:
-    """1 thread, 2 threads."""
+    """Format as "1 thread", "2 threads"."""
     return f"{threads} thread{'' if threads == 1 else 's'}"
 
 
 class ResultsError(ValueError):
-    """A file that cannot be used; the message is a sentence for the user."""
+    """An unusable file; the message is a sentence for the user."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The times of all contestants for one case, mode and number of threads; `limits` are the machine's then."""
+    """Times of all contestants for one case, mode and number of threads, with the machine's `limits` of the run."""
 
     case: Case
     mode: str
@@ -46,12 +46,12 @@ class Measurement:
 
     @property
     def key(self) -> Key:
-        """The same in every run."""
+        """A key that is the same in every run."""
         return self.case.group, self.case.name, self.mode, self.threads
 
     @property
     def label(self) -> str:
-        """The key for readers."""
+        """The key as readable text."""
         return f"{self.case.name}, {self.mode}, {threads_in_words(self.threads)}"
 
     def median(self, name: str) -> float | None:
@@ -65,17 +65,17 @@ class Measurement:
 
     @property
     def rivals(self) -> dict[str, float]:
-        """Seconds of the contestants that are not ours."""
+        """Seconds of all contestants except ours."""
         return {name: t["median"] for name, t in self.times.items() if "median" in t and name not in OURS}
 
     @property
     def fastest_rival(self) -> str | None:
-        """Its name; None without rivals."""
+        """The name of the fastest rival; None without rivals."""
         return min(self.rivals, key=self.rivals.__getitem__) if self.rivals else None
 
     @property
     def ratio(self) -> float | None:
-        """The fastest rival's time over ours."""
+        """The time of the fastest rival divided by ours."""
         return min(self.rivals.values()) / self.ours if self.rivals and self.ours else None
 
     @property
@@ -86,47 +86,47 @@ class Measurement:
         return self.case.multiply_adds(self.mode) / self.ours / 1e9 / self.limits[roofline.PEAK]
 
     def of_limit(self, name: str) -> tuple[float, str] | None:
-        """The share of what the machine could do at most that a contestant reaches, and what bounds it."""
+        """The share of the machine's limit that a contestant reaches, and the name of the limit."""
         bound, seconds = roofline.bound_of(self.case, self.mode, self.threads, self.limits), self.median(name)
         return (bound.seconds / seconds, bound.kind) if bound and seconds else None
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a file holds. `details` are its entries beside the measurements, as they are."""
+    """The content of a file. `details` are its other entries, unchanged."""
 
     measurements: list[Measurement]
     details: dict[str, Any]
 
     @property
     def machine(self) -> str:
-        """The processor's name where the file has it, and its architecture."""
+        """The name of the processor, if the file has it, and its architecture."""
         names = [self.details.get(entry) for entry in ("processor", "machine")]
         return ", ".join(dict.fromkeys(name for name in names if name)) or "not noted"
 
     @property
     def backend(self) -> str | None:
-        """Of fastrnn; older files have it in the version only."""
+        """The backend of fastrnn; older files have it only in the version."""
         found = re.search(r"\((\w+)\)", self.details.get("versions", {}).get("fastrnn") or "")
         return self.details.get("backend") or (found and found[1])
 
     @property
     def contestants(self) -> list[str]:
-        """Who has a time in some case, ours first."""
+        """Contestants with a time in some case, ours first."""
         measured = {name for m in self.measurements for name, t in m.times.items() if "median" in t}
         known = [entry.name for entry in ENTRIES if entry.name in measured]
         return known + sorted(measured - set(known))
 
 
 def differing(one: Results, other: Results) -> list[str]:
-    """Why the times of two files cannot be set beside each other: sentences, empty if they can."""
+    """Reasons why the times of two files cannot be compared, as sentences; empty if they can."""
     pairs = [(entry, one.details.get(entry), other.details.get(entry)) for entry in ("machine", "processor")]
     pairs.append(("backend", one.backend, other.backend))
     return [f"{entry} {a} in one, {b} in the other" for entry, a, b in pairs if a and b and a != b]
 
 
 def read(path: Path) -> Results:
-    """The results of a file; ResultsError if it is none."""
+    """The results of a file; ResultsError if the file has none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -144,7 +144,7 @@ def read(path: Path) -> Results:
 
 
 def parse(content: dict[str, Any]) -> Results:
-    """What `run.py` writes, as objects."""
+    """Convert the output of `run.py` to objects."""
     limits = content.get("limits", {})
     measurements = [_measurement(number, entry, limits) for number, entry in enumerate(content["results"])]
     return Results(measurements, {name: value for name, value in content.items() if name != "results"})
@@ -165,7 +165,7 @@ def _measurement(number: int, entry: Any, limits: dict[str, Any]) -> Measurement
 
 
 def merge(files: Sequence[Results]) -> Results:
-    """One set of results; of a case that several have, the last. ResultsError if they are from different machines."""
+    """Merge results; the last file with a case counts. ResultsError if they are from different machines."""
     for other in files[1:]:
         if reasons := differing(files[0], other):
             raise ResultsError(f"expected results of one machine and backend, got {'; '.join(reasons)}")

@@ -1,8 +1,8 @@
-"""The least time that a call can take on a machine whose limits have been measured.
+"""The least possible time of a call on a machine with measured limits.
 
-A call takes at least as long as its arithmetic at the peak of fused multiply-adds. One sequence (B = 1) shares its
-weights with nobody: it also takes as long as reading the recurrent weights in every step, from the nearest level of
-memory that holds the part of them that belongs to one thread. The greater of the two bounds the call.
+A call takes at least the time of its arithmetic at the peak of fused multiply-adds. A single sequence (B = 1) shares
+its weights with no other, so it also takes at least the time to read the recurrent weights in every step. They come
+from the nearest level of memory that holds one thread's part of them. The larger of the two times is the bound.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cases import GATES, Case
 
-# Bytes of the arrays that limits.py reads on each thread, which fit the level that they are named after.
+# Bytes of the arrays that limits.py reads on each thread; an array fits the level of its name.
 CACHES = {"L1": 16 << 10, "L2": 512 << 10, "L3": 8 << 20, "DRAM": 256 << 20}
 PEAK = "FMA peak, GFLOP/s"
 
@@ -25,7 +25,7 @@ class Bound:
 
 
 def bound_of(case: Case, mode: str, threads: int, limits: dict[str, float]) -> Bound | None:
-    """What bounds a call; None if the limits have not been measured."""
+    """The bound of a call; None if the limits have not been measured."""
     if PEAK not in limits:
         return None
     peak = limits[PEAK] / (2 if case.dtype == "float64" else 1)  # measured in float32; a vector holds half as many
@@ -36,7 +36,7 @@ def bound_of(case: Case, mode: str, threads: int, limits: dict[str, float]) -> B
 
 
 def _reading(case: Case, mode: str, threads: int, limits: dict[str, float]) -> Bound:
-    """The weights of one sequence, in each step; with a single step those of the input as well."""
+    """Reading the weights for one sequence in each step; with a single step, also the input weights."""
     columns = case.H if case.T > 1 else case.H + case.I
     weights = GATES[case.cell] * case.H * columns * (8 if case.dtype == "float64" else 4)
     level = next((name for name, size in CACHES.items() if weights / threads <= size), "DRAM")

@@ -1,7 +1,7 @@
-"""fastrnn beside what people would otherwise use: times, ratios, and what the machine could do at most.
+"""Compare fastrnn with other libraries: times, ratios, and shares of the machine's limits.
 
-    python benchmarks/run.py                        a tour of two minutes, with whatever rivals are installed
-    python benchmarks/run.py --install              make the environments of the rivals (pip) and end
+    python benchmarks/run.py                        the suite "tour": two minutes, all installed rivals
+    python benchmarks/run.py --install              make the environments of the rivals (pip) and exit
     python benchmarks/run.py --suite full --threads 2 1 --json results.json
     python benchmarks/run.py --suite full --compare results.json
     python benchmarks/report.py results.json --out report
@@ -9,9 +9,10 @@
     FASTRNN_HIDE=avx512 python benchmarks/run.py …  as on a processor without AVX-512, for the rivals too: they need
                                                     separate environments (--install)
 
-Contestants live in processes of their own and take turns. A ratio is the fastest rival's median time over ours: above 1
-we are faster. Results are written after each case; Ctrl-C keeps and shows what has been measured. With --compare the
-exit status is 1 if a case has become slower than noise and tolerance explain, and 2 if the files cannot be compared.
+Contestants run in separate processes and take turns. A ratio is the median time of the fastest rival divided by ours:
+above 1 we are faster. Results are written after each case; Ctrl-C keeps and shows the results so far. With --compare
+the exit status is 1 if a case has become slower than noise and tolerance explain, and 2 if the files cannot be
+compared.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def complete(options: argparse.Namespace) -> argparse.Namespace:
 
 
 def check(options: argparse.Namespace, refuse: argparse.ArgumentParser) -> None:
-    """Values that argparse lets through."""
+    """Check values that argparse accepts."""
     for name in ("rounds", "seconds", "budget"):
         value = getattr(options, name)
         if value is not None and not value > 0:
@@ -100,7 +101,7 @@ def check(options: argparse.Namespace, refuse: argparse.ArgumentParser) -> None:
 
 
 def finish(results: Results, options: argparse.Namespace, console: Console) -> int:
-    """Show the results; 1 if a comparison finds slower cases."""
+    """Show the results; return 1 if a comparison finds slower cases."""
     result_tables.show_results(results, console)
     if options.markdown:
         options.markdown.write_text(result_tables.markdown_of(results.measurements))
@@ -128,7 +129,7 @@ def main(given: Sequence[str] | None = None) -> int:
         if options.read:
             return finish(merge([read(path) for path in options.read]), options, console)
         run = recording.Recording(options, console)
-        if options.compare:  # better refused before anything is measured than after
+        if options.compare:  # refuse before any measurement
             refuse_another_machine(run.results, read(options.compare))
         interrupted = run.measure()
         if not run.content["results"]:

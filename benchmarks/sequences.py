@@ -1,6 +1,6 @@
-"""What ragged lengths, resets and truncation windows cost, as ratios to the plain call; and what they must at most.
+"""The cost of ragged lengths, resets and truncation windows, as ratios to the plain call, with limits for --check.
 
-Both sides of a ratio take turns, so that they see the same state of a shared machine; medians are compared.
+Both sides of a ratio take turns, so they see the same state of a shared machine; the ratio is that of medians.
 
     python benchmarks/sequences.py [--rounds N] [--threads N] [--check]
 """

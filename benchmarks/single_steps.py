@@ -1,11 +1,11 @@
-"""Calls of one time step beside the machine's own limits, on one thread: reading unpacked weights, training, packing.
+"""Calls of one time step compared with the machine's limits, on one thread: unpacked weights, training, packing.
 
-What is compared takes turns, so that all see the same state of a shared machine; medians of processor time are shown.
+All calls take turns, so they see the same state of a shared machine; the program prints medians of processor time.
 
     unpacked   the rate at which forward reads unpacked weights, over the rate for packed weights
-    training   forward and backward with all gradients, unpacked, over what the machine needs at least: reading the
-               weights twice and writing the gradients once at the bandwidth of the level that holds both, or the
-               arithmetic at 75 % of the FMA peak
+    training   the time of forward and backward with all gradients, unpacked, over the least time of the machine:
+               reading the weights twice and writing the gradients once, at the bandwidth of the level that holds both,
+               or the arithmetic at 75 % of the FMA peak
     packing    the rate of packing for forward and for backward, over the rate of a copy
 
     python benchmarks/single_steps.py [--rounds N] [--cell lstm gru rnn_tanh]
@@ -80,7 +80,7 @@ class Step:
 
 
 def seconds(run: Callable[[], None], least: float = 2e-3) -> float:
-    """Processor time of a call, out of a turn of at least so long."""
+    """Processor time of a call, from a turn of at least `least` seconds."""
     calls, begin = 0, time.process_time()
     while (now := time.process_time()) - begin < least:
         run()

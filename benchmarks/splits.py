@@ -35,7 +35,7 @@ REST_SECONDS, TURN_SECONDS = 0.01, 0.03
 
 
 def turn(call: Callable[[], Any]) -> float:
-    """The median of one turn's calls, of which there is at least one after a first that is not counted."""
+    """The median of the calls of one turn: at least one call, after a first call that does not count."""
     call()
     times: list[float] = []
     end = time.perf_counter() + TURN_SECONDS
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=fastrnn.get_num_threads(), help="default: all")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each cut (default: 7)")
     parser.add_argument("--group", nargs="+", choices=groups, default=groups, metavar="NAME", help=", ".join(groups))
-    parser.add_argument("--check", action="store_true", help="status 1 if a choice is beyond its limits")
+    parser.add_argument("--check", action="store_true", help="status 1 if a choice exceeds its limits")
     options, console = parser.parse_args(), Console(width=130)
     table = Table(title="us; best and one: the choice's time over the best cut's, and over one thread's")
     for title in ("case", "mode", *CUTS, "best", "one"):

@@ -1,7 +1,7 @@
-"""One time step at a time: a fastrnn stream, Python included, beside a call of torch.nn, and the kernel's share of it.
+"""One time step at a time: a fastrnn stream including Python, the share of its kernel, and a call of torch.nn.
 
-Contestants take turns in one process, each on one thread; medians of rounds of many steps. Without torch only fastrnn
-is measured.
+Contestants take turns in one process, each on one thread; results are medians of rounds of many steps. Without torch,
+only fastrnn is measured.
 
     python benchmarks/streaming.py [--rounds N] [--check]
 """
@@ -35,7 +35,7 @@ def microseconds(step: Callable[[], Any], steps: int = STEPS) -> float:
 
 
 def torch_step(kind: str, H: int) -> Callable[[], Any]:
-    """A step of torch's layer with carried state."""
+    """A step of torch's layer that carries its state."""
     module = getattr(torch.nn, kind)(H, H)
     x, state = torch.zeros(1, 1, H), [None]
 
@@ -46,7 +46,7 @@ def torch_step(kind: str, H: int) -> Callable[[], Any]:
 
 
 def measure(kind: str, H: int, rounds: int) -> tuple[float, float, float]:
-    """Microseconds of a step: fastrnn, its kernel alone, torch (NaN where it is missing)."""
+    """Microseconds of a step: fastrnn, only its kernel, and torch (NaN if torch is missing)."""
     stream = getattr(fastrnn, kind)(H, H, seed=0).stream()
     x = np.zeros((1, H), np.float32)
     other = torch_step(kind, H) if torch else None

@@ -1,8 +1,9 @@
 """Errors of tanh and sigmoid over every float32 bit pattern, on each backend that this machine runs.
 
-The float32 reference is NumPy in float64. float64 cannot be swept: all exponents with random mantissas are drawn, and
-a comb over the range in which the functions bend, against NumPy in long double. Errors are in units of the result's
-spacing in its own type. Exits with 1 if one is above 4, or if backends with FMA differ in a bit.
+The float32 reference is NumPy in float64. A full sweep of float64 is not possible: the sample has all exponents with
+random mantissas, and a comb over the range in which the functions bend; the reference is NumPy in long double. Errors
+are in units of the spacing of the result's type. The program exits with 1 if an error is above 4, or if backends with
+FMA differ in a bit.
 
     python benchmarks/sweep_activations.py [--backend NAME]… [--dtype float32|float64] [--stride N]
 """
@@ -32,7 +33,7 @@ def reference(name: str, x: NDArray) -> NDArray:
 
 
 def spacing(expected: NDArray, dtype: str) -> NDArray:
-    """The distance between neighbours of `dtype` where `expected` lies."""
+    """The distance between neighbours of `dtype` at `expected`."""
     info = np.finfo(dtype)
     _, exponent = np.frexp(expected)
     exponent = np.where(expected == 0, info.minexp, exponent - 1)
@@ -57,7 +58,7 @@ def float64_chunks(stride: int) -> Iterator[tuple[float, NDArray]]:
 
 
 class Worst:
-    """The largest error seen of one (backend, function), and where."""
+    """The largest error of one (backend, function), and its input."""
 
     def __init__(self) -> None:
         self.ulp, self.at = 0.0, 0.0
@@ -72,7 +73,7 @@ class Worst:
 
 
 def sweep(dtype: str, backends: list[str], stride: int) -> bool:
-    """Print the largest errors; whether all is well."""
+    """Print the largest errors; return whether all are within the limits."""
     known = _core.backends()
     index = {b.name: j for j, b in enumerate(known)}
     fma = [name for name in backends if known[index[name]].has_fma]

@@ -1,8 +1,9 @@
-# A wheel carries the OpenMP runtime in fastrnn/lib, under its own name, so that the loader can take a copy that is in
-# the process already: two would spin on the same cores (docs/decisions/0011-wheels-carry-openmp-under-its-own-name.md).
-# Sets carried_openmp_paths, where the extension finds it.
+# A wheel includes the OpenMP runtime in fastrnn/lib, under its own name, so the loader can use a copy that is already
+# in the process: two copies would spin on the same cores
+# (docs/decisions/0011-wheels-carry-openmp-under-its-own-name.md). Sets carried_openmp_paths, where the extension finds
+# the runtime.
 if(APPLE)
-  # There a library is known by its path. The extension looks into an installed torch first, whichever is imported first.
+  # macOS identifies a library by its path. The extension looks first into an installed torch, in either import order.
   set(carried_openmp_paths "@loader_path/../torch/lib;@loader_path/lib")
   list(GET OpenMP_C_LIB_NAMES 0 name)
   set(carried_openmp ${CMAKE_CURRENT_BINARY_DIR}/libomp.dylib)

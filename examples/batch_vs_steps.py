@@ -1,11 +1,12 @@
-"""What batch size and number of time steps each do to speed, memory and learning: measured on this machine, drawn.
+"""Measure and draw the effect of batch size and number of time steps on speed, memory and learning, on this machine.
 
-Every measurement is kept in a JSON file (--results) and not made again, so the program can be stopped at any time and
-goes on where it stopped; when nothing is missing, it draws the figures. docs/batch-and-steps.md explains them.
+The program keeps every measurement in a JSON file (--results) and does not repeat it. So you can stop the program at
+any time, and the next run continues. When no measurement is missing, it draws the figures. docs/batch-and-steps.md
+explains them.
 
     python examples/batch_vs_steps.py                   # everything; about twelve minutes on two cores
     python examples/batch_vs_steps.py --budget 100      # for at most 100 s; again, for the next part
-    python examples/batch_vs_steps.py --plot-only       # the figures, from the results that there are
+    python examples/batch_vs_steps.py --plot-only       # the figures, from the existing results
     python examples/batch_vs_steps.py --quick --results quick.json --figures /tmp
 """
 
@@ -21,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-# NumPy's own products are small here, and the threads of its BLAS would spin on the cores that the layers use.
+# NumPy's products are small here, and the threads of its BLAS would spin on the cores that the layers use.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import fastrnn
@@ -74,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measure(records: Records, wanted: list[Task], budget: float) -> bool:
-    """Make the measurements that are missing; whether none is left."""
+    """Make the missing measurements; return whether all are done."""
     missing = [task for task in wanted if task not in records]
     begin = saved = time.perf_counter()
     for number, task in enumerate(missing):
@@ -95,7 +96,7 @@ def measure(records: Records, wanted: list[Task], budget: float) -> bool:
 
 
 def machine() -> dict[str, Any]:
-    """Where the timings come from."""
+    """Describe the machine of the timings."""
     config = fastrnn.show_config("dicts") or {}
     return {
         "processor": platform.machine(),

@@ -1,10 +1,11 @@
 """Train a character-level language model with fastrnn and NumPy, by truncated backpropagation through time.
 
-The text is cut into --batch-size streams that advance side by side; each update sees the next --num-steps characters of
-every stream; the state is carried from window to window, the gradient is not. Those are the two numbers of an RNN:
-batch size is how many sequences share each weight that is loaded, time steps is how far back the gradient reaches.
+The text is cut into --batch-size streams that advance side by side. Each update sees the next --num-steps characters of
+every stream. The state is carried from window to window, the gradient is not. These are the two numbers of an RNN: the
+batch size is the number of sequences that share each loaded weight; the number of time steps is the distance over which
+the gradient reaches back.
 
-    python examples/char_lm.py                          # the documentation that CPython carries; two minutes
+    python examples/char_lm.py                          # the documentation that CPython includes; two minutes
     python examples/char_lm.py --text book.txt --cell gru --epochs 20 --save book.npz
     python examples/char_lm.py --resume book.npz        # continues bit for bit
 """
@@ -17,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-# NumPy's own products are small here, and the threads of its BLAS would spin on the cores that the layers use.
+# NumPy's products are small here, and the threads of its BLAS would spin on the cores that the layers use.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import fastrnn
@@ -28,7 +29,7 @@ from character_training import Training
 from learning_plot import plot_curves
 from training_options import checkpoint_path, parse, positive, positive_real, probability, seed
 
-# What a checkpoint fixes; other options may change when training is resumed.
+# Options that a checkpoint fixes; other options may change when training is resumed.
 FIXED = ("cell", "embedding_size", "hidden_size", "num_layers", "dropout", "batch_size", "num_steps", "seed")
 
 

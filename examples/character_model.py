@@ -44,12 +44,12 @@ class CharacterModel:
         self.output = SoftmaxOutput({name: self.parameters[name] for name in ("w_out", "b_out")})
 
     def logits(self, ids: NDArray[np.int64], state: State = None, *, resets: Any = None) -> tuple[Array, State]:
-        """Unnormalised log-probabilities (T, B, V) of the next character, and the state after the last."""
+        """Unnormalised log-probabilities (T, B, V) of the next character, and the state after the last step."""
         y, state = self.layers(self.parameters["embedding"][ids], state, resets=resets)
         return self.output.logits(y), state
 
     def bits(self, ids: NDArray[np.int64], targets: NDArray[np.int64], state: State) -> tuple[float, State]:
-        """Sum of the bits that the targets cost, without dropout; and the state."""
+        """Sum of -log2 P(target) over the targets, without dropout; and the state."""
         y, state = self.layers(self.parameters["embedding"][ids], state)
         return self.output.loss(y, targets) / float(np.log(2)), state
 
@@ -64,8 +64,8 @@ class CharacterModel:
     ) -> tuple[float, dict[str, Array], State]:
         """One window of truncated backpropagation through time.
 
-        The loss is the mean over the window's T*B characters, in nats. `state`, carried over from the window before, is
-        a constant: the gradient stops there. `resets` and `truncation` are those of the layers, within the window.
+        The loss is the mean over the window's T*B characters, in nats. `state`, from the previous window, is a
+        constant: the gradient stops there. `resets` and `truncation` are arguments of the layers, within the window.
         """
         x = self.parameters["embedding"][ids]
         y, state, tape = self.layers.forward(x, state, resets=resets)
@@ -78,7 +78,7 @@ class CharacterModel:
         return loss / ids.size, {"embedding": d_embedding, **d_output, **d_layers.parameters}, state
 
     def sample(self, first: int, length: int, temperature: float, rng: np.random.Generator) -> list[int]:
-        """Characters drawn one after the other, each from the distribution that the ones before it give."""
+        """Draw characters one after the other, each from its distribution given the previous characters."""
         ids, state = [first], None
         for _ in range(length):
             logits, state = self.logits(np.array([[ids[-1]]]), state)

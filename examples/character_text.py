@@ -11,7 +11,7 @@ Ids = NDArray[np.int64]
 
 
 def read_text(path: str | None) -> str:
-    """A file's text, or the language reference that every CPython carries for its own ``help()``."""
+    """Text of a file, or the language reference that every CPython includes for its own ``help()``."""
     if path is not None:
         return Path(path).read_text(encoding="utf-8")
     from pydoc_data.topics import topics
@@ -20,7 +20,7 @@ def read_text(path: str | None) -> str:
 
 
 def encode(text: str, vocabulary: str) -> Ids:
-    """Each character's index in the sorted vocabulary."""
+    """The index of each character in the sorted vocabulary."""
     points = np.array(list(vocabulary), dtype="U1").view(np.uint32)
     return np.searchsorted(points, np.array(list(text), dtype="U1").view(np.uint32)).astype(np.int64)
 
@@ -28,8 +28,8 @@ def encode(text: str, vocabulary: str) -> Ids:
 def trigram_bits(train: Ids, validation: Ids, size: int) -> float:
     """Bits per character of an interpolated trigram model on `validation`.
 
-    Each order is smoothed with the one below it (Witten & Bell 1991): where a context was seen N times, followed by D
-    different characters, P(c | context) = (count + D * P_below(c)) / (N + D).
+    Each order is smoothed with the next lower order (Witten & Bell 1991): for a context that was seen N times, followed
+    by D different characters, P(c | context) = (count + D * P_below(c)) / (N + D).
     """
     probability = (np.bincount(train, minlength=size)[validation[2:]] + 1) / (len(train) + size)
     for order in (1, 2):
@@ -52,6 +52,6 @@ def _contexts(ids: Ids, order: int, size: int) -> Ids:
 
 
 def _look_up(keys: Ids, values: Ids, wanted: Ids) -> Ids:
-    """The value of each wanted key; 0 for one that is not there."""
+    """The value of each wanted key; 0 for a missing key."""
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)

@@ -18,7 +18,7 @@ VALIDATION_STEPS = 256
 
 
 class Training(TrainingLoop):
-    """A model, its text and how far training has come."""
+    """A model, its text and the progress of training."""
 
     program, element = "char_lm", "char"
 
@@ -43,7 +43,7 @@ class Training(TrainingLoop):
         done = (self.epoch + self.window / len(self.windows)) / self.options.epochs
         loss, gradients, self.state = self.model.gradients(ids, targets, self.state)
         clip_gradients(gradients, self.options.clip)
-        self.adam.steps = self.updates  # that of a checkpoint, after a resumption
+        self.adam.steps = self.updates  # from the checkpoint, after a resumption
         self.adam.update(gradients, self.options.learning_rate * max(0.05, 1 - done))
         return loss / float(np.log(2))
 

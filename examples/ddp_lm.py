@@ -1,11 +1,11 @@
 """Train a character-level model with PyTorch's DistributedDataParallel on fastrnn's kernels, over gloo on CPUs.
 
     torchrun --nproc-per-node 2 examples/ddp_lm.py      # two processes, half of the streams each
-    python examples/ddp_lm.py                           # one process with all of them: the same losses
+    python examples/ddp_lm.py                           # one process with all streams: the same losses
 
-The text, the documentation that CPython carries, is cut into --batch-size streams. Each update sees the next
+The text is the documentation that CPython includes. It is cut into --batch-size streams. Each update sees the next
 --num-steps characters of every stream; the state is carried on, the gradient is not. Gradients are averaged over the
-processes, so that the curve is that of one process with the joint batch, up to rounding.
+processes, so the curve equals that of one process with the joint batch, up to rounding.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def streams_of(text: str, vocabulary: str, batch_size: int) -> Tensor:
-    """(steps, batch_size): the text in that many pieces of the same length, side by side."""
+    """Return (steps, batch_size): the text in `batch_size` pieces of the same length, side by side."""
     ids = torch.from_numpy(encode(text, vocabulary))
     steps = len(ids) // batch_size
     return ids[: steps * batch_size].reshape(batch_size, steps).T.contiguous()
@@ -110,8 +110,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.curve is not None:
             options.curve.write_text(json.dumps(losses))
     if world > 1:
-        # One in six runs aborted in gloo's threads when a process left while the other still talked to it.
-        gc.collect()  # DistributedDataParallel lies in cycles, and must go before the group
+        # One in six runs aborted in gloo's threads when a process exited while the other still communicated with it.
+        gc.collect()  # DistributedDataParallel is in reference cycles, and must be freed before the group
         dist.barrier()
         dist.destroy_process_group()
     return 0

@@ -1,12 +1,13 @@
-"""The echo exercise: a network that repeats what it heard some steps ago, by truncated backpropagation through time.
+"""The echo exercise: a network repeats its input of some steps ago, by truncated backpropagation through time.
 
-Inputs are 50,000 flips of a fair coin, new ones in each epoch; the target of a step is the input --delay steps before
-it. The series is cut into 5 streams, and those into windows of 15 steps: the state is carried from window to window,
-the gradient is not. The first targets of a window were heard in the window before. A network that starts each window
-from zeros can only guess those: of delay 3, that is 3 targets in 15, so an error of 0.1 and a loss of 0.2 ln 2.
+Inputs are 50,000 flips of a fair coin, new flips in each epoch; the target of a step is the input --delay steps before
+it. The series is cut into 5 streams, and the streams into windows of 15 steps: the state is carried from window to
+window, the gradient is not. The first targets of a window are inputs of the previous window. A network that starts each
+window from zeros can only guess these targets: with delay 3, that is 3 targets in 15, so an error of 0.1 and a loss of
+0.2 ln 2.
 
-The exercise leaves the rate of the deeper network open. Adagrad's 0.3 serves it as well: of seeds 0 to 2, three LSTM
-layers are without error after one to three epochs; with 0.1, after two to six.
+The exercise leaves the learning rate of the deeper network open. Adagrad's 0.3 also works there: with seeds 0 to 2,
+three LSTM layers make no errors after one to three epochs; with a rate of 0.1, after two to six.
 
     python examples/echo_rnn.py                          # tanh, 4 units: no errors after the first epoch
     python examples/echo_rnn.py --forget-state           # must fail
@@ -38,7 +39,7 @@ SHOWN = 60  # steps of one stream in the picture: four windows
 
 
 class EchoModel:
-    """Recurrent layers of 4 units on one number a step, and the probabilities of two classes."""
+    """Recurrent layers of 4 units with one number per step, and the probabilities of two classes."""
 
     def __init__(self, cell: str, layers: int, rate: float, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -66,14 +67,14 @@ class EchoModel:
 
 
 def make_windows(rng: np.random.Generator, delay: int) -> fastrnn.Windows:
-    """A new series, in parallel streams; the first targets of all, which nobody heard, are zeros."""
+    """A new series in parallel streams. The first targets of the series have no input and are zeros."""
     x = rng.integers(0, 2, LENGTH)
     targets = np.concatenate([np.zeros(delay, np.int64), x[:-delay]])
     return fastrnn.Windows(x, BATCH_SIZE, NUM_STEPS, targets=targets)
 
 
 def train_epoch(model: EchoModel, delay: int, forget_state: bool) -> list[float]:
-    """The loss of every window. The state is zero at the start of the epoch, and of every window if it is forgotten."""
+    """The loss of every window. The state is zero at the start of the epoch; with `forget_state`, of every window."""
     windows, losses = make_windows(model.rng, delay), []
     for x, targets, state in windows:
         loss, windows.state = model.update(x, targets, None if forget_state else state)
@@ -82,7 +83,7 @@ def train_epoch(model: EchoModel, delay: int, forget_state: bool) -> list[float]
 
 
 def evaluate(model: EchoModel, delay: int, forget_state: bool, seed: int) -> tuple[float, float, list[NDArray[Any]]]:
-    """Error and mean loss on a series that was not trained on; and its start: inputs, targets, P(target = 1)."""
+    """Error and mean loss on a test series; and the start of the series: inputs, targets, P(target = 1)."""
     windows = make_windows(np.random.default_rng([seed, 1]), delay)
     found = []
     for x, targets, state in windows:
@@ -95,7 +96,7 @@ def evaluate(model: EchoModel, delay: int, forget_state: bool, seed: int) -> tup
 
 
 def plot(path: Path, losses: list[float], floor: float, shown: list[NDArray[Any]], title: str) -> bool:
-    """The loss of every window, and what the network said beside what was right; False without matplotlib."""
+    """Draw the loss of every window, and the network's answers beside the targets; False without matplotlib."""
     plt = import_pyplot()
     if plt is None:
         return False
@@ -136,7 +137,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     model = EchoModel(options.cell, options.layers, options.learning_rate, options.seed)
-    share = min(options.delay, NUM_STEPS) / NUM_STEPS  # of the targets, which lie before their window
+    share = min(options.delay, NUM_STEPS) / NUM_STEPS  # of targets with an input before their window
     print(f"{model.layers}\nwithout a carried state: error {share / 2:.3f}, loss {share * np.log(2):.3f} at best")
     losses: list[float] = []
     for epoch in range(1, options.epochs + 1):

@@ -1,4 +1,4 @@
-"""How the examples' figures look: colours that colour-blind readers tell apart (Okabe & Ito), labels beside lines."""
+"""Style of the examples' figures: colours that colour-blind readers can tell apart (Okabe & Ito), labels at lines."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
-    "svg.hashsalt": "fastrnn",  # the same figure is the same file
-    "svg.fonttype": "none",  # text as text, which takes a third of the bytes
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # the second is as wide as the first
+    "svg.hashsalt": "fastrnn",  # the same figure gives the same file
+    "svg.fonttype": "none",  # text stays text, which takes a third of the bytes
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # Verdana is as wide as DejaVu Sans
 }
 
 
 def new_figure(point: str, columns: int = 2, *, widths: tuple[float, ...] | None = None) -> tuple[Any, Any]:
-    """A figure headed by the point that it makes, and its axes side by side; ImportError without matplotlib."""
+    """A figure with its message as the title, and axes side by side; ImportError without matplotlib."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -39,7 +39,7 @@ def new_figure(point: str, columns: int = 2, *, widths: tuple[float, ...] | None
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """As the ending of the path says: .svg, .png, …."""
+    """Save in the format of the path's extension: .svg, .png, …."""
     import matplotlib.pyplot as plt
 
     figure.savefig(path, dpi=130, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -49,7 +49,7 @@ def save_figure(figure: Any, path: Path) -> None:
 def label_line(
     axes: Any, x: float, y: float, text: str, color: str, *, shift: tuple[float, float] = (6, 0), align: str = "left"
 ) -> None:
-    """A line's name beside a point of it; `shift` in points."""
+    """Write the name of a line next to a point of the line; `shift` is in points."""
     axes.annotate(text, (x, y), xytext=shift, textcoords="offset points", color=color, va="center", ha=align)
 
 

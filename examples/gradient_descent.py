@@ -1,4 +1,4 @@
-"""What is done with gradients: clipping by their common norm, plain descent, Adagrad, Adam. All in place."""
+"""Updates from gradients: clipping by the global norm, plain descent, Adagrad, Adam. All work in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 def gradient_norm(gradients: dict[str, Array]) -> float:
-    """The norm of all gradients together: one pass over each, without a copy."""
+    """The norm of all gradients together: one pass over each gradient, without a copy."""
     squares = 0.0
     for gradient in gradients.values():
         rows = gradient.reshape(-1, gradient.shape[-1])
@@ -20,7 +20,7 @@ def gradient_norm(gradients: dict[str, Array]) -> float:
 
 
 def clip_gradients(gradients: dict[str, Array], limit: float) -> float:
-    """Scale all gradients so that their common norm is at most `limit`; returns the norm before."""
+    """Scale all gradients so that their global norm is at most `limit`; return the norm before scaling."""
     norm = gradient_norm(gradients)
     if norm > limit:
         for gradient in gradients.values():
@@ -29,7 +29,7 @@ def clip_gradients(gradients: dict[str, Array], limit: float) -> float:
 
 
 def descend(parameters: dict[str, Array], gradients: dict[str, Array], rate: float) -> None:
-    """One step of gradient descent; the gradients are used up, which saves a temporary array of each one's size."""
+    """One step of gradient descent. It overwrites the gradients, which saves a temporary array for each gradient."""
     for name, gradient in gradients.items():
         gradient *= rate
         parameters[name] -= gradient

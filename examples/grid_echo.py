@@ -1,8 +1,8 @@
-"""The delayed echo: a stream of coin flips, to be repeated n steps later. What it takes is n steps of memory.
+"""The delayed echo: a stream of coin flips, to be repeated n steps later. This needs n steps of memory.
 
-Forward always runs over the same long stretches, with one update for each; what differs is how far back the gradient
-reaches, and whether the state is carried over the windows' borders. So all runs see the same flips and make the same
-number of updates.
+Forward always runs over the same long stretches, with one update for each stretch. The runs differ only in how far back
+the gradient reaches, and in whether the state is carried over the windows' borders. So all runs see the same flips and
+make the same number of updates.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ EMBEDDING_SIZE = 8
 def measure_error(settings: Settings, way: str, k: int, delay: int) -> dict[str, float]:
     """The share of wrong flips after training with windows of k steps; 0.5 is guessing.
 
-    "zeroed": the state starts from zero in each window. "carried": it goes on, the gradient does not. "twice": each
-    window's gradient reaches back 2*k steps. "full": it reaches back over the whole stretch.
+    "zeroed": the state starts from zero in each window. "carried": the state is carried on, the gradient is not.
+    "twice": each window's gradient reaches back 2*k steps. "full": the gradient reaches back over the whole stretch.
     """
     model = trained(settings, way, k, delay, settings.echo_updates)
     T, B = 16 * settings.echo_steps, settings.echo_batch_size
@@ -35,7 +35,7 @@ def measure_error(settings: Settings, way: str, k: int, delay: int) -> dict[str,
 
 
 def gradient_case(settings: Settings) -> tuple[CharacterModel, Ids, Ids]:
-    """A model early in its training, when the gradient is not noise yet, and flips for its gradient."""
+    """A model early in training, when the gradient is not yet noise, and flips for its gradient."""
     delay = settings.echo_gradient_delay
     model = trained(settings, "full", settings.echo_steps, delay, settings.echo_updates // 8)
     return model, *flips(settings.gradient_steps, settings.gradient_streams, delay, seed=2)
@@ -56,13 +56,13 @@ def trained(settings: Settings, way: str, k: int, delay: int, updates: int) -> C
 
 
 def flips(T: int, B: int, delay: int, seed: int) -> tuple[Ids, Ids]:
-    """Inputs (T, B), and as targets the inputs of `delay` steps before."""
+    """Inputs (T, B) and targets, which are the inputs of `delay` steps before."""
     drawn = np.random.default_rng(seed).integers(0, 2, (T + delay, B))
     return drawn[delay:], drawn[:T]
 
 
 def _resets(way: str, k: int, T: int, B: int) -> Any:
-    """Where windows start, if the state is zeroed there."""
+    """The starts of windows as resets, if `way` zeroes the state there."""
     if way != "zeroed":
         return None
     resets = np.zeros((T, B), bool)

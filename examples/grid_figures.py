@@ -1,4 +1,4 @@
-"""The figures of batch_vs_steps.py, each of which makes one point."""
+"""The figures of batch_vs_steps.py. Each figure makes one point."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from grid_learning_figures import draw_echo, draw_text
 from grid_records import Records
 from grid_settings import Settings
 
-LSTM_OPERATIONS = 16  # per time step and sequence, times H*H: two matrices of 4 gates, a product and a sum each
+LSTM_OPERATIONS = 16  # per time step and sequence, times H*H: two matrices of 4 gates, a product and a sum per weight
 
 
 def draw(records: Records, settings: Settings, folder: Path) -> list[Path]:
-    """All figures, as far as there are records for them; their paths."""
+    """Draw all figures that have records; return their paths."""
     figures: dict[str, tuple[str, Callable[[Records, Settings], Any]]] = {
         "throughput": ("product", draw_throughput),
         "window-cost": ("memory", draw_window_cost),
@@ -32,7 +32,7 @@ def draw(records: Records, settings: Settings, folder: Path) -> list[Path]:
 
 
 def draw_throughput(records: Records, settings: Settings) -> Any:
-    """Operations a second against the batch size, of layers of some sizes and of a NumPy loop; and what B=4 gains."""
+    """Operations per second against the batch size, for layers of some sizes and a NumPy loop; and the gain of B=4."""
     figure, (axes, gain_axes) = new_figure(
         "A larger batch is faster until arithmetic is the limit, which here is soon", widths=(1.6, 1)
     )
@@ -106,7 +106,7 @@ def draw_window_cost(records: Records, settings: Settings) -> Any:
 
 
 def draw_truncation_error(records: Records, settings: Settings) -> Any:
-    """Cosine and norm of truncated gradients, against how far they reach."""
+    """Cosine and norm of truncated gradients, against the reach of the gradient."""
     figure, axes_of = new_figure("The longer the window, the closer the gradient to that of all time steps")
     cases = {
         "untrained": ("text, before training", GREEN),

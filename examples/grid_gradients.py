@@ -1,4 +1,4 @@
-"""How far truncated gradients are from those of full backpropagation through time."""
+"""The errors of truncated gradients relative to full backpropagation through time."""
 
 from __future__ import annotations
 

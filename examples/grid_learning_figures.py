@@ -1,4 +1,4 @@
-"""The figures of batch_vs_steps.py about what is learned."""
+"""The figures of batch_vs_steps.py about learning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from figure_style import COLORS, label_line, new_figure, plain_ticks
 from grid_records import Records
 from grid_settings import Settings
 
-# How many windows the gradient reaches over, and what the panel is headed by.
+# The number of windows that the gradient spans, and the title of the panel.
 REACHES = {
     "zeroed": (1, "state zeroed: a window's first steps fail"),
     "carried": (1, "state carried on"),
@@ -20,7 +20,7 @@ LEARNED_ERROR = 0.05
 
 
 def draw_echo(records: Records, settings: Settings) -> Any:
-    """The error for each delay and window, and how far the gradient reaches; one panel for each way of training."""
+    """The error for each delay and window, and the reach of the gradient; one panel for each method of training."""
     figure, panels = new_figure(
         "A delay within the gradient's reach is learned; beyond it, the state carries some by chance", len(REACHES)
     )
@@ -31,7 +31,7 @@ def draw_echo(records: Records, settings: Settings) -> Any:
         errors = [records.least("echo", "error", "delay", way=way, k=k) for k in windows]
         percents = [[100 * row.get(delay, np.nan) for delay in delays] for row in errors]
         image = axes.imshow(percents, cmap="cividis", vmin=0, vmax=50, aspect="auto", origin="lower")
-        # The first step of what the gradient reaches lies count*k - 1 steps before its last.
+        # The gradient reaches back at most count*k - 1 steps.
         edges = [np.searchsorted(delays, count * k - 1, side="right") - 0.5 for k in windows]
         axes.stairs(edges, np.arange(len(windows) + 1) - 0.5, orientation="horizontal", color="white", linewidth=2)
         axes.axvline(np.searchsorted(delays, longest, side="right") - 0.5, color="black", linestyle="--", linewidth=1)
@@ -48,12 +48,12 @@ def draw_echo(records: Records, settings: Settings) -> Any:
 
 
 def draw_text(records: Records, settings: Settings) -> Any:
-    """The loss at equal numbers of characters as a map of B and T, and the loss by the context that is given."""
+    """The loss at equal numbers of characters as a map of B and T, and the loss by length of context."""
     figure, (map_axes, context_axes) = new_figure(
         "After equally many characters, the loss follows the number of updates more than B or T", widths=(1.2, 1)
     )
     B, T = settings.batch_sizes, settings.window_lengths
-    # Of several learning rates, the best.
+    # The best of several learning rates.
     best = {(r["B"], r["T"]): r for r in sorted(records.select("text"), key=lambda record: -record["bits"])}
     bits = np.array([[best[b, t]["bits"] if (b, t) in best else np.nan for t in T] for b in B])
     middle = (np.nanmin(bits) + np.nanmax(bits)) / 2

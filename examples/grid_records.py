@@ -1,4 +1,4 @@
-"""Measurements in a JSON file that grows: what it has is not measured again.
+"""Measurements in a JSON file that grows; recorded measurements are not repeated.
 
 One record a line: {"experiment": "layer", "H": 128, "B": 4, "round": 0, "seconds": 3.1e-05}
 """
@@ -18,7 +18,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """A measurement to be made: an experiment, the point of its grid, and what measures it."""
+    """A measurement to make: an experiment, a point of its grid, and the function that measures it."""
 
     experiment: str
     point: Values
@@ -29,7 +29,7 @@ class Records:
     """All records of one file, found by experiment and point."""
 
     def __init__(self, path: Path, head: Values) -> None:
-        """`head` says what the measurements belong to: a file with another one is refused."""
+        """`head` identifies the settings of the measurements. A file with another head is refused."""
         self.path, self.head, self.machine = path, json.loads(json.dumps(head)), None
         self._records: dict[str, Values] = {}
         if path.exists():
@@ -48,11 +48,11 @@ class Records:
         self._records[_key(task)] = {"experiment": task.experiment, **task.point, **values}
 
     def save(self, machine: Values) -> None:
-        """Written beside the file and moved into place, so that a failure leaves the old one whole."""
+        """Write a new file and move it into place, so that a failure leaves the old file intact."""
         self.machine = machine
         lines = ",\n".join(json.dumps({"key": key, **record}) for key, record in self._records.items())
         head = f'{{"head": {json.dumps(self.head)},\n"machine": {json.dumps(machine)},\n"records": [\n'
-        target = Path(os.path.realpath(self.path))  # the file that a symbolic link leads to
+        target = Path(os.path.realpath(self.path))  # the target of a symbolic link
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         temporary.write_text(head + lines + "\n]}\n", encoding="utf-8")
         if target.exists():
@@ -60,13 +60,13 @@ class Records:
         temporary.replace(target)
 
     def select(self, experiment: str, **point: Any) -> Iterator[Values]:
-        """The records of an experiment that have these values."""
+        """Records of an experiment with these values."""
         for record in self._records.values():
             if record["experiment"] == experiment and all(record.get(n) == v for n, v in point.items()):
                 yield record
 
     def least(self, experiment: str, value: str, over: str, **point: Any) -> dict[Any, float]:
-        """For each value of `over`, as each batch size, the least of all rounds: disturbances only add to times."""
+        """The minimum over all rounds for each value of `over`, such as each batch size: disturbances only add time."""
         found: dict[Any, float] = {}
         for record in self.select(experiment, **point):
             found[record[over]] = min(record[value], found.get(record[over], float("inf")))

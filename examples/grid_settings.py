@@ -1,4 +1,4 @@
-"""How large the experiments of batch_vs_steps.py are: the whole grid, and one of a few seconds."""
+"""Sizes of the experiments of batch_vs_steps.py: the whole grid, and a grid of a few seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ POWERS_OF_2 = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes of all experiments; results belong to the settings that they were measured with."""
+    """Sizes of all experiments. Results belong to the settings of their measurement."""
 
     batch_sizes: tuple[int, ...] = POWERS_OF_4
     window_lengths: tuple[int, ...] = POWERS_OF_4
@@ -18,7 +18,7 @@ class Settings:
     embedding_size: int = 32
     # Timings
     rounds: int = 10
-    seconds: float = 0.04  # each timing repeats its call for this long, or once
+    seconds: float = 0.04  # each timing repeats its call for this long, but at least once
     layer_sizes: tuple[int, ...] = (128, 512, 1500)  # an LSTM layer alone, I = H
     layer_batch_sizes: tuple[int, ...] = POWERS_OF_2
     layer_steps: int = 32
@@ -37,7 +37,7 @@ class Settings:
     gradient_training: tuple[int, int, float] = (16, 64, 2e-3)  # B, T and rate of the trained model
     reaches: tuple[int, ...] = (*POWERS_OF_2, 512)
     overlapping: tuple[int, ...] = (1, 4, 16)  # these k1 with k2 > k1
-    stages_most: int = 64  # where k2 / k1 is at most this
+    stages_most: int = 64  # only if k2 / k1 is at most this
     # The delayed echo
     echo_windows: tuple[int, ...] = (1, 2, 4, 8, 16)
     echo_delays: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 17, 20, 24, 31, 32)

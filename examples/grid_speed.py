@@ -1,4 +1,4 @@
-"""Time and memory of batches and windows: an LSTM layer alone, the same as a NumPy loop, whole updates of a model."""
+"""Time and memory of batches and windows: an LSTM layer, the same layer as a NumPy loop, updates of a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VOCABULARY_SIZE = 100
 
 
 def least_seconds(call: Callable[[], object], at_least: float) -> float:
-    """The least time of a call, repeated for `at_least` seconds after one to warm up: others may use the machine."""
+    """Minimum time of a call, repeated for `at_least` seconds after a warm-up call; others may use the machine."""
     call()
     times, begin = [], time.perf_counter()
     while not times or time.perf_counter() - begin < at_least:
@@ -34,7 +34,7 @@ def least_seconds(call: Callable[[], object], at_least: float) -> float:
 
 @lru_cache(maxsize=1)
 def frozen_layer(H: int) -> fastrnn.LSTM:
-    """Packing 72 MB of weights at H = 1500 takes longer than a step; so it is done once."""
+    """Freeze the layer: packing 72 MB of weights at H = 1500 takes longer than a step, so it is done once."""
     layer = fastrnn.LSTM(H, H, seed=0)
     layer.freeze()
     return layer
@@ -53,7 +53,7 @@ def time_loop(H: int, B: int, T: int, at_least: float) -> dict[str, float]:
 
 
 def loop_layer(H: int, B: int, T: int) -> tuple[fastrnn.LSTM, Callable[[], tuple[Array, Array]]]:
-    """A layer, and a NumPy loop that returns the x and y of it; with the input's product before the loop."""
+    """A layer, and a NumPy loop that returns x and y of the layer; the input product is before the loop."""
     layer, x = frozen_layer(H), random_input(T, B, H)
     w_ih, w_hh, b_ih, b_hh = (
         layer.parameters[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -73,7 +73,7 @@ def loop_layer(H: int, B: int, T: int) -> tuple[fastrnn.LSTM, Callable[[], tuple
 
 
 def time_product(n: int, at_least: float) -> dict[str, float]:
-    """1e9 operations a second of NumPy's product of n x n matrices, on one core: what arithmetic can reach at best."""
+    """Speed of NumPy's product of n x n matrices on one core, in 1e9 operations per second: the arithmetic limit."""
     a = random_input(n, 1, n)[:, 0]
     out = np.empty_like(a)
     return {"gflops": 2e-9 * n**3 / least_seconds(lambda: np.matmul(a, a, out=out), at_least)}
@@ -106,16 +106,16 @@ def time_window(B: int, T: int, H: int, E: int, at_least: float) -> dict[str, fl
 
 
 def measure_memory(B: int, T: int, H: int, checkpoint: int) -> dict[str, int]:
-    """Bytes that forward and backward of a layer need for a window, x and gradients included.
+    """Bytes that forward and backward of a layer need for a window, including x and gradients.
 
-    Measured in a process of its own. 0 stands for no checkpoints.
+    A separate process measures them. checkpoint=0 means no checkpoints.
     """
     command = [sys.executable, str(Path(__file__).resolve()), *map(str, (B, T, H, checkpoint))]
     return {"bytes": int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)}
 
 
 def print_window_bytes(B: int, T: int, H: int, checkpoint: int) -> None:
-    """In a process of its own: the peak of a window less what was there before it."""
+    """In a separate process: print the peak memory of a window minus the memory before it."""
     layer = fastrnn.LSTM(H, H, seed=0)
 
     def run(steps: int) -> None:
@@ -130,7 +130,7 @@ def print_window_bytes(B: int, T: int, H: int, checkpoint: int) -> None:
 
 
 def resident_bytes(name: str) -> int:
-    """Of this process, now ("VmRSS") or at its peak ("VmHWM"; getrusage would count the parent's before exec)."""
+    """Memory of this process now ("VmRSS") or at its peak ("VmHWM"; getrusage would include the parent's)."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (line,) = (line for line in status.splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024

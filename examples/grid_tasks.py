@@ -1,4 +1,4 @@
-"""The measurements of batch_vs_steps.py, one by one: which experiment, at which point of its grid."""
+"""The list of measurements of batch_vs_steps.py: each is an experiment at a point of its grid."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from grid_records import Task, Values
 from grid_settings import Settings
 from grid_text import TextExperiments
 
-MANY_UPDATES = 4  # characters an update
+MANY_UPDATES = 4  # characters per update
 
 
 def tasks_of(settings: Settings, text: TextExperiments) -> Iterator[Task]:
-    """All measurements. Those of time take turns, round by round, so that a slow minute hits all alike."""
+    """All measurements. Timings take turns, round by round, so a slow minute affects all of them equally."""
     yield from _memory(settings)
     yield from _gradients(settings, text)
     yield from _echo(settings)
@@ -81,7 +81,7 @@ def _echo(s: Settings) -> Iterator[Task]:
 
 
 def _learning(s: Settings, text: TextExperiments) -> Iterator[Task]:
-    """Largest windows first: they take the least time. Where updates are very many, at the least rate only."""
+    """Largest windows first, since they take the least time. For very many updates, only the smallest rate."""
     for B in reversed(s.batch_sizes):
         for T in reversed(s.window_lengths):
             for rate in s.learning_rates if B * T > MANY_UPDATES else s.learning_rates[:1]:

@@ -1,4 +1,4 @@
-"""Learning from a text: the loss after equal numbers of characters, and the context used."""
+"""Learning from a text: the loss after equal numbers of characters, and the length of context that the model uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TextExperiments:
             raise ValueError(f"--text: expected more than {needed / (1 - VALIDATION_SHARE):.0f} characters")
 
     def windows(self, B: int, T: int) -> fastrnn.Windows:
-        """The same characters for every B and T, as far as T divides a stream."""
+        """Windows with the same characters for every B and T, as far as T divides a stream."""
         n = self.settings.characters
         return fastrnn.Windows(self.train_ids[:n], B, T, targets=self.train_ids[1 : n + 1], drop_last=False)
 
@@ -38,7 +38,7 @@ class TextExperiments:
         return CharacterModel("lstm", self.size, self.settings.embedding_size, self.settings.hidden_size)
 
     def trained(self, B: int, T: int, rate: float) -> CharacterModel:
-        """One pass over the characters, the state carried from window to window; the rate falls to zero."""
+        """Train for one pass over the characters, with the state carried between windows; the rate falls to zero."""
         model, windows = self.new_model(), self.windows(B, T)
         adam = Adam(model.parameters)
         for number, (ids, targets, state) in enumerate(windows):
@@ -48,7 +48,7 @@ class TextExperiments:
         return model
 
     def measure_loss(self, B: int, T: int, rate: float) -> dict[str, Any]:
-        """Bits per character of the validation text, its state carried through it; and by context, for some B."""
+        """Bits per character of the validation text, with the state carried through it; for some B, also by context."""
         model = self.trained(B, T, rate)
         windows = fastrnn.Windows(self.validation_ids, VALIDATION_STREAMS, VALIDATION_STEPS, drop_last=False)
         total = 0.0
@@ -61,7 +61,7 @@ class TextExperiments:
         return found
 
     def _context_bits(self, model: CharacterModel, context: int) -> float:
-        """Bits per character where the model, from the zero state, has seen only this many characters before."""
+        """Bits per character if the model starts from the zero state and has seen only `context` characters."""
         longest = max(self.settings.contexts)
         ends = np.linspace(longest, len(self.validation_ids) - 1, self.settings.context_targets).astype(int)
         ids = self.validation_ids[np.arange(-context, 0)[:, None] + ends]

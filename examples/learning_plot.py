@@ -1,4 +1,4 @@
-"""Learning curves as a picture; needs matplotlib."""
+"""Draw learning curves; needs matplotlib."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 TRAIN, VALIDATION, REFERENCE = "#7aa6d6", "#c2410c", "#555555"
-POINTS = 300  # of a curve, each the mean over as many windows as that takes
+POINTS = 300  # of a curve; each point is the mean over an equal number of windows
 
 
 def import_pyplot() -> Any:
-    """matplotlib.pyplot, drawing into files; None where matplotlib is missing."""
+    """matplotlib.pyplot, drawing into files; None if matplotlib is missing."""
     try:
         import matplotlib as mpl
 
@@ -26,7 +26,7 @@ def import_pyplot() -> Any:
 
 
 def thinned(values: NDArray[Any]) -> NDArray[Any]:
-    """Means over neighbours, some `POINTS` of them."""
+    """Means over neighbours, about `POINTS` values."""
     width = max(1, len(values) // POINTS)
     cut = len(values) // width * width
     means: NDArray[Any] = values[:cut].reshape(-1, width, *values.shape[1:]).mean(1)
@@ -43,7 +43,7 @@ def plot_curves(
     title: str,
     baseline: tuple[str, float] | None = None,
 ) -> bool:
-    """Curves of (elements seen, loss), and the `baseline` of another model (name, loss); False without matplotlib."""
+    """Draw curves of (elements seen, loss) and another model's `baseline` (name, loss); False without matplotlib."""
     plt = import_pyplot()
     if plt is None:
         return False

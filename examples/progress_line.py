@@ -1,4 +1,4 @@
-"""A progress bar on one line of the terminal; silent where the output is not a terminal."""
+"""A progress bar on one line of the terminal; silent if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WIDTH = 24
 
 
 class ProgressLine:
-    """Shows how much of `total` elements (characters, words) is done, a text, their rate and the time left."""
+    """Shows the share of `total` elements (characters, words) that is done, a text, the rate and the time left."""
 
     def __init__(self, total: int, done: int = 0, element: str = "char") -> None:
         self.total, self.first, self.done, self.element = total, done, done, element
@@ -17,7 +17,7 @@ class ProgressLine:
 
     @property
     def rate(self) -> float:
-        """Elements a second since the start."""
+        """Elements per second since the start."""
         return (self.done - self.first) / max(time.perf_counter() - self.begin, 1e-9)
 
     def advance(self, count: int, text: str) -> None:

@@ -1,12 +1,12 @@
 """The word-level language model of TensorFlow's RNN tutorial, in its three sizes, with fastrnn and NumPy.
 
 Two LSTM layers of 200, 650 or 1500 units read the Penn Treebank in 20 parallel streams; each update sees the next 20 or
-35 words of every stream; the state is carried from window to window, the gradient is not. The tutorial's test
+35 words of every stream. The state is carried from window to window, the gradient is not. The tutorial's test
 perplexities after 13, 39 and 55 epochs are 115.91, 82.07 and 78.29.
 
     python examples/ptb_word_lm.py --data simple-examples/data             # ptb.train.txt, ptb.valid.txt, ptb.test.txt
     python examples/ptb_word_lm.py --text book.txt --config medium         # any text; its last tenth is held out
-    python examples/ptb_word_lm.py --epochs 4                              # the documentation that CPython carries
+    python examples/ptb_word_lm.py --epochs 4                              # the documentation that CPython includes
     python examples/ptb_word_lm.py --resume ptb_word_lm.npz                # continues bit for bit
 """
 
@@ -17,9 +17,10 @@ import os
 import sys
 from pathlib import Path
 
-# The softmax runs BLAS on one thread in each of its own (softmax_output.py). They share the cores with the threads of
-# GNU OpenMP, which spin for milliseconds after the recurrent layers: an update of "small" then takes 52 to 59 ms on two
-# cores, 47 to 48 where they sleep at once (OMP_WAIT_POLICY=passive), 44 with this.
+# The softmax has its own threads, and runs BLAS on one thread in each of them (softmax_output.py). These threads share
+# the cores with the threads of GNU OpenMP, which spin for milliseconds after the recurrent layers. An update of "small"
+# then takes 52 to 59 ms on two cores, 47 to 48 ms if OpenMP's threads sleep at once (OMP_WAIT_POLICY=passive), and 44
+# ms with this setting.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 if __name__ == "__main__":
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -32,7 +33,7 @@ from word_model import CONFIGS
 from word_text import Corpus, read_treebank, read_words
 from word_training import Training
 
-# What a checkpoint fixes; other options may change when training is resumed.
+# Options that a checkpoint fixes; other options may change when training is resumed.
 FIXED = ("config", "vocabulary_size", "seed")
 
 

@@ -11,7 +11,7 @@ PENALTY = 100.0  # of the regression's squared weights
 
 
 def last_value(x: Array, horizon: int) -> Array:
-    """(T, B, I) -> (T, B, horizon, I): nothing changes."""
+    """(T, B, I) -> (T, B, horizon, I): forecast that nothing changes."""
     return np.repeat(x[:, :, None], horizon, axis=2)
 
 
@@ -26,7 +26,7 @@ def linear_regression(x: Array, x_new: Array, horizon: int) -> Array:
 
 
 def _lagged(x: Array) -> Array:
-    """(T, B, I) -> (T, B, LAGS*I): each time step and those before it; zeros before the first."""
+    """(T, B, I) -> (T, B, LAGS*I): each time step and the previous steps; zeros before the first step."""
     T = len(x)
     before = np.concatenate([np.zeros((LAGS - 1, *x.shape[1:]), x.dtype), x])
     return np.concatenate([before[j : j + T] for j in range(LAGS)], axis=2)

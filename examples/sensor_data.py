@@ -1,8 +1,8 @@
-"""Measured series that the package sktime carries in its wheel, as arrays for recurrent layers.
+"""Measured series from the wheel of the package sktime, as arrays for recurrent layers.
 
 BasicMotions: a smart watch on the wrist, 3 axes of acceleration and 3 of rotation, 10 samples a second for 10 seconds;
 people stand, walk, run and play badminton. JapaneseVowels (Kudo et al. 1999): two vowels in a row, spoken by nine men,
-as 12 cepstrum coefficients a frame, 7 to 29 frames long.
+as 12 cepstrum coefficients per frame, 7 to 29 frames long.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Motions(NamedTuple):
     """Recordings of equal length."""
 
     x: Array  # (T, B, 6) float32
-    activities: list[str]  # B of them
+    activities: list[str]  # B activities
 
 
 class Vowels(NamedTuple):
@@ -35,7 +35,7 @@ def read_motions(split: str) -> Motions:
     from sktime.datasets import load_basic_motions
 
     recordings, activities = load_basic_motions(split=split, return_type="numpy3D")  # (B, 6, T)
-    # Time steps first: the layers read x[0], then x[1], …, and each of these is one (B, I) matrix for all sequences.
+    # Time steps first: the layers read x[0], then x[1], …, and each x[t] is one (B, I) matrix for all sequences.
     return Motions(np.ascontiguousarray(recordings.transpose(2, 0, 1), np.float32), list(map(str, activities)))
 
 
@@ -69,6 +69,6 @@ class Scaling(NamedTuple):
 
 
 def scaling_of(x: Array, lengths: Array | None = None) -> Scaling:
-    """From all valid time steps of x (T, B, I)."""
+    """Compute the scaling from all valid time steps of x (T, B, I)."""
     valid = np.ones(x.shape[:2], bool) if lengths is None else np.arange(len(x))[:, None] < lengths
     return Scaling(x[valid].mean(axis=0), x[valid].std(axis=0))

@@ -1,4 +1,4 @@
-"""Forecasts beside what was measured, as a picture."""
+"""Draw forecasts beside the measured values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent models of measured series: one forecasts at every time step, one names a whole sequence at its end."""
+"""Recurrent models of measured series: one forecasts at every time step, one classifies a whole sequence at its end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Array = NDArray[Any]
 
 
 class Forecaster:
-    """From the values up to each time step, those of the next `horizon` steps.
+    """Forecasts the values of the next `horizon` steps from the values up to each time step.
 
-    forecast[t, b, j] = x[t, b] + (w_out y[t, b] + b_out)[j], so that the model has to learn the change alone.
+    forecast[t, b, j] = x[t, b] + (w_out y[t, b] + b_out)[j], so the model has to learn only the change.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Classifier:
         self.output = SoftmaxOutput({name: self.parameters[name] for name in ("w_out", "b_out")})
 
     def __call__(self, x: Array, lengths: Array | None) -> Array:
-        """(T, B, I) and (B,), or None where all have T steps, -> the classes (B,)."""
+        """(T, B, I) and (B,) -> the classes (B,). `lengths` is None if all sequences have T steps."""
         _, h_n = self.layers(x, lengths=lengths)
         classes: Array = self.output.logits(h_n[-1]).argmax(axis=-1)
         return classes

@@ -1,12 +1,12 @@
-"""Arrays of measurements, several values per time step, in recurrent layers: what batch, time steps and values are.
+"""Recurrent layers on arrays of measurements with several values per time step: batch, time steps and values.
 
-1. Forecasting: a smart watch's six values, half a second ahead, from all that came before.
-2. Classification of recordings of equal length: what the watch's wearer is doing.
+1. Forecasting: a smart watch's six values, half a second ahead, from all values before.
+2. Classification of recordings of equal length: the activity of the watch's wearer.
 3. Classification of sequences of different lengths: who is speaking.
 
     pip install '.[examples]' && python examples/sensors.py         # half a minute
 
-Each result stands beside those of simple methods, which are hard to beat on data as few as these.
+Each result is compared with simple methods, which are hard to beat on so little data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# NumPy's own products are small here, and the threads of its BLAS would spin on the cores that the layers use.
+# NumPy's products are small here, and the threads of its BLAS would spin on the cores that the layers use.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
@@ -29,9 +29,9 @@ from sensor_figure import draw_forecasts
 from sensor_models import Classifier, Forecaster, targets_of
 from training_options import positive, seed
 
-HORIZON = 5  # time steps ahead, ten a second
-SKIPPED = 20  # time steps at the start whose forecasts do not count: there is little yet to forecast from
-BATCHES = 8  # updates an epoch
+HORIZON = 5  # time steps ahead, at ten steps per second
+SKIPPED = 20  # first time steps, which do not count: there is too little data to forecast from
+BATCHES = 8  # updates per epoch
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +60,7 @@ def forecast_motions(options: argparse.Namespace) -> dict[str, Array]:
     show_shape("x", x, "T time steps of 0.1 s, B recordings, I values: acceleration and rotation in 3 axes each")
     model = Forecaster(x.shape[2], options.hidden_size, HORIZON, seed=options.seed)
     show_shape("forecasts", model(x), "at each time step of each recording: the next 5 steps of all values")
-    # The batch axis can be indexed freely: sequences are independent. A quarter of them says when to stop.
+    # The batch axis can be indexed freely, since sequences are independent. A quarter of them decides when to stop.
     held_out = np.arange(x.shape[1]) % 4 == 3
     learned, validation = x[:, ~held_out], x[:, held_out]
     fit(
@@ -93,7 +93,7 @@ def errors_by_step(forecasts: Array, x: Array) -> Array:
 
 
 def classify_motions(options: argparse.Namespace) -> dict[str, float]:
-    """The share of recordings that each method names rightly."""
+    """The share of recordings that each method classifies correctly."""
     print("2. What the watch's wearer is doing: standing, walking, running or badminton")
     train, test = read_motions("train"), read_motions("test")
     names = sorted(set(train.activities))
@@ -111,7 +111,7 @@ def classify_motions(options: argparse.Namespace) -> dict[str, float]:
 
 
 def classify_vowels(options: argparse.Namespace) -> dict[str, float]:
-    """The share of utterances that each method names rightly."""
+    """The share of utterances that each method classifies correctly."""
     print("3. Which of nine men says two vowels")
     train, test = read_vowels("train"), read_vowels("test")
     scaling = scaling_of(train.x, train.lengths)
@@ -126,7 +126,7 @@ def classify_vowels(options: argparse.Namespace) -> dict[str, float]:
         x.shape[1],
         lambda chosen: model.gradients(x[:, chosen], train.lengths[chosen], train.speakers[chosen]),
     )
-    # What lies beyond an utterance's end is never read by the layers; a regression reads it as zeros.
+    # The layers never read values beyond an utterance's end; a regression reads zeros there.
     x[beyond(x, train.lengths)] = x_test[beyond(x_test, test.lengths)] = 0
     shares = {
         "logistic regression": share(logistic_regression(x, train.speakers, x_test), test.speakers),
@@ -143,7 +143,7 @@ def fit(
     gradients_of: Callable[[Array], tuple[float, dict[str, Array]]],
     validation_error: Callable[[], float] | None = None,
 ) -> None:
-    """Train on `count` sequences, a few at a time; end with the parameters of the least validation error, if given."""
+    """Train on `count` sequences, a few at a time; with validation, keep the parameters of the lowest error."""
     adam, rng = Adam(model.parameters), np.random.default_rng(options.seed)
     best = float("inf")
     kept: dict[str, Array] = {}
@@ -160,7 +160,7 @@ def fit(
 
 
 def beyond(x: Array, lengths: Array) -> Array:
-    """(T, B): which time steps are padding."""
+    """(T, B): True for time steps that are padding."""
     padding: Array = np.arange(len(x))[:, None] >= lengths
     return padding
 
@@ -174,7 +174,7 @@ def show_shape(name: str, array: Array, meaning: str) -> None:
 
 
 def show_shares(shares: dict[str, float], count: int, what: str) -> None:
-    print(f"   named rightly, of {count} other {what}:")
+    print(f"   classified correctly, of {count} other {what}:")
     for name, right in shares.items():
         print(f"   {name:20} {right:.1%}")
 

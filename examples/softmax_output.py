@@ -1,11 +1,12 @@
 """The two ends of a language model: P(class) = softmax(w y + b) with its loss and gradients, and embedding gradients.
 
-With 10,000 classes, these products are most of the work of a small model. So the logits are written into memory that
-is kept, become probabilities and then their own gradient in place, and every product writes where its result belongs.
-Blocks of rows are work for threads: each multiplies, exponentiates and multiplies back what is still in its cache. BLAS
-runs on one thread in each (OPENBLAS_NUM_THREADS=1). Its own threads would leave the exponentials to one core and spin
-on those that the recurrent layers use: an update of 400 words, 10,000 classes and two layers of 200 units takes 44 ms
-on two cores, 33 of them here; with two threads of BLAS 56 to 68, and on one core 81, of which 62 here.
+With 10,000 classes, these products are most of the work of a small model. So the logits are written into reused memory,
+where they become probabilities and then their own gradient in place, and every product writes its result directly to
+its destination. Threads work on blocks of rows: each thread multiplies, exponentiates and multiplies back data that is
+still in its cache. BLAS runs on one thread in each (OPENBLAS_NUM_THREADS=1). BLAS threads would leave the exponentials
+to one core and spin on the cores that the recurrent layers use. An update of 400 words, 10,000 classes and two layers
+of 200 units takes 44 ms on two cores, with 33 ms of it here; with two threads of BLAS it takes 56 to 68 ms, and on one
+core 81 ms, with 62 ms of it here.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
 
-BLOCK_ROWS = 256  # at most, in a product: a block reads all weights once
+BLOCK_ROWS = 256  # at most, per product; each block reads all weights once
 CACHED_LOGITS = 200_000  # float32 in a second-level cache of 1 MiB
-SMALL = 1 << 18  # logits; handing less than this to threads takes longer than it saves
+SMALL = 1 << 18  # logits; for fewer, handing work to threads takes longer than it saves
 
 
 class SoftmaxOutput:
-    """w_out (V, H) and b_out (V), read from `parameters`, where they may be updated in place."""
+    """Reads w_out (V, H) and b_out (V) from `parameters`, where they may be updated in place."""
 
     def __init__(self, parameters: dict[str, Array]) -> None:
         self.parameters = parameters
@@ -38,11 +39,11 @@ class SoftmaxOutput:
         self._threads: tuple[int, ThreadPoolExecutor] | None = None
 
     def logits(self, y: Array) -> Array:
-        """Unnormalised log-probabilities (…, V), in an array of their own."""
+        """Unnormalised log-probabilities (…, V), in a new array."""
         return _project(y.reshape(-1, y.shape[-1]), **self.parameters).reshape(*y.shape[:-1], -1)
 
     def loss(self, y: Array, targets: Ids) -> float:
-        """Sum of -log P(target) in nats, of outputs y (…, H) and targets (…)."""
+        """Sum of -log P(target) in nats, for outputs y (…, H) and targets (…)."""
         rows, ids, logits = self._rows(y, targets)
 
         def run(block: slice) -> float:
@@ -52,9 +53,9 @@ class SoftmaxOutput:
         return sum(self._map(run, _blocks(len(rows), BLOCK_ROWS), logits.size))
 
     def gradients(self, y: Array, targets: Ids, scale: float) -> tuple[float, Array, dict[str, Array]]:
-        """The loss; and the gradients of `scale` times the loss: of y, of w_out and b_out.
+        """The loss; and the gradients of `scale` times the loss with respect to y, w_out and b_out.
 
-        Those of w_out and b_out stand in memory that the next call overwrites.
+        The next call overwrites the gradients of w_out and b_out.
         """
         rows, ids, logits = self._rows(y, targets)
         weight = self.parameters["w_out"]
@@ -100,7 +101,7 @@ def _project(rows: Array, w_out: Array, b_out: Array, out: Array | None = None) 
 
 
 def _blocks(count: int, most: int) -> list[slice]:
-    """An even number of equal blocks, which does not depend on the number of threads: neither do the bits then."""
+    """An even number of equal blocks. It does not depend on the number of threads, so the bits do not either."""
     blocks = 2 * max(1, -(-count // (2 * most)))
     edges = [count * j // blocks for j in range(blocks + 1)]
     return [slice(*edge) for edge in pairwise(edges)]
@@ -124,9 +125,9 @@ def cross_entropy(logits: Array, targets: Ids, scale: float) -> float:
 
 
 def summed_by_id(ids: Ids, dx: Array) -> tuple[Ids, Array]:
-    """The gradient of an embedding read by x = embedding[ids]: the ids that occur, in order, and the sums of their dx.
+    """The gradient of an embedding that is read by x = embedding[ids]: the sorted ids that occur, and the sums of dx.
 
-    By sorting: ``np.add.at`` alone takes three times as long, and a dense gradient is all zeros but for these rows.
+    It sorts the ids: ``np.add.at`` takes three times as long, and a dense gradient is zero except in these rows.
     """
     flat = ids.ravel()
     order = np.argsort(flat, kind="stable")

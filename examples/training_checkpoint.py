@@ -15,9 +15,9 @@ Groups = dict[str, dict[str, NDArray[Any]]]
 
 
 def write_checkpoint(path: str, header: dict[str, Any], groups: Groups) -> None:
-    """Written beside the target and moved into place, so that a failure leaves an old checkpoint whole.
+    """Write a new file and move it into place, so that a failure leaves an old checkpoint intact.
 
-    The target is the file that a symbolic link leads to, and keeps its permissions.
+    A symbolic link is followed; its target keeps its permissions.
     """
     target = Path(os.path.realpath(path))
     arrays = {f"{group}/{name}": array for group, members in groups.items() for name, array in members.items()}
@@ -33,7 +33,7 @@ def write_checkpoint(path: str, header: dict[str, Any], groups: Groups) -> None:
 
 
 def read_checkpoint(path: str, program: str) -> tuple[dict[str, Any], Groups]:
-    """The header and the groups; ValueError for a file that `program` did not write by `write_checkpoint`."""
+    """The header and the groups; ValueError for a file that `program` did not write with `write_checkpoint`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

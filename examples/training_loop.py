@@ -1,4 +1,4 @@
-"""The training loop: windows of parallel streams, validation after each epoch, checkpoints that continue exactly."""
+"""The training loop: windows of parallel streams, validation after each epoch, checkpoints that resume exactly."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ Ids = NDArray[np.int64]
 
 
 class TrainingLoop:
-    """How far training has come. A program says how to make an update, to validate, and how to tell a loss.
+    """The progress of training. A program defines how to make an update, to validate, and to describe a loss.
 
-    Losses are means over elements (characters, words), in the program's unit; curves, lists of (elements seen, loss).
+    Losses are means over elements (characters, words), in the program's unit. Curves are lists of (elements seen,
+    loss).
     """
 
-    program: str  # whose checkpoints these are
+    program: str  # the program that owns the checkpoints
     element: str  # in rates
 
     def __init__(
         self, options: argparse.Namespace, windows: fastrnn.Windows, text_hash: str, rng: np.random.Generator,
         saved: dict[str, Arrays],
     ) -> None:  # fmt: skip
-        """`saved`: groups of arrays that are updated in place and belong into a checkpoint."""
+        """`saved` has groups of arrays that are updated in place and belong in a checkpoint."""
         self.options, self.windows, self.text_hash, self.rng, self.saved = options, windows, text_hash, rng, saved
         self.state: Any = None
         self.epoch = self.window = self.updates = 0
@@ -40,7 +41,7 @@ class TrainingLoop:
         self.loss_sum, self.loss_count = 0.0, 0  # of the epoch so far
 
     def update(self, ids: Ids, targets: Ids) -> float:
-        """One update from one window, and `self.state` carried on to the next; the loss before it."""
+        """Make one update from one window and carry `self.state` on; return the loss before the update."""
         raise NotImplementedError
 
     def validate(self) -> float:
@@ -60,7 +61,7 @@ class TrainingLoop:
     def run(self) -> None:
         """Train to the last epoch, or until interrupted.
 
-        Ctrl-C stops after the current window, so that the checkpoint is whole; a second one stops at once.
+        Ctrl-C stops after the current window, so the checkpoint is complete; a second Ctrl-C stops at once.
         """
 
         def interrupt(*_: object) -> None:
@@ -90,7 +91,7 @@ class TrainingLoop:
         progress.clear()
 
     def step(self, ids: Ids, targets: Ids) -> float:
-        """An update, counted."""
+        """Make an update and count it."""
         loss = self.update(ids, targets)
         self.loss_sum += loss * ids.size
         self.loss_count += ids.size
@@ -113,7 +114,7 @@ class TrainingLoop:
         self.save()
 
     def save(self) -> None:
-        """Everything that the rest of the training depends on; in place of the file as a whole."""
+        """Write everything that the rest of the training depends on; this replaces the whole file."""
         states = [] if self.state is None else list(self.state) if isinstance(self.state, tuple) else [self.state]
         write_checkpoint(
             self.options.save,
@@ -132,7 +133,7 @@ class TrainingLoop:
         )
 
     def restore(self, header: dict[str, Any], groups: Groups) -> None:
-        """Continue where the run that wrote a checkpoint stopped."""
+        """Continue from a checkpoint."""
         if header["text_hash"] != self.text_hash:
             raise ValueError("--resume: expected the text that the checkpoint was trained on, got another")
         for group, members in self.saved.items():

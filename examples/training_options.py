@@ -1,4 +1,4 @@
-"""Options of the training programs: kinds of values, and a checkpoint whose options are the defaults when resumed."""
+"""Options of the training programs: types of values, and options from a checkpoint as defaults when resuming."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def probability(text: str) -> float:
 
 
 def writable(text: str) -> str:
-    """A path whose folder exists, so that hours of training do not end in an error."""
+    """A path in an existing folder, so that hours of training do not end in an error."""
     folder = Path(text).parent
     if not folder.is_dir() or Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"expected a file in a folder that exists, got {text}")
@@ -55,7 +55,7 @@ def checkpoint_path(text: str) -> str:
 def parse(
     p: argparse.ArgumentParser, arguments: list[str] | None, program: str, fixed: Sequence[str]
 ) -> tuple[argparse.Namespace, Any]:
-    """Options, and the checkpoint to --resume, whose options are the defaults then; `fixed` ones cannot change."""
+    """Options, and the checkpoint to --resume. Its options are then the defaults; `fixed` options cannot change."""
     options = p.parse_args(arguments)
     if options.resume is None:
         return options, None

@@ -22,16 +22,16 @@ State = Any  # of the recurrent layers
 
 @dataclass(frozen=True)
 class Config:
-    """A size of the model, and how it is trained."""
+    """A size of the model, and its training settings."""
 
     hidden_size: int  # of layers and embedding
     num_steps: int  # of a window
     init_scale: float  # parameters start uniform within ±init_scale
     epochs: int
     full_rate_epochs: int
-    decay: float  # of the rate, in each epoch after those
+    decay: float  # of the rate, in each epoch after these
     keep: float  # the probability that dropout keeps a number
-    clip: float  # the largest norm of all gradients together
+    clip: float  # the limit on the norm of all gradients together
     num_layers: int = 2
     batch_size: int = 20
     learning_rate: float = 1.0
@@ -51,8 +51,8 @@ CONFIGS = {
 class WordModel:
     """Parameters, loss and updates. Words are numbers below `vocabulary_size`; windows are (T, B).
 
-    TensorFlow's cell adds one bias to each gate, which starts from zero. That is `bias_ih`; `bias_hh` stays zero, or
-    plain gradient descent would take every step twice. The forget bias is 0 as in the tutorial.
+    TensorFlow's cell adds one bias to each gate, which starts from zero. Here it is `bias_ih`. `bias_hh` stays zero,
+    since plain gradient descent on both would take every step twice. The forget bias is 0 as in the tutorial.
     """
 
     def __init__(self, config: Config, vocabulary_size: int, dtype: DTypeLike = np.float32, seed: int = 0) -> None:
@@ -75,8 +75,8 @@ class WordModel:
     def gradients(self, ids: Ids, targets: Ids, state: State) -> tuple[float, dict[str, Array], Ids, State]:
         """One window of truncated backpropagation through time; `state` is a constant.
 
-        The loss is the sum over steps of the mean over the batch. Of the embedding, only the rows of the third result
-        have a gradient.
+        The loss is the sum over steps of the mean over the batch. Only the embedding rows in the third result have a
+        gradient.
         """
         x = self.parameters["embedding"][ids]
         below, above = self._mask(x), self._mask(x)
@@ -94,7 +94,7 @@ class WordModel:
         return loss / batch, {"embedding": d_embedding, **d_output, **d_weights}, rows, state
 
     def update(self, ids: Ids, targets: Ids, state: State, rate: float) -> tuple[float, State]:
-        """One step of gradient descent, with gradients clipped by their common norm; the loss before it."""
+        """One step of gradient descent, with gradients clipped by their global norm; return the loss before it."""
         loss, gradients, rows, state = self.gradients(ids, targets, state)
         norm = gradient_norm(gradients)
         rate *= min(1.0, self.config.clip / norm) if norm > 0 else 1.0
@@ -103,7 +103,7 @@ class WordModel:
         return loss, state
 
     def _mask(self, like: Array) -> Array | None:
-        """Dropout of the embedding's and of the last layer's output; that between layers is the layers' own."""
+        """Dropout of the embedding's and the last layer's output; the layers apply dropout between them."""
         keep = self.config.keep
         if keep == 1:
             return None

@@ -1,4 +1,4 @@
-"""Texts as word numbers: the Penn Treebank's files as they are distributed, or any text."""
+"""Texts as word numbers: the distributed files of the Penn Treebank, or any text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
 END, UNKNOWN = "<eos>", "<unk>"
-HELD_OUT = 0.05  # of a text without parts of its own, for validation, and again for the test
+HELD_OUT = 0.05  # the share of any text for validation, and again for the test
 
 
 class Corpus(NamedTuple):
@@ -41,7 +41,7 @@ def read_treebank(folder: str, vocabulary_size: int) -> Corpus:
 
 
 def read_words(path: str | None, vocabulary_size: int) -> Corpus:
-    """Any text, in small letters, cut into words and marks, lines that end; the last tenth is held out."""
+    """Any text in lower case, cut into words, punctuation marks and line ends; the last tenth is held out."""
     text = read_text(path).lower().strip()
     words = [word for line in text.split("\n") for word in (*re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", line), END)]
     first, second = (round(len(words) * (1 - share)) for share in (2 * HELD_OUT, HELD_OUT))
@@ -49,7 +49,7 @@ def read_words(path: str | None, vocabulary_size: int) -> Corpus:
 
 
 def number_words(parts: list[list[str]], vocabulary_size: int) -> Corpus:
-    """Numbers by falling frequency in the first part, equal ones by letters; <unk> stands for what is rarer or new."""
+    """Number words by frequency in the first part, ties alphabetically; <unk> stands for rarer or new words."""
     counts = Counter(parts[0])
     unknown = counts.pop(UNKNOWN, 0)
     ranked = sorted(counts, key=lambda word: (-counts[word], word))

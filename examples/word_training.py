@@ -1,4 +1,4 @@
-"""Training of the word model: perplexities, the state zeroed at the start of every epoch and carried through it."""
+"""Training of the word model: perplexities; the state is zeroed at the start of every epoch and carried through it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from training_loop import Ids, TrainingLoop
 from word_model import Config, WordModel
 from word_text import Corpus
 
-TEST_STEPS = 1000  # of a window; any number gives the same values
+TEST_STEPS = 1000  # per window; any number gives the same values
 
 
 class Training(TrainingLoop):
-    """A model, its corpus and how far training has come. Losses are nats per word, shown as perplexities."""
+    """A model, its corpus and the progress of training. Losses are in nats per word, shown as perplexities."""
 
     program, element = "ptb_word_lm", "word"
 
@@ -39,7 +39,7 @@ class Training(TrainingLoop):
         return self.mean_loss(self.validation)
 
     def mean_loss(self, windows: fastrnn.Windows) -> float:
-        """Nats per word, without dropout, the state carried from window to window."""
+        """Nats per word, without dropout, with the state carried from window to window."""
         total = 0.0
         for ids, targets, state in windows:
             loss, windows.state = self.model.loss(ids, targets, state)

@@ -1,4 +1,4 @@
-"""Made-up results of benchmarks/run.py, small, and the same for every test."""
+"""Small synthetic results of benchmarks/run.py, the same for every test."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ LIMITS = {"FMA peak, GFLOP/s": 200.0} | {f"{level} read, GB/s": 100.0 for level 
 
 
 def times_of(seconds: float, spread: float = 0.01) -> dict[str, Any]:
-    """A contestant's entry: five rounds around a median."""
+    """The entry of a contestant: five rounds around a median."""
     medians = [seconds * (1 + spread * step) for step in (-1, -0.5, 0, 0.5, 1)]
     return {"median": seconds, "p10": seconds * 0.9, "p99": seconds * 2, "medians": medians}
 
@@ -14,7 +14,7 @@ def times_of(seconds: float, spread: float = 0.01) -> dict[str, Any]:
 def result_of(
     ours: float, rivals: dict[str, float] | None = None, *, mode="forward", threads=2, spread=0.01, **sizes: Any
 ) -> dict[str, Any]:
-    """An entry of "results"; `sizes` are those of a case that differ from an LSTM's with T=B=1, I=H=8."""
+    """An entry of "results"; `sizes` are the sizes that differ from an LSTM with T=B=1, I=H=8."""
     case = {"group": "latency", "cell": "lstm", "T": 1, "B": 1, "I": 8, "H": 8} | sizes
     seconds = {"fastrnn": ours, **(rivals or {"torch": 3 * ours})}
     times = {name: times_of(value, spread) for name, value in seconds.items()}

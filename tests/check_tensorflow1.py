@@ -1,8 +1,8 @@
-"""Converters beside TensorFlow 1's own cells, which today's TensorFlow runs with legacy Keras. Prints the errors.
+"""Compare converters with TensorFlow 1's own cells, which TensorFlow 2 runs with legacy Keras. Prints the errors.
 
     pip install tensorflow-cpu tf_keras && python tests/check_tensorflow1.py
 
-Not part of the suite, for the size of TensorFlow; the suite has the cells' definition instead.
+This is not part of the suite because TensorFlow is large; the suite has the definition of the cells instead.
 """
 
 import os
@@ -57,7 +57,7 @@ def main():
         x, state = random_input(layer, T, B, number)
         y, final = layer(x, state)
         expected, ends = run_tensorflow(kind, weights, x, state, forget_bias)
-        # Both sides round: twice the bound of one.
+        # Both sides round, so the limit is twice the bound of one side.
         limit = 2 * bounds.of_values(dtype, I, H, T)
         bounds.assert_within(y, np.concatenate(expected, axis=2), limit, kind)
         for d, end in enumerate(ends):

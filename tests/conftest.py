@@ -21,20 +21,20 @@ FORCED = os.environ.get("FASTRNN_BACKEND")
 
 @pytest.fixture(params=[FORCED] if FORCED else BACKENDS)
 def backend(request):
-    """Every backend that this machine runs, in turn; the forced one where there is one."""
+    """Every backend that this machine runs, in turn; or only the forced backend."""
     with config.use_backend(request.param):
         yield request.param
 
 
 @pytest.fixture(params=BACKENDS)
 def other_backend(request):
-    """The name of each backend that this machine runs, in turn, for a test to change to."""
+    """The name of each backend that this machine runs, in turn; the test switches to it."""
     return request.param
 
 
 @pytest.fixture(autouse=True)
 def _threads():
-    """Tests may set the number of threads; none keeps it."""
+    """Restore the number of threads after each test."""
     before = config._threads
     yield
     config._threads = before

@@ -1,4 +1,4 @@
-"""Layers to convert, inputs for them, and what it means to agree with another library."""
+"""Layers to convert, inputs for them, and comparisons with other libraries."""
 
 import bounds
 import fastrnn
@@ -19,7 +19,7 @@ steps = st.sampled_from([1, 2, 5])
 
 @st.composite
 def layers(draw, cells=NAMES, counts=(1,), **fixed):
-    """A layer whose biases are as large as in strategies.make: standard normal."""
+    """A layer with standard normal biases, as in strategies.make."""
     options = {
         "num_layers": draw(st.sampled_from(counts)), "bidirectional": draw(st.booleans()),
         "bias": draw(st.booleans()), "batch_first": draw(st.booleans()), "dtype": draw(dtypes),
@@ -37,12 +37,12 @@ def widest_input(layer):
 
 
 def random_weights(rng, shape, width):
-    """Of variance 1/width for matrices, standard normal for biases."""
+    """Matrices with variance 1/width, standard normal biases."""
     return rng.standard_normal(shape) / (np.sqrt(width) if len(shape) > 1 else 1.0)
 
 
 def random_input(layer, T, B, seed):
-    """x as the layer lays it out, and a state."""
+    """x in the layout of the layer, and a state."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((B, T, layer.input_size) if layer.batch_first else (T, B, layer.input_size))
     h, c = rng.standard_normal((2, layer.num_layers * (1 + layer.bidirectional), B, layer.hidden_size))
@@ -55,9 +55,9 @@ def members(state):
 
 
 def assert_agree(layer, T, found, expected, precision=None):
-    """y and the states are those of another library: both sides round, so twice the bound of one.
+    """Assert that y and the states equal those of another library, within twice the bound, since both sides round.
 
-    `precision` is the dtype in which the other computes, if that is not its layer's.
+    `precision` is the dtype in which the other library computes, if it is not the dtype of its layer.
     """
     limit = 2 * bounds.of_values(precision or layer.dtype, widest_input(layer), layer.hidden_size, T, layer.num_layers)
     for one, other in zip(found, expected, strict=True):
@@ -66,7 +66,7 @@ def assert_agree(layer, T, found, expected, precision=None):
 
 
 def assert_same_layer(found, expected):
-    """The same options, and parameters that are the same in every bit and in other memory."""
+    """Assert equal options, and parameters that are equal in every bit but in different memory."""
     assert repr(found) == repr(expected)
     assert list(found.parameters) == list(expected.parameters)
     for name, array in expected.parameters.items():
@@ -76,7 +76,7 @@ def assert_same_layer(found, expected):
 
 
 def assert_same_arrays(found, expected):
-    """Lists of arrays that are the same in every bit and in other memory."""
+    """Assert that lists of arrays are equal in every bit but in different memory."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == other.dtype

@@ -8,7 +8,7 @@ PATTERN = 0xA5
 
 
 class Guarded:
-    """An array inside a larger block of a known pattern, filled with 0xFF bytes (NaN as a float)."""
+    """An array inside a larger block with a known pattern, filled with 0xFF bytes (NaN as a float)."""
 
     def __init__(self, shape, dtype, fill=0xFF):
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
@@ -24,7 +24,7 @@ class Guarded:
 class CoreCall:
     """Runs a problem; outputs by name in `outputs`, all guarded memory in `guarded`.
 
-    Weights are packed, or given as they are.
+    Weights are passed packed or unpacked.
     """
 
     def __init__(self, drawn, threads=1, schedule=None, backend=None, poison=0xFF, into=None, packs=True, cut="all"):

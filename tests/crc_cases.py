@@ -1,11 +1,11 @@
-"""CRCs of what layers compute over a fixed list of cases: crcs.txt has those of every backend with FMA,
-crcs-without-fma.txt those of every other.
+"""CRCs of the results of layers over a fixed list of cases: crcs.txt has the CRCs for all backends with FMA, and
+crcs-without-fma.txt the CRCs for all other backends.
 
     python tests/crc_cases.py                    check the backends that run here, each against its table
     python tests/crc_cases.py write              write the tables anew, each from the best backend of its kind
 
-Inputs are integers times powers of two, from integer arithmetic alone, so that no version of NumPy and no C library has
-a part in them.
+Inputs are integers times powers of two, computed only with integer arithmetic, so they do not depend on the versions of
+NumPy and the C library.
 """
 
 import sys
@@ -17,7 +17,7 @@ import fastrnn
 import numpy as np
 from fastrnn import _core, config
 
-# By whether a backend has a fused multiply-add, which rounds once where others round twice.
+# The key is whether a backend has a fused multiply-add, which rounds once instead of twice.
 TABLES = {True: Path(__file__).with_name("crcs.txt"), False: Path(__file__).with_name("crcs-without-fma.txt")}
 HEAD = {
     has_fma: f"""\
@@ -35,7 +35,7 @@ KINDS = {
     "rnn_tanh": fastrnn.RNN,
     "rnn_relu": lambda *sizes, **options: fastrnn.RNN(*sizes, nonlinearity="relu", **options),
 }
-# Sizes (T, B, I, H), the layer's options, and which of lengths, resets and truncation there are.
+# Sizes (T, B, I, H), the options of the layer, and the call's use of lengths, resets and truncation.
 CASES = {
     "one-sequence": ((12, 1, 5, 70), {}, set(), None),
     "batch": ((7, 13, 17, 33), {}, set(), None),
@@ -62,7 +62,7 @@ class Numbers:
         return ((z ^ (z >> np.uint64(31))) >> np.uint64(32)).astype(np.int64) % below
 
     def reals(self, shape, dtype, scale):
-        """Multiples of 2^-23 * scale in [-scale, scale), for a scale that is a power of two."""
+        """Multiples of 2^-23 * scale in [-scale, scale); `scale` is a power of two."""
         integers = self.integers(int(np.prod(shape)), 1 << 24) - (1 << 23)
         return (integers.astype(dtype) * dtype.type(scale * 2.0**-23)).reshape(shape)
 
@@ -79,7 +79,7 @@ def members(state):
 
 
 def compute(kind, dtype, name, seed):
-    """One case: CRCs by what they are of."""
+    """Run one case: CRCs by name of the result."""
     (T, B, I, H), options, order, truncation = CASES[name]
     numbers, dtype = Numbers(seed), np.dtype(dtype)
     layer = KINDS[kind](I, H, dtype=dtype, seed=0, **options)
@@ -100,19 +100,19 @@ def compute(kind, dtype, name, seed):
 
 
 def lines():
-    """The table of the backend in use, without its head."""
+    """The table of the backend in use, without its header."""
     for seed, (name, kind, dtype) in enumerate(product(CASES, KINDS, ("float32", "float64"))):
         crcs = compute(kind, dtype, name, seed)
         yield f"{name} {kind} {dtype} " + " ".join(f"{what}={value}" for what, value in crcs.items())
 
 
 def expected_lines(has_fma):
-    """A committed table, without its head."""
+    """A committed table, without its header."""
     return [line for line in TABLES[has_fma].read_text().splitlines() if not line.startswith("#")]
 
 
 def backends():
-    """Those that run here, best first: name and whether there is FMA."""
+    """Backends that run here, best first: the name, and whether it has FMA."""
     return {b.name: b.has_fma for b in _core.backends() if b.runs_here}
 
 
@@ -127,7 +127,7 @@ def write():
 
 
 def check():
-    """Whether a line differs."""
+    """Print differences; return whether a line differs."""
     different = False
     for backend, has_fma in backends().items():
         expected = expected_lines(has_fma)

@@ -1,11 +1,11 @@
-/* Digests of all that the C interface computes, over a fixed list of drawn problems: a line `name digest` for each.
+/* Digests of all results of the C interface, over a fixed list of random problems: a line `name digest` for each.
  *
  *     digest [BACKEND] [THREADS] [PROBLEMS]        default: the best backend, one thread, all problems
  *
- * Inputs are exact and come from integer arithmetic, so that machines can be compared: all backends with FMA print the
- * same lines, and so does generic everywhere. With several threads each problem also runs on one; status 1: they
- * differ. Status 2: bad usage or a call that failed; 77: this machine cannot run the backend. Buffers have exactly the
- * size asked for, so that sanitizers see an overrun.
+ * Inputs are exact and come from integer arithmetic, so machines can be compared: all backends with FMA print the same
+ * lines, and generic prints the same lines everywhere. With several threads each problem also runs on one thread; the
+ * status is 1 if the results differ. Status 2: bad usage or a failed call; 77: this machine cannot run the backend.
+ * Buffers have exactly the requested size, so sanitizers see an overrun.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -20,13 +20,13 @@ enum { STATUS_DIFFERENT = 1, STATUS_FAILED = 2, STATUS_CANNOT_RUN = 77 };
 
 enum pass { FORWARD, BACKWARD, PASSES };
 
-/* Of a tensor and its gradient, the calls are given one and write the other. C, all of c, has no gradient. */
+/* Calls read a tensor and write its gradient, or the reverse. C, which is c after every step, has no gradient. */
 enum tensor { X, H0, C0, W_IH, W_HH, B_IH, B_HH, Y, H_N, C_N, C, TENSORS };
 
 struct drawn {
     char name[80];
     struct fastrnn_problem problem; /* without schedule */
-    bool ragged, trains;            /* else dense; else forward alone, without reserve */
+    bool ragged, trains;            /* otherwise dense; otherwise only forward, without reserve */
     struct fastrnn_schedule schedules[PASSES];
     int64_t lengths[PASSES][B_MAX]; /* of the sequences, as far as the schedules go */
     size_t bytes[TENSORS];
@@ -106,8 +106,9 @@ static int64_t states_of(const struct drawn *const d) {
     return d->problem.B + (d->ragged ? 2 + d->problem.T * d->problem.B : 0);
 }
 
-/* Cuts sequences into pieces, the longest first, each from where the one before ended. Forward, a later piece starts
- * from zero; backward, from zero or the row before it, and only rows that forward visited are visited. */
+/* Cuts sequences into pieces, the longest first; each piece starts where the previous one ended. In forward, a later
+ * piece starts from zero; in backward, from zero or from the row before it, and backward visits only rows that forward
+ * visited. */
 static struct fastrnn_schedule draw_schedule(uint64_t *const seed, const enum pass pass, struct drawn *const d) {
     const int64_t T = d->problem.T, B = d->problem.B, states = states_of(d);
     int64_t *const start = take_integers(T * B), *const first = take_integers(T * B);

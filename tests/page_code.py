@@ -1,10 +1,10 @@
-"""The Python of the pages, run as a reader would type it; and the pages of the documentation site."""
+"""Runs the Python of the pages as a reader would type it, and lists the pages of the documentation site."""
 
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Pages whose blocks run from the first to the last, in one namespace.
+# Pages with Python blocks, which run from the first to the last in one namespace.
 PAGES = [
     "README.md",
     "docs/README.md",
@@ -19,20 +19,20 @@ PAGES = [
     "docs/streaming.md",
     "docs/truncated-bptt.md",
 ]
-# Those that need torch besides.
+# Pages that also need torch.
 TORCH_PAGES = ["docs/pytorch.md"]
-# Those with blocks of ```py, which need onnx besides.
+# Pages with blocks of ```py, which also need onnx.
 ONNX_PAGES = ["docs/coming-from.md"]
 
 
 def blocks_of(page, languages="python"):
-    """Blocks of ```python; those of ```py need a library besides, and are asked for by "python|py"."""
+    """Blocks of ```python. Blocks of ```py need another library; select them with "python|py"."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return re.findall(rf"^ *```(?:{languages})\n(.*?)```", text, re.DOTALL | re.MULTILINE)
 
 
 def run_page(page, languages="python"):
-    """The names that its blocks leave. They may write files where the process is."""
+    """Run the blocks and return the names that they define. Blocks may write files to the current folder."""
     names = {"__name__": page}
     for block in blocks_of(page, languages):
         exec(compile(block, page, "exec"), names)

@@ -1,4 +1,4 @@
-"""Problems and layers to draw: sizes around every edge of the kernels, weights and inputs of a sensible scale."""
+"""Strategies for problems and layers: sizes around every edge of the kernels, weights and inputs of sensible scale."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ CELLS = sorted(GATES)
 DTYPES = ["float32", "float64"]
 NAMES = ("x", "w_ih", "w_hh", "b_ih", "b_hh", "h0", "c0")
 
-# 16 is the vector length of AVX-512 in float32, 8, 4 and 2 those of the other backends and types; 37 is odd and prime,
-# 70 takes more blocks than a tile has.
+# 16 is the vector length of AVX-512 in float32; 8, 4 and 2 are the lengths of the other backends and types. 37 is an
+# odd prime, and 70 needs more blocks than a tile has.
 widths = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 37, 70])
 input_sizes = st.one_of(st.just(0), widths)
 batches = st.sampled_from([1, 2, 3, 5, 6, 7, 12, 13, 25])
@@ -138,7 +138,7 @@ def ragged_stacks(draw, **fixed):
     lengths = rng.integers(0, T + 1, B) if draw(st.booleans()) else None
     resets = rng.random((T, B)) < draw(st.sampled_from([0.1, 0.5])) if draw(st.booleans()) else None
     if resets is not None and draw(st.booleans()):
-        resets[1:] = False  # where states are zeroed and nothing is cut
+        resets[1:] = False  # here states are zeroed and nothing is cut
     for b, n in enumerate(lengths if lengths is not None else []):
         arrays["x"][n:, b] = arrays["dy"][n:, b] = np.nan
     return cell, layer, arrays, lengths, resets

@@ -1,4 +1,4 @@
-"""tanh and sigmoid of every backend: at most 4 ULP, right at the edges, equal bits with FMA.
+"""tanh and sigmoid of every backend: errors of at most 4 ULP, correct special values, equal bits with FMA.
 
 The sweep over every float32 is benchmarks/sweep_activations.py.
 """
@@ -21,7 +21,7 @@ def activate(name, x):
 
 
 def reference(name, x):
-    """In long double, without cancellation."""
+    """The exact value in long double, computed without cancellation."""
     x = x.astype(np.longdouble)
     if name == "tanh":
         return np.tanh(x)
@@ -30,7 +30,7 @@ def reference(name, x):
 
 
 def ulps(found, expected):
-    """Errors in units of the result's spacing in its own type."""
+    """Errors in units of the spacing of the result's type."""
     info = np.finfo(found.dtype)
     _, exponent = np.frexp(np.abs(expected))
     spacing = np.ldexp(np.longdouble(1), np.maximum(exponent - info.nmant - 1, info.minexp - info.nmant))
@@ -39,7 +39,7 @@ def ulps(found, expected):
 
 def dense_sample(dtype):
     """Every exponent with many mantissas, both signs, a fine comb where the functions bend, and both sides of each
-    point where the reduction turns to the next multiple of ln 2."""
+    point where the reduction changes to the next multiple of ln 2."""
     info = np.finfo(dtype)
     rng = np.random.default_rng(0)
     exponents = np.arange(info.minexp - info.nmant, info.maxexp)
@@ -115,7 +115,7 @@ def test_deep_saturation_is_exact(backend, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_nan_stays_a_nan(backend, dtype):
-    """Quiet and signalling, of either sign, in every lane of a vector of good numbers."""
+    """Quiet and signalling NaN, of either sign, in every lane of a vector of ordinary numbers."""
     unsigned, exponent = {"float32": (np.uint32, 0x7F800000), "float64": (np.uint64, 0x7FF0000000000000)}[dtype]
     quiet = 1 << (np.finfo(dtype).nmant - 1)
     sign = 1 << (np.dtype(dtype).itemsize * 8 - 1)

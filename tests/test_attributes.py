@@ -1,4 +1,4 @@
-"""Public attributes have one value on every path of a call, or are fixed."""
+"""Public attributes have the same value on every path of a call, or are fixed."""
 
 import copy
 
@@ -54,7 +54,7 @@ def made(kind, **options):
 
 
 def like(layer, **options):
-    """A layer that was made with these options, with the same parameters and generator."""
+    """A layer made with these options, with the same parameters and generator."""
     other = type(layer)(**(layer._configuration() | options))
     other.parameters = {name: array.copy() for name, array in layer.parameters.items()}
     other._rng = copy.deepcopy(layer._rng)
@@ -165,7 +165,7 @@ def test_a_value_that_the_constructor_refuses_is_refused_later_and_changes_nothi
 def test_every_public_attribute_is_among_those_tested():
     layer = made(fastrnn.RNN)[0]
     objects = {"RNN": layer, "lstm": fastrnn.lstm, "Windows": fastrnn.Windows(np.arange(50), 2, 5)}
-    free = {"parameters", "state", "resets"}  # for the user to set
+    free = {"parameters", "state", "resets"}  # the user may set these
     for kind, one in objects.items():
         for name in vars(one):
             if not name.startswith("_") and name not in free:

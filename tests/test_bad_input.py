@@ -1,7 +1,7 @@
-"""Wrong calls of what holds state: windows, streams, frozen layers, checkpoints, files, settings.
+"""Wrong calls of objects with state: windows, streams, frozen layers, checkpoints, files, settings.
 
-`test_errors.py` has those of layers, cells and the core. Of every object that a call could reach, all arrays and plain
-values are compared before and after.
+`test_errors.py` has wrong calls of layers, cells and the core. The tests compare all arrays and plain values of every
+reachable object before and after a call.
 """
 
 import json
@@ -25,7 +25,7 @@ def f32(*shape):
 
 
 class World:
-    """One of everything, by short names."""
+    """One object of each kind, with short names."""
 
     def __init__(self, folder):
         self.lstm, self.gru = fastrnn.LSTM(I, H, 2, seed=0), fastrnn.GRU(I, H, seed=0)
@@ -42,7 +42,7 @@ class World:
         self.gru.save(self.path)
 
     def changed_file(self, **changes):
-        """The layer's file with these arrays in place of its own; None leaves one out."""
+        """The file of the layer with these arrays replaced; None removes an array."""
         with np.load(self.path) as file:
             arrays = {name: file[name] for name in file.files} | changes
         other = self.path.with_name("other.npz")
@@ -63,7 +63,7 @@ class World:
 
 
 def snapshot(value, seen=None):
-    """Every array's bytes and every plain value that can be reached, in the order of reaching."""
+    """The bytes of every reachable array and every reachable plain value, in the order of visit."""
     seen = set() if seen is None else seen
     if isinstance(value, np.ndarray) and value.dtype != object:
         return [(value.tobytes(), value.shape, value.dtype, value.flags.writeable)]
@@ -97,7 +97,7 @@ FOREIGN = "path: expected a file written by save"
 ROWS = "rows: expected rows of a batch of 2"
 TAPE = "tape: it belongs to its process and cannot be pickled"
 FROZEN = "parameters: expected a layer that is not frozen; call thaw() first"
-# ruff: noqa: E501  one wrong call to a line
+# ruff: noqa: E501  one wrong call per line
 # fmt: off
 WRONG = {
     # windows

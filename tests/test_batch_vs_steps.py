@@ -1,4 +1,4 @@
-"""The experiment on batch size and time steps: a small grid, measurements that are made once, and what it must find."""
+"""The experiment on batch size and time steps: a small grid, measurements made only once, and expected findings."""
 
 import json
 
@@ -25,7 +25,7 @@ def text(tmp_path):
 
 
 def run(results, text, *options):
-    # The figures need matplotlib, which a test below draws them with.
+    # A test below draws the figures, which need matplotlib.
     return batch_vs_steps.main(["--quick", "--no-plot", "--results", str(results), "--text", text, *options])
 
 
@@ -104,7 +104,7 @@ def test_each_step_of_a_window_takes_memory_for_its_input_output_gates_and_their
     B, H = 64, 128
     used = [measure_memory(B, T, H, 0)["bytes"] for T in (64, 320)]
     arrays = (used[1] - used[0]) / (256 * B * H * 4)
-    assert 7.6 < arrays < 10  # x, y, dx, dy and four gates, less a few pages; what is kept besides is small
+    assert 7.6 < arrays < 10  # x, y, dx, dy and four gates, minus a few pages; all other kept memory is small
 
 
 def test_gradients_approach_the_full_one_as_the_window_grows():
@@ -128,8 +128,8 @@ def test_echo_is_learned_as_far_as_the_gradient_reaches_if_the_state_is_carried(
         return measure_error(QUICK, way, 4, delay)["error"]
 
     assert error("carried", 3) < 0.01
-    assert 0.3 < error("zeroed", 3) < 0.45  # a guess in three of four steps, whose cause lies before the window
-    # 6 steps are too many for a window of 4, and not for one of 4 whose gradient reaches 8 back.
+    assert 0.3 < error("zeroed", 3) < 0.45  # a guess in three of four steps, since the cause lies before the window
+    # 6 steps are too many for a window of 4, but not for a window of 4 with a gradient that reaches 8 steps back.
     assert error("full", 6) < 0.01
     assert error("twice", 6) < 0.01
     assert error("carried", 6) > 0.4

@@ -1,11 +1,11 @@
-"""The time of a tour: shared among cases, kept however slow they are, on a clock that tests set."""
+"""The time of the suite "tour": shared among cases, and kept even for slow cases. The tests set the clock."""
 
 import pytest
 from budget import ROUNDS_MIN, Budget
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A clock that advances only when a test says so."""
 
     def __init__(self):
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""The command lines of benchmarks/run.py and report.py, and what they show. Needs the extra `benchmarks`."""
+"""The command lines of benchmarks/run.py and report.py, and their output. Needs the extra `benchmarks`."""
 
 import io
 import json
@@ -89,7 +89,7 @@ def test_in_a_terminal_the_last_cases_their_mean_and_what_runs_are_shown():
 
 @pytest.fixture
 def _interruptible():
-    """A process that was started in the background ignores interrupts, and so would those that it starts."""
+    """Enable interrupts: a process that was started in the background ignores them, and so do its children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

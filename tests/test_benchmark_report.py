@@ -1,4 +1,4 @@
-"""The benchmark's page and its pictures. Needs what the extra `benchmarks` installs."""
+"""The page and the pictures of the benchmark. Needs the extra `benchmarks`."""
 
 import json
 import re
@@ -26,7 +26,7 @@ VOID = {"meta", "input", "br", "use"}
 
 
 class Page(HTMLParser):
-    """Which elements are open, all attributes and all text; it fails at an end that does not fit."""
+    """Records open elements, all attributes and all text; fails at an end tag that does not match."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The benchmark's results without measuring: reading files, comparing runs, the machine's bound."""
+"""Benchmark results without measurements: reading files, comparing runs, bounds of the machine."""
 
 import json
 import statistics

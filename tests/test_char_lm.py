@@ -1,4 +1,4 @@
-"""The character model of the examples: gradients, streams, the trigram, and training that stops and goes on."""
+"""The character model of the examples: gradients, streams, the trigram, and training that stops and resumes."""
 
 import os
 import random
@@ -24,7 +24,7 @@ SMALL = [
 
 @pytest.fixture
 def text(tmp_path):
-    """Words drawn at random: there is something to learn, and no end to it."""
+    """Random words: there is something to learn, and the model cannot learn all of it."""
     rng = random.Random(0)
     words = ["batch", "time", "steps", "state", "gradient", "window", "stream", "recurrent"]
     path = tmp_path / "words.txt"
@@ -110,7 +110,7 @@ def test_training_learns_and_reports(text, tmp_path, capsys):
 
 
 def test_interrupted_training_resumes_bit_for_bit(text, tmp_path, monkeypatch, capsys):
-    """Ctrl-C in the middle of an epoch, with dropout, whose generator is saved as well."""
+    """Ctrl-C in the middle of an epoch, with dropout; the checkpoint includes the dropout generator."""
     whole, part = tmp_path / "whole.npz", tmp_path / "part.npz"
     train("--text", text, "--save", whole)
     step, calls = char_lm.Training.step, []

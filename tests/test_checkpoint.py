@@ -1,4 +1,4 @@
-"""Checkpoints change no bit, and bound what a tape keeps."""
+"""Checkpoints change no bit, and limit the memory of a tape."""
 
 import re
 
@@ -13,7 +13,7 @@ from strategies import members, pair, ragged_stacks
 
 
 def train(cell, layer, a, truncation=None, **options):
-    """Everything that forward and backward return, by name."""
+    """All results of forward and backward, by name."""
     y, final, tape = layer.forward(a["x"], pair(cell, a["h0"], a["c0"]), **options)
     g = layer.backward(tape, a["dy"], pair(cell, a["dh"], a["dc"]), truncation=truncation)
     found = {"y": y, "x": g.x} | g.parameters

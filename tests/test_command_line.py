@@ -1,4 +1,4 @@
-"""python -m fastrnn: what it prints, and that a fault in values, gradients or bits is its exit status."""
+"""python -m fastrnn: its output, and its exit status for a bug in values, gradients or bits."""
 
 import json
 import re
@@ -19,7 +19,7 @@ def run(*arguments):
 
 
 def configuration():
-    """Of a new process: this one may hold OpenMP runtimes of libraries that other tests have imported."""
+    """The configuration of a new process: this process may have OpenMP runtimes of libraries from other tests."""
     program = "import fastrnn, json; print(json.dumps(fastrnn.show_config('dicts')))"
     return json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
 
@@ -68,7 +68,7 @@ def break_gru_gradients(monkeypatch):
 
 
 def break_gru_bits(monkeypatch):
-    """One sequence alone has another last bit."""
+    """Make the last bit of a sequence differ when it runs alone."""
     forward = fastrnn.GRU.forward
 
     def wrong(self, x, *arguments, **options):

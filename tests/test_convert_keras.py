@@ -1,7 +1,7 @@
-"""Converters beside Keras itself, on any of its backends: the same weights give the same numbers. Needs keras.
+"""Converters compared with Keras on any of its backends: the same weights give the same numbers. Needs keras.
 
-Keras multiplies layers of float64 in float32: keras.ops.matmul of two float64 is a float32. So the bound is that of
-float32 for both, and numbers are drawn that float32 holds exactly.
+Keras multiplies layers of float64 in float32: keras.ops.matmul of two float64 arrays is float32. So the bound is that
+of float32 for both dtypes, and all drawn numbers are exact in float32.
 """
 
 import os
@@ -30,7 +30,7 @@ def assert_agree(layer, T, found, expected):
 
 
 def single(array):
-    """The nearest numbers of float32, in the array's dtype."""
+    """The nearest float32 numbers, in the dtype of the array."""
     return array.astype(np.float32).astype(array.dtype)
 
 
@@ -41,7 +41,7 @@ def exact_input(layer, T, B, seed):
 
 
 def keras_layer(kind, input_size, units, bidirectional, dtype, **options):
-    """One that returns y and the states, with weights of its own."""
+    """A Keras layer that returns y and the states, with new weights."""
     layer = getattr(keras.layers, kind)(units, return_sequences=True, return_state=True, dtype=dtype, **options)
     layer = keras.layers.Bidirectional(layer, dtype=dtype) if bidirectional else layer
     layer.build((None, None, input_size))
@@ -49,22 +49,22 @@ def keras_layer(kind, input_size, units, bidirectional, dtype, **options):
 
 
 def keras_state(state):
-    """The list that Keras has: h (and c) of each direction in turn."""
+    """The list of states in Keras: h (and c) of each direction in turn."""
     return [as_tensor(member[d]) for d in range(len(members(state)[0])) for member in members(state)]
 
 
 def as_tensor(array):
-    """Of the same dtype: Keras makes float32 of NumPy's float64."""
+    """A tensor of the same dtype: Keras would convert NumPy's float64 to float32."""
     return keras.ops.convert_to_tensor(array, array.dtype.name)
 
 
 def our_state(states, has_c):
-    """As docs/coming-from.md has it."""
+    """The state in fastrnn's layout, as in docs/coming-from.md."""
     return (np.stack(states[::2]), np.stack(states[1::2])) if has_c else np.stack(states)
 
 
 def outputs(layer, x, state, **options):
-    """y and the final states as fastrnn has them."""
+    """y and the final states in fastrnn's layout."""
     y, *states = layer(as_tensor(x), initial_state=keras_state(state), **options)
     y, *states = (keras.ops.convert_to_numpy(array) for array in (y, *states))
     return y, *members(our_state(states, isinstance(state, tuple)))
@@ -110,7 +110,7 @@ def test_layers_of_keras_take_the_weights_and_give_the_same_numbers(layer, T, B,
 
 @given(kind=kinds, bidirectional=st.booleans(), seed=seeds, lengths=st.lists(st.integers(1, 5), min_size=1, max_size=5))
 def test_a_mask_of_padding_is_lengths(kind, bidirectional, seed, lengths):
-    """Beyond a sequence's end fastrnn has zeros, as Keras has with zero_output_for_mask."""
+    """Beyond the end of a sequence fastrnn returns zeros, as Keras does with zero_output_for_mask."""
     name, activation = kind
     theirs = keras_layer(name, 3, 4, bidirectional, "float32", activation=activation)
     ours = convert.from_keras(type(theirs).__name__, theirs.get_weights(), theirs.get_config())

@@ -1,6 +1,6 @@
-"""Converters beside ONNX: the same weights give the same numbers in its reference and in ONNX Runtime. Needs both.
+"""Converters compared with ONNX's reference and ONNX Runtime: the same weights give the same numbers. Needs both.
 
-The reference takes float64 and both layouts; ONNX Runtime takes float32, time first, and sequence_lens.
+The reference supports float64 and both layouts; ONNX Runtime supports float32, time first, and sequence_lens.
 """
 
 import numpy as np
@@ -48,7 +48,7 @@ def run(model, library, inputs):
 
 
 def outputs(layer, library, x, state, lengths=None):
-    """y and the final states as fastrnn has them: docs/coming-from.md."""
+    """y and the final states in fastrnn's layout, as in docs/coming-from.md."""
     swap = (lambda a: a.swapaxes(0, 1)) if layer.batch_first else (lambda a: a)
     inputs = {"X": x} | {name: swap(member) for name, member in zip("hc", members(state), strict=False)}
     if lengths is not None:
@@ -61,7 +61,7 @@ def outputs(layer, library, x, state, lengths=None):
 
 
 runtime = st.tuples(layers(batch_first=False, dtype="float32"), st.just(RUNTIME))
-reference = st.tuples(layers(cells=("lstm", "gru", "rnn_tanh")), st.just("reference"))  # which has no Relu
+reference = st.tuples(layers(cells=("lstm", "gru", "rnn_tanh")), st.just("reference"))  # the reference has no Relu
 
 
 @given(drawn=st.one_of(runtime, reference), T=steps, B=batches, seed=seeds)
@@ -83,7 +83,7 @@ def test_sequence_lens_are_lengths(drawn, B, seed):
 
 @given(layer=layers())
 def test_a_layer_comes_back_from_a_serialised_node_in_every_bit(layer):
-    """As docs/coming-from.md reads a model."""
+    """Read a model as docs/coming-from.md does."""
     model = onnx.load_model_from_string(model_of(layer, False).SerializeToString())
     (node,) = model.graph.node
     arrays = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}

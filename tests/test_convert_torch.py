@@ -1,4 +1,4 @@
-"""Converters beside torch itself: the same weights give the same numbers. Needs the extra `torch`."""
+"""Converters compared with torch: the same weights give the same numbers. Needs the extra `torch`."""
 
 import fastrnn
 import numpy as np
@@ -50,7 +50,7 @@ def test_a_module_takes_the_weights_and_gives_the_same_numbers(layer, T, B, seed
 
 @given(layer=layers(counts=(1, 2, 3)), T=steps, B=batches, seed=seeds)
 def test_a_layer_takes_the_weights_and_gives_the_same_numbers(layer, T, B, seed):
-    """`layer` only says which module to make; its weights are the module's own."""
+    """`layer` only determines the module to make; the test uses the module's own weights."""
     torch.manual_seed(seed % 2**31)
     model = torch.nn.Module()
     model.encoder, model.head = module_like(layer), torch.nn.Linear(3, 4)

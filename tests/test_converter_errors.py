@@ -1,4 +1,4 @@
-"""What converters refuse, and what they say: the argument, what is expected, what was given."""
+"""Errors of converters: each message names the argument, the expected value and the given value."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""Converters of weights, without the libraries: round trips, the libraries' definitions, stacks."""
+"""Converters of weights without the other libraries: round trips, the libraries' definitions, stacks."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def tensorflow1_of(layer):
 
 
 def with_special_values(arrays):
-    """What arithmetic would lose: the sign of zero, subnormal and huge numbers."""
+    """Add values that arithmetic would lose: negative zero, subnormal and huge numbers."""
     for array in arrays:
         kinds = np.array([-0.0, np.finfo(array.dtype).smallest_subnormal, np.finfo(array.dtype).max, 1e-3])
         np.copyto(array.reshape(-1)[::3], np.resize(kinds, len(array.reshape(-1)[::3])).astype(array.dtype))
@@ -74,7 +74,7 @@ def test_a_layer_comes_back_from_onnx_in_every_bit(layer):
 
 @given(layer=layers(batch_first=True), T=steps, B=batches, seed=seeds)
 def test_a_layer_comes_back_from_keras_with_the_same_outputs_in_every_bit(layer, T, B, seed):
-    """The two biases of all but the GRU become their sum, rounded as the kernels round it."""
+    """Except for the GRU, the two biases become their sum, rounded as in the kernels."""
     found = (
         keras_of(layer)
         if layer._cell != "rnn_relu"
@@ -118,7 +118,7 @@ def test_tensorflow1_weights_come_back_from_a_layer_in_every_bit(kind, dtype, I,
 
 @given(layer=layers(cells=("lstm", "rnn_tanh", "rnn_relu"), batch_first=True), T=steps, B=batches, seed=seeds)
 def test_a_layer_comes_back_from_tensorflow1_with_the_same_outputs(layer, T, B, seed):
-    """In every bit without a forget bias; with one, f's bias is rounded once more."""
+    """Without a forget bias, outputs are equal in every bit; with a forget bias, f's bias is rounded once more."""
     found = tensorflow1_of(layer)
     x, state = random_input(layer, T, B, seed)
     y, expected = found(x, state)[0], layer(x, state)[0]
@@ -139,7 +139,7 @@ def test_both_biases_of_keras_are_added_as_the_kernels_add_them():
 
 
 def literal_cell(kind, activation, x, h, c, kernel, bias, forget_bias):
-    """The cells as TensorFlow 1 documents them, on one step. Returns h, c."""
+    """One step of the cells by TensorFlow 1's documentation. Returns h, c."""
     z = np.concatenate([x, h], axis=1) @ kernel + bias
     if kind == "BasicRNNCell":
         return activation(z), c
@@ -149,7 +149,7 @@ def literal_cell(kind, activation, x, h, c, kernel, bias, forget_bias):
 
 
 def keras_cell(kind, x, h, c, kernel, recurrent, bias):
-    """The cells as Keras documents them, on one step. Returns h, c."""
+    """One step of the cells by Keras's documentation. Returns h, c."""
     if kind == "GRU":
         x_z, x_r, x_h = np.split(x @ kernel + bias[0], 3, axis=1)
         h_z, h_r, h_h = np.split(h @ recurrent + bias[1], 3, axis=1)
@@ -164,7 +164,7 @@ def keras_cell(kind, x, h, c, kernel, recurrent, bias):
 
 
 def onnx_cell(kind, x, h, c, W, R, B):
-    """The cells as ONNX documents them, on one step, with linear_before_reset. Returns h, c."""
+    """One step of the cells by ONNX's documentation, with linear_before_reset. Returns h, c."""
     Wb, Rb = np.split(B, 2)
     if kind == "GRU":
         x_z, x_r, x_h = np.split(x @ W.T + Wb, 3, axis=1)
@@ -180,7 +180,7 @@ def onnx_cell(kind, x, h, c, W, R, B):
 
 
 def assert_is_cell(layer, cell, weights, x, state):
-    """A layer of one direction against a cell on steps x (T, B, I); bounds assume weights of variance 1/(I + H)."""
+    """Compare a layer of one direction with a cell on x (T, B, I); bounds assume weights of variance 1/(I + H)."""
     y, final = layer(np.ascontiguousarray(x.swapaxes(0, 1)) if layer.batch_first else x, state)
     y = y.swapaxes(0, 1) if layer.batch_first else y
     h, c = (member[0].astype(np.longdouble) for member in (members(state) * 2)[:2])
@@ -261,7 +261,7 @@ def test_a_stack_computes_what_its_parts_compute_on_top_of_each_other(layer, T, 
 
 @pytest.mark.parametrize("convert_it", [convert.to_torch, convert.to_keras, convert.to_onnx, convert.to_tensorflow1])
 def test_arrays_for_other_libraries_share_no_memory_with_the_layer(convert_it):
-    layer = fastrnn.RNN(3, 4, seed=0)  # of one gate, whose order is the same everywhere
+    layer = fastrnn.RNN(3, 4, seed=0)  # one gate, so the order of gates is the same everywhere
     found = convert_it(layer)
     arrays = [
         array for array in (found.values() if isinstance(found, dict) else found) if isinstance(array, np.ndarray)

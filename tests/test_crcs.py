@@ -1,4 +1,4 @@
-"""The committed CRCs are those of this machine, on every backend and any number of threads."""
+"""This machine has the committed CRCs, on every backend and with any number of threads."""
 
 import crc_cases
 import fastrnn
@@ -23,7 +23,7 @@ def test_a_table_covers_every_cell_dtype_and_case(has_fma):
 
 
 def test_every_line_of_the_tables_differs_from_every_other():
-    """A generator that repeats itself, or a CRC of nothing, would show here; so would one table written twice."""
+    """This test would detect a generator that repeats itself, a CRC of no data, or one table written twice."""
     lines = crc_cases.expected_lines(True) + crc_cases.expected_lines(False)
     crcs = [field for line in lines for field in line.split()[3:]]
     assert len(set(crcs)) == len(crcs)

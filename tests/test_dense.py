@@ -1,4 +1,4 @@
-"""Short training calls read unpacked weights: with the bits of packed ones."""
+"""Short training calls read unpacked weights, and have the bits of packed weights."""
 
 import copy
 import gc
@@ -74,7 +74,7 @@ def test_a_dense_call_has_the_bits_of_packed_weights(backend, drawn, threads):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("dtype", "I", "H"), [(np.float32, 512, 512), (np.float32, 530, 419), (np.float64, 320, 352)])
 def test_weights_and_gradients_beyond_the_caches_have_the_bits_of_packed_ones(backend, dtype, I, H, threads):
-    """Of more than 2 MiB, what comes next is fetched early, and whole vectors are stored past the caches."""
+    """For more than 2 MiB, kernels prefetch the next weights and write whole vectors with non-temporal stores."""
     layer, rng = fastrnn.GRU(I, H, dtype=dtype, seed=0), np.random.default_rng(0)
     shapes = {"x": (1, 2, I), "dy": (1, 2, H), "h0": (1, 2, H), "dh": (1, 2, H)}
     a = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()} | {"c0": None, "dc": None}
@@ -119,7 +119,7 @@ def test_a_dense_tape_keeps_the_weights_as_they_were(drawn, seed):
 
 @given(drawn=stacks(bidirectional=False), B=batches)
 def test_arguments_that_the_core_cannot_read_are_converted(drawn, B):
-    """Converted arguments, absent ones and memory that the core cannot read."""
+    """Converted arguments, absent arguments, and memory that the core cannot read."""
     cell, layer, a = drawn
     expected, _ = train(layer, cell, a)
     wide = {name: np.stack([array, array], -1)[..., 0] for name, array in a.items()}  # no contiguous last axis

@@ -1,4 +1,4 @@
-"""The echo exercise: it is learned where the state is carried from window to window, and cannot be where it is not."""
+"""The echo exercise: a model learns it if the state is carried from window to window, and cannot learn it otherwise."""
 
 import echo_rnn
 import numpy as np
@@ -6,12 +6,12 @@ import pytest
 
 # Targets that nobody can know are the first three of a stream. Of 5 streams with 666 windows of 15 steps, a share of
 HOPELESS = 3 * 5 / (5 * 666 * 15)
-# Where the state is forgotten: three of every window.
+# If the state is forgotten: three of every window.
 SHARE = 3 / 15
 
 
 def trained(cell, layers, epochs, rate=0.3, forget_state=False):
-    """Error and loss on a series that was not trained on, and the mean loss of the last epoch's windows."""
+    """Error and loss on a test series, and the mean loss of the last epoch's windows."""
     model = echo_rnn.EchoModel(cell, layers, rate, seed=0)
     for _ in range(epochs):
         losses = echo_rnn.train_epoch(model, 3, forget_state)
@@ -29,7 +29,7 @@ def test_an_echo_is_learned_when_the_state_is_carried(cell, layers, epochs):
 @pytest.mark.parametrize(("cell", "layers", "epochs"), [("rnn", 1, 3), ("lstm", 3, 4)])
 def test_without_the_state_the_first_targets_of_a_window_stay_coin_flips(cell, layers, epochs):
     error, loss, train_loss = trained(cell, layers, epochs, forget_state=True)
-    # 9990 flips: five standard deviations of the share of wrong guesses
+    # 9990 flips; the tolerance is five standard deviations of the share of wrong guesses
     assert abs(error - SHARE / 2) < 5 * SHARE * 0.5 / np.sqrt(9990)
     assert min(loss, train_loss) > SHARE * np.log(2)
 

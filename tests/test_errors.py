@@ -1,4 +1,4 @@
-"""Wrong calls are refused before any work: the kind of error, its text, and that nothing was changed."""
+"""Wrong calls are refused before any work: the tests check the type of error, its text, and that nothing changed."""
 
 import itertools
 import re
@@ -25,7 +25,7 @@ def f64(*shape):
 
 @dataclass
 class World:
-    """One of everything that a wrong call may be made with."""
+    """One object of each kind that a wrong call may use."""
 
     layer: Any = field(default_factory=lambda: fastrnn.LSTM(I, H, num_layers=2, seed=0))
     gru: Any = field(default_factory=lambda: fastrnn.GRU(I, H, batch_first=True, bidirectional=True, seed=0))
@@ -70,7 +70,7 @@ def problem(**other):
 
 
 # fmt: off
-# Each row: what is called, the error, and what its text says.
+# Each row: the call, the error, and its text.
 WRONG = {
     # layers: construction
     "input size a string": (lambda w: fastrnn.LSTM("4", 5), TypeError, "input_size: expected an integer, got str"),
@@ -341,7 +341,7 @@ def in_order(arguments):
 
 @pytest.mark.parametrize(("way", "name"), [(way, name) for way, (_, _, a) in core_arguments().items() for name in a])
 def test_the_core_refuses_every_array_of_another_kind_size_or_memory(way, name):
-    """So that no call from Python can make the kernels read or write out of bounds."""
+    """No call from Python can make the kernels read or write out of bounds."""
     call, c, right = core_arguments()[way]
     call(c, *in_order(right))
     value = right[name]

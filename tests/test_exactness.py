@@ -13,7 +13,7 @@ from strategies import batches, dtypes, input_sizes, make, problems, seeds, widt
     threads=st.sampled_from([1, 3]),
 )  # fmt: skip
 def test_small_integers_are_exact_in_values_and_gradients(backend, size, dtype, seed, threads):
-    """Every sum stays below 2^24, so that no order of summation could hide a missing or doubled term."""
+    """Every sum stays below 2^24, so rounding cannot hide a missing or doubled term."""
     p = make("rnn_relu", *size, dtype, seed)
     rng = np.random.default_rng(seed)
     sparse = {"w_ih": 1.0, "w_hh": min(1.0, 2 / p.H)}

@@ -79,7 +79,7 @@ def test_parameter_gradients_add_to_the_arrays_given(backend, p):
     eps = np.finfo(p.x.dtype).eps
     for name, total in into._asdict().items():
         alone = getattr(fresh, name)
-        # The sum starts from 1 instead of 0: each of its T*B additions may round differently.
+        # The sum starts from 1 instead of 0, so each of its T*B additions may round differently.
         limit = 2 * eps * p.T * p.B * (1 + np.abs(alone).max(initial=0) + np.sqrt(p.T * p.B) * 10)
         assert np.abs(total - 1 - alone).max(initial=0) <= limit
 

@@ -1,4 +1,4 @@
-"""FASTRNN_HIDE takes instruction sets away from the dispatch, as if the CPU lacked them."""
+"""FASTRNN_HIDE removes instruction sets from the dispatch, as if the CPU lacked them."""
 
 import json
 import os
@@ -11,7 +11,8 @@ from fastrnn import _core
 BACKENDS = _core.backends()
 NAMES = [b.name for b in BACKENDS]
 CAN_BE_HIDDEN = [b.name for b in BACKENDS if b.can_be_hidden]
-# Without what hides some in this process already. A machine that lacks an instruction set finds nothing there to hide.
+# Remove variables that already hide instruction sets in this process. If the machine lacks one, there is nothing to
+# hide.
 VISIBLE = {name: value for name, value in os.environ.items() if name not in ("FASTRNN_HIDE", "FASTRNN_BACKEND")}
 
 REFUSED = "backend: no such backend, or this CPU cannot run it, or FASTRNN_HIDE hides it"
@@ -47,7 +48,7 @@ def report(**variables):
 
 
 def test_every_instruction_set_that_some_cpus_lack_can_be_hidden():
-    """All but the last one needs more than the last one, which runs on every CPU that the build is for."""
+    """Every instruction set but the last can be hidden; the last runs on every CPU that the build supports."""
     known = ["avx512", "avx2"] if "sse2" in NAMES else []
     assert known == CAN_BE_HIDDEN
 
@@ -56,7 +57,7 @@ def test_every_instruction_set_that_some_cpus_lack_can_be_hidden():
 def test_what_is_hidden_and_what_needs_it_does_not_run(value):
     here = report(FASTRNN_HIDE="")
     assert here["hidden"] == []
-    # Best first: a better one needs what a worse one needs. So all from the worst that is named upwards are gone.
+    # Best first: a better set needs every worse set. So the worst named set and all better sets are hidden.
     gone = NAMES[: 1 + max((NAMES.index(name) for name in value.split(",") if name), default=-1)]
     found = report(FASTRNN_HIDE=value)
     assert found["hidden"] == [name for name in here["backends"] if name in gone]
@@ -87,7 +88,7 @@ def test_a_name_that_cannot_be_hidden_is_refused_at_import_with_those_that_can(v
 
 
 def test_the_core_runs_nothing_when_a_name_cannot_be_hidden():
-    """A C program has no import to fail: it finds no backend."""
+    """In a C program no import can fail, so it finds no backend."""
     code = """if True:
         from importlib.util import module_from_spec, spec_from_file_location
         import sys

@@ -1,4 +1,4 @@
-"""Ctrl-C and other signals during long calls: handlers run within the call, and one that raises ends it."""
+"""Ctrl-C and other signals during long calls: handlers run during the call, and a handler that raises ends it."""
 
 import os
 import signal
@@ -14,18 +14,18 @@ import pytest
 from core_call import same_bits
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
-# Seconds of a call that is not ended; and how long a handler may wait: for two looks at the clock, a quarter of a
-# second apart, or for half a call where all is slow.
+# Seconds of a call without interruption; and the longest wait for a handler: two polls of the clock, a quarter of a
+# second apart, or half a call if the machine is slow.
 LONG_S, SOON_S = 2.4, 1.5
 
 
 class StoppedError(Exception):
-    """What the handler raises."""
+    """The error that the handler raises."""
 
 
 @pytest.fixture
 def alarm():
-    """alarm(handler, seconds): run a handler once, so many seconds from now."""
+    """alarm(handler, seconds): run a handler once, after `seconds`."""
 
     def start(handler, seconds=0.05):
         signal.signal(signal.SIGALRM, handler)
@@ -48,12 +48,12 @@ def seconds(call):
 
 
 def ones(steps, B, layer):
-    """An input without memory of its own."""
+    """An input that shares one number, so it takes no memory."""
     return np.broadcast_to(np.linspace(-1, 1, layer.input_size, dtype=np.float32), (steps, B, layer.input_size))
 
 
 def long_x(layer, B):
-    """As many steps as this machine computes in LONG_S, and what a call with them takes."""
+    """The number of steps that this machine computes in LONG_S, and the time of such a call."""
     x, taken = ones(100, B, layer), 0.0
     while taken < 0.1:
         x = ones(2 * len(x), B, layer)
@@ -63,7 +63,7 @@ def long_x(layer, B):
 
 
 def assert_is_ended_soon(alarm, call, whole):
-    """`whole`: the seconds of a call that is not ended."""
+    """`whole` is the time in seconds of a call without interruption."""
     begin = time.perf_counter()
     alarm(stop)
     with pytest.raises(StoppedError):
@@ -71,12 +71,12 @@ def assert_is_ended_soon(alarm, call, whole):
     assert time.perf_counter() - begin < max(SOON_S, whole / 2)
 
 
-# One sequence, whose members meet at every step; few and many, which groups share.
+# One sequence: its members meet at every step. Few and many sequences: groups split them.
 @pytest.mark.parametrize("B", [1, 4, 40])
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_a_handler_that_raises_ends_a_long_call_and_the_layer_is_as_before(alarm, threads, B):
     fastrnn.set_num_threads(threads)
-    layer = fastrnn.LSTM(64, 512, seed=0)  # more work for each byte of y than a small one has
+    layer = fastrnn.LSTM(64, 512, seed=0)  # more work per byte of y than in a small layer
     x, whole = long_x(layer, B)
     expected = layer(x[:20])[0]
     lengths = np.full(B, len(x))
@@ -117,7 +117,7 @@ def test_a_handler_that_returns_changes_no_bit_of_the_call_though_it_makes_calls
 
 
 def test_a_handler_may_make_a_call_wherever_it_breaks_in(alarm):
-    """Large arrays come from a pool with a lock, which the interrupted line may hold."""
+    """Large arrays come from a pool with a lock, and the interrupted line may hold this lock."""
     layer, x = fastrnn.RNN(8, 64, seed=0), np.ones((200, 8, 8), np.float32)
     expected, calls = layer(x)[0], []
 

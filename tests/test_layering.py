@@ -1,4 +1,4 @@
-"""Layers are strict: no circle of includes or imports, and folders use only folders below. Reads what files say."""
+"""Layers are strict: no cycle of includes or imports, and folders use only folders below. The tests parse the files."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CSRC, PACKAGE = ROOT / "csrc", ROOT / "python" / "fastrnn"
 
-# Which folders the files of a folder may use besides their own.
+# The folders that the files of a folder may use, in addition to their own folder.
 BELOW = {
     CSRC: {CSRC / "threads"},  # api.c runs calls; no file includes itself by way of others
     CSRC / "threads": {CSRC},
@@ -22,7 +22,7 @@ BELOW = {
     PACKAGE / "convert": {PACKAGE},
     PACKAGE / "testing": {PACKAGE},
 }
-# Everything that people import; the torch part stands beside it, on what is below.
+# Public modules. The torch part is beside them and uses the folders below.
 ENTRANCES = {PACKAGE / name for name in ("__init__.py", "__main__.py", "layers.py", "windows.py", "safetensors.py")}
 ENTRANCES |= {PACKAGE / f"layer_{name}.py" for name in ("parameters", "calls", "files")}
 SOURCES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".c", ".h"))
@@ -35,21 +35,21 @@ def name_of(path):
 
 
 def included(path):
-    """The files of the project that a C file includes; lists that the build or a table writes are none."""
+    """The project files that a C file includes, without the lists that the build or a table generates."""
     names = re.findall(r'^\s*#\s*include "(.+)"', path.read_text(), re.MULTILINE)
     found = [(path.parent / name).resolve() for name in names if not name.endswith(".def")]
     return [one if one.exists() else CSRC / one.name for one in found]
 
 
 def module(folder, dotted):
-    """The file of a module of the package, or None for a name that is none."""
+    """The file of a module of the package; None if the name is not a module."""
     path = folder.joinpath(*dotted.split("."))
     candidates = [path / "__init__.py", *(path.with_suffix(ending) for ending in (".py", ".pyx", ".pxd"))]
     return next((one for one in candidates if one.exists()), None)
 
 
 def relative_imports(path):
-    """(dots, module, names) of `from .module import names`, in Cython files of `cimport` too."""
+    """(dots, module, names) of `from .module import names`; in Cython files also of `cimport`."""
     text = path.read_text()
     if path.suffix == ".py":
         nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level]

@@ -1,4 +1,4 @@
-"""Stacks of layers against the reference, and what they promise beyond one cell."""
+"""Stacks of layers compared with the reference, and promises beyond one cell."""
 
 import itertools
 import pickle
@@ -17,7 +17,7 @@ STEP = 1e-30
 
 
 def expect(cell, layer, arrays, parameters):
-    """y as the user lays it out, h_n, c_n."""
+    """y in the user's layout, h_n, c_n."""
     swap = (lambda a: a.swapaxes(0, 1)) if layer.batch_first else (lambda a: a)
     y, *finals = reference.stack(
         cell, swap(arrays["x"]), parameters, arrays["h0"], arrays["c0"], layer.num_layers, layer.bidirectional
@@ -47,7 +47,7 @@ def test_stack_equals_the_reference(backend, drawn):
 
 @given(drawn=stacks(), dropout=st.sampled_from([0.0, 0.5]))
 def test_gradients_of_a_stack_are_the_derivative_of_the_reference(backend, drawn, dropout):
-    """Each input and parameter has a random direction of its own: through all at once, errors could cancel."""
+    """Each input and parameter has its own random direction, since errors could cancel in one joint direction."""
     cell, layer, a = drawn
     layer.dropout = dropout
     _, _, tape = layer.forward(a["x"], pair(cell, a["h0"], a["c0"]))
@@ -68,7 +68,7 @@ def test_gradients_of_a_stack_are_the_derivative_of_the_reference(backend, drawn
 
 
 def expect_with_masks(cell, layer, point, masks):
-    """The reference, layer by layer, with the dropout masks of a tape (time first) on what each layer reads."""
+    """The reference, layer by layer, with the dropout masks of a tape (time first) on the input of each layer."""
     D = 1 + layer.bidirectional
     x = point["x"].swapaxes(0, 1) if layer.batch_first else point["x"]
     finals = []

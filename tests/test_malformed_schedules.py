@@ -1,4 +1,4 @@
-"""Schedules that break a rule of csrc/fastrnn.h are refused by the core, before it writes anything."""
+"""The core refuses schedules that break a rule of csrc/fastrnn.h, before it writes anything."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ SOUND = {"active": [2, 2, 1], "row": [0, 1, 2, 3, 4], "first": [0, 1], "last": [
 MESSAGE = (
     "schedule: active must not grow, row, first, last and d_first must lie in range, and no row or state be there twice"
 )
-# What is changed, and whether sizes can still be asked for: finding what is there twice takes memory.
+# The change, and whether a plan can still be made: finding duplicates needs memory.
 MALFORMED = {
     "active grows": ({"active": [2, 1, 2]}, False),
     "active is negative": ({"active": [2, 2, -1], "row": [0, 1, 2]}, False),
@@ -93,7 +93,7 @@ def test_several_sequences_may_start_from_one_row_of_y_and_from_nothing():
 
 
 def test_marks_of_a_grid_that_is_hardly_visited_fit_scratch():
-    """Scratch for a few rows must hold what finds duplicates among all rows that could have been named."""
+    """Scratch for a few rows must hold the marks for all rows that a schedule could name."""
     far = 10**6
     part = [np.array(a, np.int64) for a in ([2], [0, far - 1], [-1, -1], [-1, -1])]
     p = _core.Problem("rnn_tanh", "float32", config.backend_index(), 1, far, 1, 0, 1, part, False, 1)

@@ -1,4 +1,4 @@
-"""Masked arrays are refused wherever an array is taken: the kernels know no masks, and NumPy drops them silently."""
+"""Masked arrays are refused for every array argument: kernels have no masks, and NumPy drops masks silently."""
 
 import re
 
@@ -23,7 +23,7 @@ def masked(array):
 
 
 def of_lists(array):
-    """A list of rows, of which the first has a masked element."""
+    """A list of rows; the first row has a masked element."""
     return [masked(array[0]), *array[1:]]
 
 
@@ -65,9 +65,9 @@ X, LENGTHS, RESETS = f32(T, B, I), np.array([4, 2]), np.zeros((T, B), bool)
 STATE, WEIGHT, RECURRENT = f32(1, B, H), f32(3 * H, I), f32(3 * H, H)
 KERNEL, RECURRENT_KERNEL, BIAS = f32(I, 4 * H), f32(H, 4 * H), f32(4 * H)
 IDS = np.arange(20)
-# ruff: noqa: E501  one call to a line
+# ruff: noqa: E501  one call per line
 # fmt: off
-# What takes an array, by the name that the message has: a call with the array that `change` made of a sound one.
+# Calls by the name in the message: each passes an array that `change` made from a valid one.
 CALLS = {
     "x: layer": lambda layer, change: layer(change(X)),
     "x: frozen layer": lambda layer, change: frozen(layer)(change(X)),
@@ -116,7 +116,7 @@ CALLS = {
     **{f"{name}: reference": lambda layer, change, name=name: refer(**{name: change})
        for name in ("x", "w_ih", "w_hh", "b_ih", "b_hh", "h0", "c0", "lengths", "resets")},
 }
-# What is given as an array only, not as a list.
+# Arguments that may be an array but not a list.
 ARRAYS = {
     "weight_hh_l0: layer": lambda layer: parameters(layer, "weight_hh_l0")(X),
     "weight_hh_l0: frozen layer": lambda layer: frozen(parameters(layer, "weight_hh_l0")),
@@ -137,7 +137,7 @@ NO_LISTS = {
     "x: assert_values",
     "x: assert_gradients",
     "x: reference",
-}  # documents, and what reads attributes
+}  # documents, and functions that read attributes
 
 
 def message_of(name):
@@ -146,7 +146,7 @@ def message_of(name):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_masked_array_is_refused_by_name(name):
-    CALLS[name](fastrnn.GRU(I, H, seed=0), np.array)  # the sound array is taken
+    CALLS[name](fastrnn.GRU(I, H, seed=0), np.array)  # the unmasked array is accepted
     with pytest.raises(TypeError, match=message_of(name)):
         CALLS[name](fastrnn.GRU(I, H, seed=0), masked)
 
@@ -164,7 +164,7 @@ def test_a_masked_array_is_refused_where_lists_are_not_taken(name):
 
 
 def test_a_mask_without_a_masked_element_is_refused_as_well():
-    """Whether a program works should not depend on the data."""
+    """A program should not fail depending on its data."""
     with pytest.raises(TypeError, match="x: expected an array, got a masked array"):
         fastrnn.GRU(I, H).stream(B)(np.ma.array(f32(B, I)))
     with pytest.raises(TypeError, match="data: expected an array, got a masked array"):

@@ -1,4 +1,4 @@
-"""Memory that is used again: no two live arrays share any, and little is kept."""
+"""Reused memory: no two live arrays share memory, and the pool keeps little."""
 
 import gc
 import os
@@ -31,7 +31,7 @@ def test_live_arrays_share_no_memory(requests):
     for number, (size, drop) in enumerate(requests):
         array = memory.empty((size,), BYTES)
         array.fill(number % 251)
-        alive.append((number % 251, array[size // 3 :]))  # a view keeps the memory as the array does
+        alive.append((number % 251, array[size // 3 :]))  # a view keeps the memory alive, as the array does
         if drop:
             del alive[len(alive) // 2]
     for value, array in alive:
@@ -193,6 +193,6 @@ def test_a_child_keeps_memory_whatever_its_parent_held():
     with memory._pool.lock:
         child = os.fork()
         if child == 0:
-            memory.empty((LARGE,), BYTES)  # dies at once
+            memory.empty((LARGE,), BYTES)  # freed at once
             os._exit(0 if memory._pool.kept >= LARGE and not memory._pool.returned else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

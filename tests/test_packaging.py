@@ -1,4 +1,4 @@
-"""What is installed: version, type stubs, the choice of a backend at import, show_config, the OpenMP runtime."""
+"""The installed package: version, type stubs, choice of a backend at import, show_config, the OpenMP runtime."""
 
 import ast
 import inspect
@@ -176,7 +176,7 @@ def test_the_child_of_a_fork_says_so_and_still_computes():
 
 
 def test_extension_needs_the_openmp_runtime_under_its_plain_name():
-    """Then the loader takes the copy that is in the process already; two would spin on the same cores."""
+    """Then the loader uses a copy that is already in the process; two copies would spin on the same cores."""
     library = Path(_core.__file__).read_bytes()
     assert not re.search(rb"libgomp-\w+\.so", library)
     if b"libgomp.so" in library:
@@ -188,7 +188,7 @@ def test_extension_needs_the_openmp_runtime_under_its_plain_name():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
 def test_one_openmp_runtime_is_in_the_process_and_is_the_one_that_is_shown():
-    """A wheel's own, where it carries one and no other was there before."""
+    """The wheel's own runtime, if the wheel has one and no other runtime was loaded before."""
     code = "import fastrnn; print(*fastrnn.show_config('dicts')['openmp_libraries'])"
     shown = run_python(code, LD_LIBRARY_PATH="").stdout.split()
     assert len(shown) == (_core.openmp_version() != "none")

@@ -1,4 +1,4 @@
-"""fastrnn in processes: forked at any time, out of memory, at their end, and over many calls."""
+"""fastrnn in processes: after forks at any time, out of memory, at exit, and over many calls."""
 
 import multiprocessing
 import os
@@ -32,7 +32,7 @@ def train(layer, x):
 
 @has_fork
 def test_a_thousand_forks_of_a_process_with_threads_give_the_bits_of_the_parent():
-    """Before the fork, in the child, and in the parent again; the last hang would be this test's timeout."""
+    """Compare before the fork, in the child, and in the parent after it; a hang would time this test out."""
     fastrnn.set_num_threads(2)
     layer, x = fastrnn.GRU(8, 64, seed=0), np.linspace(-1, 1, 20 * 24 * 8, dtype=np.float32).reshape(20, 24, 8)
     expected = train(layer, x)
@@ -40,7 +40,7 @@ def test_a_thousand_forks_of_a_process_with_threads_give_the_bits_of_the_parent(
         child = os.fork()
         if child == 0:
             os._exit(0 if all(map(same_bits, train(layer, x), expected)) else 1)
-        # The parent's team works while the child does.
+        # The parent's team works at the same time as the child.
         assert same_bits(layer(x)[0], expected[0]), number
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, number
 
@@ -48,7 +48,7 @@ def test_a_thousand_forks_of_a_process_with_threads_give_the_bits_of_the_parent(
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_pools_of_every_start_method(method):
-    """Layers are sent to the processes of the pool, as any callable is."""
+    """Layers are sent to the processes of the pool, like any callable."""
     layer, xs = fastrnn.GRU(4, 48, seed=0), [np.full((10, 20, 4), number, np.float32) for number in range(8)]
     expected = [layer(x)[0] for x in xs]
     with multiprocessing.get_context(method).Pool(2) as pool:
@@ -83,7 +83,7 @@ FIRST_IMPORT = """if True:
 @has_fork
 @pytest.mark.skipif(fastrnn._core.openmp_version() == "none", reason="a build without OpenMP")
 def test_a_child_may_be_the_first_to_import_fastrnn_after_openmp_ran_in_its_parent():
-    """Its parallel regions would wait for threads that only the parent has."""
+    """The child's parallel regions would wait for threads that only the parent has."""
     result = run_python(FIRST_IMPORT, "used", seconds=30)
     assert result.stdout.splitlines() == ["yes (one thread)", "no"], result.stderr
 
@@ -232,6 +232,6 @@ MANY = """if True:
 
 @linux
 def test_memory_stays_flat_over_a_hundred_thousand_calls_of_mixed_shapes():
-    """A leak of the smallest object, 16 bytes a call, would show."""
+    """The test would detect a leak of the smallest object, 16 bytes per call."""
     result = run_python(MANY, "100000", seconds=300)
     assert float(result.stdout) < 8, (result.stdout, result.stderr[-2000:])

@@ -1,4 +1,4 @@
-"""The word model of the tutorial: its sizes, its reader, gradients, clipping, and training that goes on exactly."""
+"""The word model of the tutorial: its sizes, its reader, gradients, clipping, and training that resumes exactly."""
 
 import dataclasses
 import random
@@ -15,7 +15,7 @@ TINY = Config(12, 4, 0.1, epochs=3, full_rate_epochs=1, decay=0.5, keep=0.8, cli
 
 @pytest.fixture
 def text(tmp_path):
-    """Sentences drawn at random, half of their words following from the ones before."""
+    """Random sentences; half of the words follow from the previous words."""
     rng, path = random.Random(0), tmp_path / "words.txt"
     nouns, verbs = ["state", "window", "stream", "batch"], ["carries", "reads", "ends"]
     path.write_text(
@@ -64,7 +64,7 @@ def test_words_are_numbered_by_falling_frequency_and_equal_ones_by_letters():
 
 
 def test_treebank_files_are_read_as_the_tutorial_reads_them(tmp_path):
-    """Its reader, transcribed: newlines become <eos>, words are what lies between spaces, sorted by (-count, word)."""
+    """The tutorial's reader, transcribed: newlines become <eos>; words between spaces, sorted by (-count, word)."""
     texts = {"train": " no it was n't <unk> \n the N <unk> was \n", "valid": " was it the \n", "test": " N no \n"}
     for name, content in texts.items():
         (tmp_path / f"ptb.{name}.txt").write_text(content)
@@ -102,7 +102,7 @@ def test_gradients_are_the_derivative_of_the_loss_with_the_dropout_at_hand(keep)
     _, found, rows, _ = gradients()
     dense = np.zeros_like(model.parameters["embedding"])
     dense[rows] = found["embedding"]
-    # The next call overwrites those of the softmax.
+    # The next call overwrites the gradients of the softmax.
     found = {name: gradient.copy() for name, gradient in (found | {"embedding": dense}).items()}
     assert found.keys() == {name for name in model.parameters if not name.startswith("bias_hh")}
     for name, gradient in found.items():
@@ -154,7 +154,7 @@ def test_training_learns_and_reports(text, tiny, tmp_path, capsys):
 
 
 def test_stopped_training_resumes_bit_for_bit(text, tiny, tmp_path, capsys):
-    """In the middle of an epoch, with dropout, whose generator is saved as well."""
+    """Stop in the middle of an epoch, with dropout; the checkpoint includes the dropout generator."""
     whole, part = tmp_path / "whole.npz", tmp_path / "part.npz"
     assert ptb_word_lm.main([*tiny, "--text", text, "--checkpoint", str(whole)]) == 0
     assert ptb_word_lm.main([*tiny, "--text", text, "--checkpoint", str(part), "--max-steps", "100"]) == 130

@@ -7,7 +7,7 @@ from page_code import ONNX_PAGES, PAGES, ROOT, TORCH_PAGES, blocks_of, run_page
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Where a page may write; the number of threads that it sets holds no longer than it runs."""
+    """A folder where a page may write; afterwards the number of threads is restored."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fastrnn.config, "_threads", fastrnn.config._threads)
 

@@ -1,4 +1,4 @@
-"""`stream.refresh()`: from the next step on a stream is a new stream of the layer as it is, with the old state."""
+"""`stream.refresh()`: from the next step on, a stream equals a new stream of the current layer with the old state."""
 
 import gc
 import re
@@ -16,7 +16,7 @@ from strategies import a_stream, members, stacks_and_inputs
 
 
 def change(layer, factor=0.5):
-    """Every parameter, in place, as an optimizer does it."""
+    """Change every parameter in place, as an optimizer does."""
     for array in layer.parameters.values():
         array *= factor
 
@@ -58,7 +58,7 @@ def test_nothing_changes_when_no_parameter_did(backend):
 
 
 def test_a_stream_follows_a_layer_that_is_frozen_and_thawed(backend):
-    """Frozen parameters are copies: what is written to the arrays elsewhere counts after `thaw` alone."""
+    """Frozen parameters are copies: writes to the original arrays count only after `thaw`."""
     layer, stream, x = a_stream()
     given = list(layer.parameters.values())
     layer.freeze()
@@ -170,7 +170,7 @@ def test_a_refreshed_stream_has_the_nonlinearity_of_its_layer(backend):
 
 
 def test_a_step_runs_with_old_or_with_new_weights_and_never_with_a_mixture():
-    """A thread refreshes again and again while another one steps."""
+    """One thread refreshes repeatedly while another thread steps."""
     H = 64
     layer = fastrnn.RNN(1, H, bias=False, nonlinearity="relu")
     sets = [
@@ -198,7 +198,7 @@ def test_a_step_runs_with_old_or_with_new_weights_and_never_with_a_mixture():
 
 
 def test_reinforcement_learning_acts_with_the_weights_that_it_trains(backend):
-    """A rollout through the stream has the bits of the forward call that trains on it, in every round."""
+    """In every round, a rollout through the stream has the bits of the forward call that trains on it."""
     T, B = 6, 3
     layer, rng = fastrnn.GRU(2, 5, seed=0), np.random.default_rng(0)
     stream, state = layer.stream(B), np.zeros((1, B, 5), np.float32)

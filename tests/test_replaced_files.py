@@ -1,4 +1,4 @@
-"""Saving replaces the content of a file as a whole, and nothing else: its links and permissions stay."""
+"""Saving replaces the whole content of a file and nothing else: links and permissions stay."""
 
 import errno
 import os
@@ -38,13 +38,13 @@ def save_checkpoint(path):
 
 @pytest.fixture(params=[(save_npz, "gru.npz"), (save_safetensors, "gru.safetensors"), (save_checkpoint, "gru.npz")])
 def saving(request):
-    """What saves a file and reads it again, and the file's name."""
+    """The functions that save and load a file, and the name of the file."""
     return request.param
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder for the test's files; in the end none is there but those that it names."""
+    """A folder for the test's files; at the end it must contain only the files that the test names."""
     (tmp_path / "store").mkdir()
     yield tmp_path
     assert not list(tmp_path.rglob("*.tmp"))

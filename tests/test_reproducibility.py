@@ -1,4 +1,4 @@
-"""The same bits, whatever the threads, the neighbours, the pieces, the memory and the instruction set."""
+"""Equal bits, whatever the threads, the neighbours, the pieces, the memory and the instruction set."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from strategies import NAMES, cells, dtypes, make, problems, seeds
 
 OF_SEQUENCES = ("y", "h_n", "c_n", "dx", "dh0", "dc0")
 
-# Enough work for every split: rows over groups, units over members, and both.
+# Sizes with enough work for every split: rows over groups, units over members, and both.
 sizes = st.sampled_from([(3, 40, 33, 70), (9, 1, 16, 150), (4, 13, 5, 96), (40, 25, 64, 40), (3, 7, 200, 130)])
 
 
@@ -52,7 +52,7 @@ def test_result_does_not_depend_on_batch_neighbours(backend, cell, size, dtype, 
     assert_same_without_neighbours(make(cell, *size, dtype, seed))
 
 
-# Inputs and units enough to be multiplied in chunks, with vectors of any length; two strips of rows, too.
+# Enough inputs and units for products in chunks, with vectors of any length; and two strips of rows.
 @pytest.mark.parametrize(
     ("cell", "size"),
     [
@@ -91,7 +91,7 @@ def test_a_sequence_fed_in_pieces_has_the_bits_of_the_whole(backend, p, data):
 
 
 def strided(array, kind):
-    """The same values in other memory: all layouts whose last axis is contiguous."""
+    """The same values in other memory: all layouts with a contiguous last axis."""
     if kind == "sliced":
         big = np.full([2 * n for n in array.shape[:-1]] + [array.shape[-1] + 3], np.nan, array.dtype)
         view = big[(*(slice(1, None, 2) for _ in array.shape[:-1]), slice(1, 1 + array.shape[-1]))]

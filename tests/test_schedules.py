@@ -1,4 +1,4 @@
-"""The core's loops over explicit schedules: what they visit is data, and nothing else is touched."""
+"""The core's loops over explicit schedules: they visit exactly the rows of the schedule and touch nothing else."""
 
 import fastrnn
 import numpy as np
@@ -117,7 +117,7 @@ def test_forward_starts_from_no_row_of_y(backend):
 )
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_groups_of_a_ragged_batch_keep_to_their_own_rows(backend, cell, T, B, H):
-    """More rows than a chunk has, and active sequences that change within it: with one thread nothing can race."""
+    """More rows than a chunk, and active sequences that change within it; one thread, the reference, has no races."""
     p = make(cell, T, B, 5, H, "float32", 1)
     schedule = ragged(np.random.default_rng(0).integers(1, T + 1, B).tolist(), B)
     one = CoreCall(p, 1, schedule).outputs

@@ -1,4 +1,4 @@
-"""The models of measured series: gradients, padding, baselines; and the whole example on the data of sktime."""
+"""The models of measured series: gradients, padding, baselines; and the whole example on sktime's data."""
 
 import numpy as np
 import pytest

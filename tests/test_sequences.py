@@ -1,4 +1,4 @@
-"""Lengths, resets and truncation through the layers and cells, against what they mean: sequences fed one by one."""
+"""Lengths, resets and truncation in layers and cells, compared with their definition: sequences run one by one."""
 
 import itertools
 
@@ -17,7 +17,7 @@ from strategies import KINDS, members, pair, problems, ragged_stacks, seeds
 
 
 def train(cell, layer, a, truncation=None, **order):
-    """Everything that forward and backward return, by name."""
+    """All results of forward and backward, by name."""
     y, final, tape = layer.forward(a["x"], pair(cell, a["h0"], a["c0"]), **order)
     g = layer.backward(tape, a["dy"], pair(cell, a["dh"], a["dc"]), truncation=truncation)
     found = {"y": y, "x": g.x} | g.parameters
@@ -62,7 +62,7 @@ def test_each_sequence_of_a_ragged_batch_has_the_bits_of_itself_alone(backend, d
 
 @given(drawn=ragged_stacks(bidirectional=False), threads=st.sampled_from([1, 2]))
 def test_resets_have_the_bits_of_separate_sequences(backend, drawn, threads):
-    """Literally: each piece between resets on its own, from the zero state."""
+    """The literal definition: each piece between resets runs alone, from the zero state."""
     cell, layer, a, lengths, resets = drawn
     T, B = a["x"].shape[:2]
     resets = np.zeros((T, B), bool) if resets is None else resets
@@ -90,7 +90,7 @@ def test_resets_have_the_bits_of_separate_sequences(backend, drawn, threads):
 
 @given(drawn=ragged_stacks(num_layers=1, bidirectional=True), k=st.sampled_from([None, 1, 2, (1, 3), (3, 4)]))
 def test_reverse_direction_is_the_forward_one_over_the_turned_sequence(backend, drawn, k):
-    """A reset at t stands between t - 1 and t whichever way the sequence runs; windows count from where it starts."""
+    """A reset at t lies between t - 1 and t in both directions; windows count from the first step that runs."""
     cell, layer, a, lengths, resets = drawn
     T, B = a["x"].shape[:2]
     H = layer.hidden_size
@@ -119,9 +119,9 @@ def test_reverse_direction_is_the_forward_one_over_the_turned_sequence(backend, 
 
 
 def literal_truncation(cell, layer, a, n, b, resets, k1, k2):
-    """Gradients of sequence b, window by window, the state before each window's reach held constant.
+    """Gradients of sequence b, window by window, with the state before each window's reach held constant.
 
-    A last window that is shorter reaches no further back than a whole one in its place.
+    A shorter last window reaches no further back than a whole window in its place.
     """
     one = one_sequence(a, b, n)
     resets = np.zeros((n, 1), bool) if resets is None else resets[:n, b : b + 1]

@@ -13,13 +13,13 @@ NAVIGATED = re.findall(r"(\S+\.md)$", NAVIGATION, re.MULTILINE)
 BESIDE_DOCS = {"contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 REFERENCE = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/api/*.md"))
 SHOWN = set(re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE))
-# Those with a module of their own to import from; torch and safetensors need not be here to be read.
+# Public modules. The tests parse their source, so torch and safetensors need not be installed.
 PUBLIC_MODULES = {"fastrnn": "__init__", "fastrnn.testing": "testing/__init__", "fastrnn.convert": "convert/__init__"}
 PUBLIC_MODULES |= {"fastrnn.safetensors": "safetensors", "fastrnn.torch": "torch/__init__"}
 
 
 def public_names(module):
-    """Its __all__, without importing it."""
+    """The module's __all__, without importing it."""
     body = ast.parse((ROOT / "python/fastrnn" / f"{PUBLIC_MODULES[module]}.py").read_text(encoding="utf-8")).body
     (names,) = (n.value for n in body if isinstance(n, ast.Assign) and n.targets[0].id == "__all__")
     return ast.literal_eval(names)
@@ -57,7 +57,7 @@ def test_the_front_page_and_the_decisions_list_their_pages():
 
 
 def test_files_and_tests_that_pages_name_exist():
-    written_there = {"csrc/kernels/cells/rnn_softsign.h", "csrc/kernels/cells/NAME.h"}  # by who adds a cell
+    written_there = {"csrc/kernels/cells/rnn_softsign.h", "csrc/kernels/cells/NAME.h"}  # users write them
     tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/test_*.py"))
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         text = page.read_text(encoding="utf-8")

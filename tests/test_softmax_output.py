@@ -1,4 +1,4 @@
-"""The softmax and the embedding's gradient of the language models, beside their definitions."""
+"""The softmax and the embedding gradient of the language models, compared with their definitions."""
 
 import fastrnn
 import numpy as np
@@ -14,7 +14,7 @@ def make(rows, V, H, dtype=np.float32):
 
 @pytest.mark.parametrize(("rows", "V"), [(1, 1), (7, 3), (2 * BLOCK_ROWS + 3, 61), (BLOCK_ROWS + 1, 2003)])
 def test_loss_and_gradients_equal_their_definition(rows, V):
-    """In several blocks of rows and classes, some of them in threads."""
+    """The sizes give several blocks of rows and classes, some of them in threads."""
     output, y, targets = make(rows, V, 5, np.float64)
     w, b = output.parameters.values()
     logits = y @ w.T + b

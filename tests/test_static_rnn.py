@@ -1,4 +1,4 @@
-"""What the page "From static_rnn to fastrnn" says, beside TensorFlow 1's definitions, written out in NumPy."""
+"""The page "From static_rnn to fastrnn", compared with TensorFlow 1's definitions in NumPy."""
 
 import fastrnn
 import numpy as np
@@ -66,14 +66,14 @@ class MultiRNNCell:
 
 
 def chosen(done, old, new):
-    """Of a state, however nested, the old one in the rows that are done."""
+    """A nested state with the old values in the rows that are done."""
     if isinstance(new, tuple):
         return tuple(chosen(done, one, other) for one, other in zip(old, new, strict=True))
     return np.where(done[:, None], old, new)
 
 
 def static_rnn(cell, inputs, initial_state=None, sequence_length=None):
-    """Of a list of (batch, inputs): outputs zero and states copied through where time >= sequence_length."""
+    """Run a list of (batch, inputs): where time >= sequence_length, outputs are zero and states are copied through."""
     batch = len(inputs[0])
     state = cell.zero_state(batch) if initial_state is None else initial_state
     outputs = []

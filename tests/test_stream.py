@@ -101,7 +101,7 @@ def test_a_step_allocates_nothing(backend):
     finally:
         tracemalloc.stop()
     assert after - before < 64
-    assert peak - before < 512  # the view of x_t that the test itself makes, and the loop's integers; no array data
+    assert peak - before < 512  # the view of x_t that the test makes, and the integers of the loop; no array data
     assert stream(x[0]).ctypes.data == where
     assert not y.flags.writeable
 
@@ -193,7 +193,7 @@ def test_parameters_of_a_frozen_layer_are_read_only_until_it_is_thawed(backend):
 
 
 def test_a_frozen_layer_is_one_model_whatever_happens_to_the_arrays_it_came_from(backend):
-    """Parameters that are views of one vector, or shared by two layers, as optimizers have them."""
+    """Parameters are views of one vector, or shared by two layers, as with some optimizers."""
     layer, _, x = a_stream()
     flat = np.concatenate([array.reshape(-1) for array in layer.parameters.values()])
     views, offset = {}, 0
@@ -232,7 +232,7 @@ def test_frozen_parameters_are_copies_and_so_are_copies_of_them():
 
 
 def test_a_frozen_layer_follows_a_change_of_backend(backend, other_backend):
-    """Packed weights are laid out for one vector length, and a backend without FMA gives other bits."""
+    """The layout of packed weights depends on the vector length, and a backend without FMA gives other bits."""
     layer, other = fastrnn.LSTM(13, 40, seed=0), fastrnn.LSTM(13, 40, seed=0)
     x = np.random.default_rng(0).standard_normal((9, 3, 13)).astype(np.float32)
     layer.freeze()
@@ -313,7 +313,7 @@ def test_wrong_calls_are_refused_and_change_nothing(call, error, message):
 
 @st.composite
 def frozen_calls(draw):
-    """A layer and a way to lay out its arguments: batch-first or not, without a batch, with views, with states."""
+    """A layer and a layout of its arguments: batch-first or not, without a batch, with views, with states."""
     cell, dtype, seed = draw(cells), draw(dtypes), draw(seeds)
     names = ("bidirectional", "batch_first", "bias")
     options = {name: draw(st.booleans()) for name in names} | {"num_layers": draw(st.sampled_from([1, 2]))}

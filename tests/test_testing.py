@@ -1,4 +1,4 @@
-"""fastrnn.testing: what holds passes, and each kind of fault is found and named."""
+"""fastrnn.testing: correct layers pass, and each kind of bug is found and named."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Limits on threads that the environment sets: OpenMP's variables, the affinity mask, a control group's quota."""
+"""Limits on threads from the environment: OpenMP's variables, the affinity mask, a control group's quota."""
 
 import json
 import os
@@ -28,9 +28,9 @@ print(json.dumps([before, len(os.listdir("/proc/self/task")), [zlib.crc32(a.toby
 
 
 def run(affinity=(), wanted=0, **environment):
-    """Threads by default, threads of the process after a call that asked for `wanted`, and CRCs of the results."""
+    """The default number of threads, the process's threads after a call for `wanted` threads, and CRCs of results."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")} | environment
-    # NumPy's own pool would be counted as well.
+    # Threads of NumPy's pool would be counted as well.
     environment |= {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     arguments = [sys.executable, "-c", CODE, json.dumps(list(affinity)), str(wanted)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=True)
@@ -55,7 +55,7 @@ def test_an_affinity_mask_limits_the_default(expected):
 
 @linux
 def test_a_call_works_with_the_threads_that_it_gets(expected):
-    """Asked for four; the limit leaves two, or one."""
+    """The call asks for four threads; the limit leaves two, or one."""
     for limit in (1, 2):
         _, tasks, crcs = run(wanted=4, OMP_THREAD_LIMIT=str(limit))
         assert tasks <= limit
@@ -91,7 +91,7 @@ print(len(found), len({tuple(crcs) for crcs in found}))
 @pytest.mark.skipif(not config._HAS_OPENMP, reason="there are no parallel regions without OpenMP")
 @pytest.mark.parametrize("levels", ["1", "2"])
 def test_calls_out_of_a_parallel_region_are_right(levels):
-    """Where regions do not nest, each of its threads is given itself alone."""
+    """If regions do not nest, each thread of the outer region gets a team of one."""
     environment = os.environ | {"OMP_NUM_THREADS": "4", "OMP_MAX_ACTIVE_LEVELS": levels}
     arguments = [sys.executable, "-c", IN_A_REGION]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=120, check=True)
@@ -158,7 +158,7 @@ IGNORED = [
 ]
 
 
-# LLVM's runtime (14) takes no sign, and aborts the process, whatever program it is, at values that it does not take.
+# LLVM's runtime (14) accepts no sign, and aborts any process at a value that it does not accept.
 OF_LLVM = [value for value in TAKEN if not value.startswith("+")]
 FOR_OPENMP = (
     OF_LLVM
@@ -170,7 +170,7 @@ FOR_OPENMP = (
 @pytest.mark.skipif(not config._HAS_OPENMP, reason="OMP_NUM_THREADS means nothing without OpenMP")
 @pytest.mark.parametrize("value", FOR_OPENMP, ids=lambda value: repr(value[:20]))
 def test_the_default_is_the_number_that_openmp_takes_of_the_environment(value):
-    """Where OpenMP ignores the variable, the number is that of a process without it."""
+    """If OpenMP ignores the variable, the number equals that of a process without the variable."""
     code = "import fastrnn; print(fastrnn.get_num_threads(), fastrnn.show_config('dicts')['threads_by'], sep='|')"
     found = []
     for variables in ({"OMP_NUM_THREADS": value}, {}):

@@ -1,4 +1,4 @@
-"""Python threads: the GIL is free during a call, and calls at once are as right as calls in turn."""
+"""Python threads: the GIL is free during a call, and concurrent calls give the same results as calls in turn."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ def problems(layers):
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_calls_from_several_python_threads_have_the_bits_of_calls_in_turn(backend, threads):
-    """Every caller uses every layer, in an order of its own, so that one layer serves several callers at once."""
+    """Every caller uses every layer in a different order, so one layer serves several callers at once."""
     fastrnn.set_num_threads(threads)
     work = list(problems([fastrnn.LSTM, fastrnn.GRU, fastrnn.RNN]))
     expected = [train(*problem) for problem in work]
@@ -52,7 +52,7 @@ def test_calls_from_several_python_threads_have_the_bits_of_calls_in_turn(backen
 @pytest.mark.parametrize("make", [fastrnn.LSTM, fastrnn.GRU, fastrnn.RNN])
 @pytest.mark.parametrize(("T", "B", "I", "H"), [(7, 5, 40, 96), (1, 1, 700, 160), (30, 2, 64, 70), (9, 13, 16, 48)])
 def test_short_calls_have_the_same_bits_whatever_way_they_try(backend, make, T, B, I, H):
-    """The first twenty calls of a kind take every way that is open: one thread, threads that share rows, or units."""
+    """The first twenty calls of a kind run every variant: one thread, or threads that split rows or units."""
     layer, rng = make(I, H, seed=1), np.random.default_rng(0)
     x, dy = (rng.standard_normal((T, B, n)).astype(np.float32) for n in (I, H))
     fastrnn.set_num_threads(1)
@@ -84,7 +84,7 @@ def test_other_python_threads_run_during_a_call():
         time.sleep(0.001)
     thread.join()
     inside = [t for t in ticks if times["begin"] < t < times["end"]]
-    # With the GIL held there would be ticks at the ends of the call alone.
+    # With the GIL held, there would be ticks only at the ends of the call.
     duration = times["end"] - times["begin"]
     middle = [t for t in inside if 0.2 * duration < t - times["begin"] < 0.8 * duration]
     assert middle, f"no Python ran in the middle of a call of {duration:.3f} s"

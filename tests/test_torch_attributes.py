@@ -1,4 +1,4 @@
-"""Attributes of torch's modules are plain and may change between calls: every path of ours sees them as torch does."""
+"""Attributes of torch's modules may change between calls: every path of our modules sees the change, as torch does."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ SHAPES = [{}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False}]
 
 
 def outcome(module, *arguments):
-    """The values, or the kind and text of the error."""
+    """The values, or the type and text of the error."""
     try:
         return [t.detach() for t in flat(module(*arguments))]
     except Exception as error:
@@ -39,7 +39,7 @@ def assert_alike(ours, theirs, *arguments):
 def assert_the_change_is_seen(pair, x, states, name, value):
     with torch.no_grad():
         for state in states(pair[0]):
-            for _ in range(3):  # the third repeats the second
+            for _ in range(3):  # the third call repeats the second
                 pair[1](x, state)
     for module in pair:
         setattr(module, name, value)
@@ -55,7 +55,7 @@ def assert_the_change_is_seen(pair, x, states, name, value):
 @pytest.mark.parametrize("I", [3, 4])
 def test_a_changed_attribute_of_a_layer_does_what_it_does_in_torch(kind, name, options, I):
     def states(module):
-        """None, and states of the shape that the attributes ask for."""
+        """None, and states with the shape that the attributes require."""
         shape = module.num_layers * (2 if module.bidirectional else 1), 4, module.hidden_size
         h = torch.linspace(-1, 1, shape[0] * shape[1] * shape[2]).reshape(shape).double()
         return None, ((h, h.cos()) if kind == "LSTM" else h)
@@ -135,7 +135,7 @@ def test_the_operator_refuses_weights_that_do_not_fit():
 
 
 def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
-    """What it runs on is written without another look."""
+    """A repeated call writes its memory without further checks."""
     module = make_pair("LSTM", 3, 4)[1]
     x, made, original = torch.randn(2, 2, 3, dtype=torch.float64), [], packed_weights.Repeat
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():

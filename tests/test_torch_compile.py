@@ -1,4 +1,4 @@
-"""torch.compile, export, trace and script: the layer stays one operator, or becomes torch's own."""
+"""torch.compile, export, trace and script: the layer stays one operator, or becomes torch's own module."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ from torch_cases import (
     random_state,
 )
 
-# What torch itself uses although it is deprecated, and its hints on speed.
+# Deprecated features that torch itself uses, and its hints about speed.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -36,7 +36,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 class Model(torch.nn.Module):
-    """A recurrent module between others."""
+    """A recurrent module between other modules."""
 
     def __init__(self, module, before=torch.tanh):
         super().__init__()
@@ -49,7 +49,7 @@ class Model(torch.nn.Module):
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path, monkeypatch):
-    """Nothing compiled before: torch's cache on disk would give code that another run left, for another CPU even."""
+    """Start without compiled code: torch's cache on disk would return code of another run, even for another CPU."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     torch._dynamo.reset()
     yield
@@ -172,7 +172,7 @@ for cell in ("lstm", "gru", "rnn_tanh"):
 
 
 def test_sizes_in_compiled_graphs_do_not_depend_on_the_instruction_sets_of_the_machine():
-    """torch keeps compiled graphs on disk; a home folder may serve several kinds of machines."""
+    """torch keeps compiled graphs on disk, and several kinds of machines may share a home folder."""
     hidden = ",".join(b.name for b in _core.backends() if b.can_be_hidden)
     environment = {name: value for name, value in os.environ.items() if name != "FASTRNN_BACKEND"}
     found = [
@@ -232,7 +232,7 @@ def test_export_keeps_one_operator_with_dynamic_sizes(kind, strict, tmp_path):
 
 def test_a_package_of_aotinductor_runs_the_operator(tmp_path):
     module = make_pair("LSTM", 3, 4, dtype="float32", num_layers=2)[1].eval()
-    model, x = Model(module, torch.neg), torch.randn(5, 2, 3)  # compiled code has a tanh of its own, with other bits
+    model, x = Model(module, torch.neg), torch.randn(5, 2, 3)  # compiled code has a different tanh, with other bits
     path = torch._inductor.aoti_compile_and_package(
         torch.export.export(model, (x,)), package_path=str(tmp_path / "model.pt2")
     )

@@ -1,4 +1,4 @@
-"""Gradients are those of the tensors that the call used, whatever is assigned to ``.data`` before backward."""
+"""Gradients belong to the tensors that the call used, whatever is assigned to ``.data`` before backward."""
 
 import contextlib
 
@@ -28,7 +28,7 @@ class Mode(TorchDispatchMode):
 
 
 def make(kind, case):
-    """Torch's module, ours, and an input; all are leaves."""
+    """Torch's module, our module, and an input; all tensors are leaves."""
     torch.manual_seed(0)
     pair = make_pair(kind, 3, 4, **CASES.get(case, {}))
     x = torch.randn(*((2, 3) if kind in CELLS else (5, 2, 3)), dtype=torch.float64, requires_grad=True)
@@ -60,7 +60,7 @@ def test_a_swap_between_forward_and_backward_changes_no_bit_of_the_gradients(kin
             with Mode() if way == "operator" else hooks:
                 loss = loss_of(call(module, x, case))
         if is_swapped:
-            swap(leaves if case != "packed" else leaves[1:])  # packing x makes another tensor of it
+            swap(leaves if case != "packed" else leaves[1:])  # packing makes a new tensor from x
         found.append(torch.autograd.grad(loss, leaves))
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
@@ -98,7 +98,7 @@ def test_second_derivatives_after_a_swap_of_the_weights_are_torchs(kind, case, w
 @pytest.mark.parametrize("is_swapped_first", [False, True])
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_a_write_in_place_is_still_refused(kind, case, which, is_swapped_first, create_graph):
-    """Also after an assignment to ``.data``: the version is the same one."""
+    """This also holds after an assignment to ``.data``, which keeps the version counter."""
     if which == "x" and case == "packed":
         which = "weight_ih"
     _, module, x = make(kind, case)

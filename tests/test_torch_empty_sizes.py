@@ -1,4 +1,4 @@
-"""No units, no inputs, no sequences: whatever torch's modules take, ours take, by every route."""
+"""No units, no inputs, no sequences: our modules accept everything that torch's modules accept, on every path."""
 
 import pytest
 

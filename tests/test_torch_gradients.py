@@ -1,4 +1,4 @@
-"""Autograd through fastrnn.torch: first and second order, forward mode, and what surrounds a graph."""
+"""Autograd through fastrnn.torch: first and second order, forward mode, hooks, saved tensors and memory."""
 
 import itertools
 
@@ -12,7 +12,7 @@ import fastrnn.torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch_cases import CELLS, KINDS, assert_close, flat, loss_of, make_pair, members, random_input, random_state
 
-# torch's own forward-mode differentiation uses what torch deprecates.
+# torch's forward-mode differentiation uses deprecated features of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -20,7 +20,7 @@ cells = pytest.mark.parametrize("kind", CELLS)
 
 
 def as_function(module, count, **more):
-    """The module as a function of x, `count` states and its parameters; returns that and all of its arguments."""
+    """Return the module as a function of x, `count` states and its parameters, and all of its arguments."""
     names = [name for name, _ in module.named_parameters()]
 
     def function(x, *rest):

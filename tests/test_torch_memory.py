@@ -1,4 +1,4 @@
-"""Tensors stay torch's: their storages can be resized before, after and between calls, and are found where they are."""
+"""Tensors stay torch's: storages can be resized before, after and between calls, and calls use the current memory."""
 
 import pytest
 
@@ -21,7 +21,7 @@ class Mode(TorchDispatchMode):
 
 
 class Call:
-    """A module and the tensors that it is given."""
+    """A module and its input tensors."""
 
     def __init__(self, kind, requires_grad=False, layers=1):
         torch.manual_seed(0)
@@ -47,7 +47,7 @@ def assert_resizable(*tensors):
 def test_a_call_leaves_every_storage_resizable(kind, layers, context):
     call = Call(kind, context is torch.enable_grad, layers)
     leaves = [*call.inputs, *call.module.parameters()]
-    for _ in range(4):  # the third call for inference repeats the second
+    for _ in range(4):  # the third inference call repeats the second
         with context():
             outputs = call()
         if context is torch.enable_grad:
@@ -88,14 +88,14 @@ def test_results_follow_an_input_that_was_resized_in_place(kind):
 
 
 def free(tensor):
-    """As FSDP does with parameters that it has gathered, until it needs them again."""
+    """Free the storage, as FSDP does with gathered parameters until it needs them again."""
     tensor.untyped_storage().resize_(0)
 
 
 def fill(tensor, values):
     storage = tensor.untyped_storage()
     storage.resize_(values.untyped_storage().nbytes())
-    elsewhere = torch.empty(1000)  # the next allocation of the old size lies here or elsewhere
+    elsewhere = torch.empty(1000)  # so the next allocation of the old size may get another address
     with torch.autograd._unsafe_preserve_version_counter(tensor):
         tensor.detach().copy_(values)
     return elsewhere
@@ -149,7 +149,7 @@ def test_a_storage_without_memory_is_refused(kind, layers, context):
 
 @everything
 def test_a_view_into_a_storage_without_memory_is_refused(kind):
-    """Its address is then the offset, not null."""
+    """The address of such a view is the offset, not null."""
     call = Call(kind)
     module, x = call.module, torch.zeros(10, *call.inputs[0].shape, dtype=torch.float64)[5]
     for context in (torch.no_grad, torch.enable_grad):
@@ -209,7 +209,7 @@ def test_outputs_are_where_the_input_is_whatever_the_default_device(kind, device
 
 
 def test_large_outputs_have_the_values_of_small_ones():
-    """Their pages are asked for in another way."""
+    """The pages of large outputs are allocated in a different way."""
     module = fastrnn.torch.RNN(1, 128)
     x = torch.randn(70_000, 1, 1)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""fastrnn.torch's modules are torch's: construction, parameters, copies, pickles, errors, dropout, fall-backs."""
+"""fastrnn.torch's modules behave like torch's: construction, parameters, copies, errors, dropout, fallbacks."""
 
 import collections
 import contextlib
@@ -152,7 +152,7 @@ def state_like(module, *shape):
 def test_bad_arguments_raise_what_torchs_modules_raise(kind, bad, grad):
     theirs, ours = make_pair(kind, 3, 4, dtype="float32")
     x, hx = BAD_INPUTS[bad](ours)
-    if kind == "LSTM" and bad.startswith("packed"):  # torch's LSTM checks nothing there, and reads what it finds
+    if kind == "LSTM" and bad.startswith("packed"):  # torch's LSTM does not check this and reads whatever is in memory
         with pytest.raises(RuntimeError, match="input_size" if "hidden" not in bad else "Expected hidden"):
             ours(x, hx)
         return
@@ -229,7 +229,7 @@ def test_dropout_follows_torchs_generator_and_stops_in_eval(kind):
 
 
 def test_dropout_reads_zeros_beyond_the_ends_of_sequences(monkeypatch):
-    """What memory held before would overflow when it is scaled, and NumPy warns of that."""
+    """Old contents of memory would overflow when they are scaled, and NumPy would warn."""
     empty = memory.empty
 
     def full(shape, dtype):
@@ -282,7 +282,7 @@ def test_a_call_that_was_repeated_follows_a_change_of_options():
 
 @pytest.mark.parametrize("dropout", [0.0, 0.25, 0.5, 1.0])
 def test_dropout_drops_the_stated_share_of_the_outputs_between_layers_and_scales_the_rest(dropout):
-    """A second layer whose weights are the identity shows what it reads."""
+    """A second layer with the identity as its weights shows its input."""
     module = fastrnn.torch.RNN(8, 8, num_layers=2, nonlinearity="relu", bias=False, dropout=dropout)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
@@ -312,7 +312,7 @@ def test_gradient_through_dropout(kind):
 
 @pytest.fixture
 def said(caplog, monkeypatch):
-    """Messages of the logger, each as often as it is logged."""
+    """Messages of the logger, each as often as it was logged."""
     monkeypatch.setattr(routes, "_said", set())
     caplog.set_level(logging.INFO, "fastrnn.torch")
     return lambda: caplog.messages
@@ -342,7 +342,7 @@ def test_what_the_kernels_cannot_run_falls_back_and_says_so_once(said):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @everything
 def test_autocast_gives_what_torch_gives_on_this_cpu_be_it_an_error(kind, dtype):
-    """torch's LSTM raises under autocast where the CPU has no instructions for the half type."""
+    """torch's LSTM raises under autocast if the CPU has no instructions for the half type."""
     pair = make_pair(kind, 3, 4, dtype="float32")
     x, outcomes = make_input(kind, 3), []
     for module in pair:
@@ -387,7 +387,7 @@ def test_lengths_and_resets_work_where_the_kernels_do_not_run(kind):
 @kinds
 @pytest.mark.parametrize("compiled", [False, True])
 def test_masked_lengths_and_resets_are_refused(kind, compiled):
-    """torch.as_tensor would drop the mask, too."""
+    """torch.as_tensor would also drop the mask."""
     module = make_pair(kind, 3, 4, dtype="float32")[1]
     x, lengths, resets = torch.randn(5, 2, 3), np.ma.array([5, 2]), np.ma.zeros((5, 2), bool)
     packed = torch.nn.utils.rnn.pack_padded_sequence(x, [5, 2])
@@ -492,7 +492,7 @@ def test_fx_hands_on_what_torchs_modules_do_not_take():
 
 @kinds
 def test_more_arguments_may_be_given_by_position(kind):
-    """As tools do that fill in defaults from the signature."""
+    """Some tools do this: they fill in defaults from the signature."""
     module, x, lengths = make_pair(kind, 3, 4)[1], torch.randn(5, 2, 3).double(), torch.tensor([5, 2])
     assert torch.equal(module(x, None, lengths)[0], module(x, lengths=lengths)[0])
     assert torch.equal(module(x, None, None, None, None)[0], module(x)[0])

@@ -1,4 +1,4 @@
-"""torch.onnx.export of our modules gives torch's operations, with which ONNX Runtime computes what the module does."""
+"""torch.onnx.export of our modules gives torch's operations, and ONNX Runtime computes the module's results."""
 
 import io
 
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
 ]
-# Before torch 2.8 a module is not told that it is exported with dynamo.
+# Before torch 2.8 a module cannot detect that dynamo exports it.
 has_dynamo = pytest.mark.skipif(tuple(map(int, torch.__version__.split(".")[:2])) < (2, 8), reason="torch before 2.8")
 exporters = pytest.mark.parametrize(
     "dynamo", [pytest.param(True, marks=has_dynamo), False], ids=["dynamo", "TorchScript"]
@@ -27,7 +27,7 @@ LAYERS = {"layer": {}, "stack": {"num_layers": 2, "bidirectional": True, "batch_
 
 
 class Model(torch.nn.Module):
-    """A recurrent module between others."""
+    """A recurrent module between other modules."""
 
     def __init__(self, inner):
         super().__init__()
@@ -38,7 +38,7 @@ class Model(torch.nn.Module):
 
 
 def exported(model, arguments, dynamo):
-    """What ONNX Runtime makes of arguments like these."""
+    """A function that runs the exported model in ONNX Runtime, for arguments like these."""
     file = io.BytesIO()
     if dynamo:
         torch.onnx.export(model, arguments, dynamo=True, verbose=False).save(file)

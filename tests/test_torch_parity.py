@@ -20,7 +20,7 @@ KINDS = {
 
 @st.composite
 def pairs(draw):
-    """A layer of ours, torch's with the same parameters, and arrays by name."""
+    """Our layer, torch's layer with the same parameters, and arrays by name."""
     ours, theirs, options = KINDS[draw(st.sampled_from(sorted(KINDS)))]
     options = options | {
         "num_layers": draw(st.sampled_from([1, 2, 3])), "bidirectional": draw(st.booleans()),
@@ -60,7 +60,7 @@ def test_values_and_gradients_equal_those_of_torch(drawn, with_state):
     y, final, tape = layer.forward(a["x"], ours_state if with_state else None)
     gradients = layer.backward(tape, a["dy"], (a["dh"], a["dc"]) if is_lstm else a["dh"])
     wide = max(layer.input_size, layer.hidden_size * (1 + layer.bidirectional))
-    # Both sides round: twice the bound of one.
+    # Both sides round, so the limit is twice the bound of one side.
     limit = 2 * bounds.of_values(layer.dtype, wide, layer.hidden_size, T, layer.num_layers)
     for found, expected in zip((y, *members(final)), (y_t, *members(final_t)), strict=True):
         bounds.assert_within(found, expected.detach().numpy(), limit)

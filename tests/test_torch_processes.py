@@ -1,4 +1,4 @@
-"""fastrnn.torch among processes and threads: DistributedDataParallel, DataLoader workers, one OpenMP runtime."""
+"""fastrnn.torch with processes and threads: DistributedDataParallel, DataLoader workers, one OpenMP runtime."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_two_processes_have_the_loss_curve_of_one_with_the_joint_batch(cell, tmp
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 def test_fully_sharded_modules_train_as_whole_ones():
-    """Between two uses FSDP frees the parameters that it gathered, by resizing their storages."""
+    """Between two uses, FSDP frees gathered parameters by resizing their storages."""
     code = """if True:
         import copy, os, torch, fastrnn.torch
         from torch.distributed.device_mesh import init_device_mesh

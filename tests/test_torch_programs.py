@@ -1,7 +1,7 @@
-"""Derivatives of whole programs, up to the third, beside torch.nn: the inputs of a call come from other calls.
+"""Derivatives of whole programs up to the third, compared with torch.nn: the inputs of a call come from other calls.
 
-A program calls a few modules in turn. What a call reads, its sequence, state and weights, is made of what earlier calls
-gave, so that the inputs of one call depend on each other in every way that autograd allows.
+A program calls a few modules in turn. The sequence, state and weights of a call are computed from results of earlier
+calls, so the inputs of one call depend on each other in every way that autograd allows.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from strategies import seeds
 from torch_cases import CELLS, KINDS, assert_close, loss_of, make_pair, members
 
-# torch.func.jvp uses what torch deprecates.
+# torch.func.jvp uses deprecated features of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 N, B, T = 2, 2, 3  # every sequence is (T, B, N) and every layer has N units, so that anything fits anywhere
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 
     action: str = "call"
     module: int = 0
-    source: int = -1  # which of the sequences so far; 0 is the program's input
+    source: int = -1  # index of an earlier sequence; 0 is the program's input
     state: str = "carried"
     way: str = "whole"
 
@@ -39,7 +39,7 @@ class Step(NamedTuple):
 class Program(NamedTuple):
     modules: tuple[tuple[str, tuple], ...]  # kind and options
     steps: tuple[Step, ...]
-    ties: tuple[tuple[int, int], ...] = ()  # tensors that are the same: numbers of parameters, of all modules in a row
+    ties: tuple[tuple[int, int], ...] = ()  # shared tensors: pairs of parameter numbers, counted over all modules
 
 
 LAYERS = [(kind, options) for kind in KINDS for options in ((), ("num_layers",), ("bidirectional",))]
@@ -63,7 +63,7 @@ programs = st.builds(
 
 
 def built(program):
-    """torch's modules and ours, with the same parameters tied."""
+    """torch's modules and our modules, with the same parameters tied."""
     torch.manual_seed(0)
     pairs = [
         make_pair(kind, N, N, **{name: 2 if name == "num_layers" else True for name in options})
@@ -127,7 +127,7 @@ def _call(module, weights, step, x, carried):
 
 
 def _with_a_reset(module, run, x, hx):
-    """The first sequence starts anew at step 1; torch has no argument for it."""
+    """Reset the first sequence at step 1; torch has no argument for this."""
     if not type(module).__module__.startswith("torch."):
         resets = torch.zeros(T, B, dtype=torch.bool)
         resets[1, 0] = True
@@ -153,7 +153,7 @@ def _state(module, which, x, carried):
 
 
 def derivatives(program, modules, orders):
-    """Of the loss with respect to the input and all parameters, and again of a number made of these, and again."""
+    """Derivatives of the loss by the input and all parameters, then of a number computed from them, and so on."""
     torch.manual_seed(1)
     x = torch.randn(T, B, N, dtype=torch.float64, requires_grad=True)
     unique = {id(p): p for module in modules for p in module.parameters()}
@@ -164,7 +164,7 @@ def derivatives(program, modules, orders):
             number, leaves, create_graph=True, allow_unused=True, materialize_grads=True, retain_graph=True
         )
         found += [g.detach() for g in gradients]
-        # at first a product of the Hessian and a vector, then a penalty on it
+        # first a Hessian-vector product, then a penalty on it
         number = loss_of(gradients) if order == 1 else loss_of([g * g for g in gradients])
         if not number.requires_grad:
             break
@@ -203,7 +203,7 @@ def test_gradients_of_programs_do_not_depend_on_whether_they_are_differentiated_
 
 
 def is_known_forward(program):
-    """torch differentiates neither packing nor autograd.grad in forward mode."""
+    """Whether torch supports the program in forward mode: it supports neither packing nor autograd.grad there."""
     return not any(step.action == "adapt" or step.way == "packed" for step in program.steps)
 
 
@@ -246,7 +246,7 @@ def test_third_derivatives_of_classic_programs_are_those_of_torch(name, kind):
 @pytest.mark.parametrize("kind", [*KINDS, *CELLS])
 @pytest.mark.parametrize("places", [[0, 1], [0, 4], [0, 5], [0, 1, 4, 5]], ids=str)
 def test_third_derivatives_of_tied_weights_are_those_of_torch(kind, places):
-    """w_ih as w_hh, and weights of the second layer or module as those of the first; biases beside them."""
+    """Tied weights: w_ih and w_hh, or the second layer or module and the first; also biases."""
     options = () if kind in CELLS else ("num_layers",)
     ties = [(place + shift, places[0] + shift) for place in places for shift in (0, 2)]
     program = Program(((kind, options), (kind, ())), (Step(), Step(module=1), Step()), tuple(ties))

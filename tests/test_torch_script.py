@@ -1,4 +1,4 @@
-"""TorchScript holds torch's own modules with the same parameters in place of ours, and the model stays what it is."""
+"""TorchScript contains torch's modules with the same parameters instead of ours, and the model is unchanged."""
 
 import io
 import logging
@@ -23,7 +23,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 class Model(torch.nn.Module):
-    """A recurrent module between others."""
+    """A recurrent module between other modules."""
 
     def __init__(self, inner):
         super().__init__()
@@ -34,7 +34,7 @@ class Model(torch.nn.Module):
 
 
 def compiled_model(inner):
-    """The same, compiled as it is made."""
+    """The same model, compiled when it is made."""
 
     class Compiled(torch.jit.ScriptModule):
         def __init__(self):
@@ -123,7 +123,7 @@ def test_compiled_layers_take_packed_sequences(kind, options):
 
 
 class First(torch.nn.Module):
-    """y of what a layer returns."""
+    """Return y from the result of a layer."""
 
     def forward(self, found: tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]):
         return found[0]
@@ -163,7 +163,7 @@ def test_a_compiled_loop_over_a_cell(kind):
 
 
 class Derived(fastrnn.torch.GRUCell):
-    """Without a forward of its own."""
+    """A class without its own forward."""
 
 
 class Projected(fastrnn.torch.GRUCell):

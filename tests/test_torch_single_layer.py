@@ -1,4 +1,4 @@
-"""Training calls of one layer on a dense batch: short ones read unpacked weights, with the bits of packed ones."""
+"""Training calls of one layer on a dense batch: short calls read unpacked weights, with the bits of packed weights."""
 
 import itertools
 
@@ -13,12 +13,12 @@ from torch_cases import hold_in_new_memory
 
 CELLS = ["LSTM", "GRU", "RNN"]
 KINDS = ["dense", "batch_first", "unbatched", "step", "unbatched_step"]
-# Weights are read as they are at T = 1, B <= 4, and packed elsewhere.
+# Calls with T = 1, B <= 4 read unpacked weights; all other calls pack them.
 SIZES = [(1, 1), (1, 4), (1, 7), (3, 2)]
 
 
 def case(name, kind, size, dtype, bias=True):
-    """A module, its input and its states, in leaves of the graph."""
+    """A module, its input and its states, as leaves of the graph."""
     T, B = size
     I, H = 5, 19
     torch.manual_seed(T + B)
@@ -52,7 +52,7 @@ def assert_equal(found, expected):
 
 
 def train_numpy(module, inputs, kind):
-    """The same on a NumPy layer, which has packed all weights."""
+    """The same on a NumPy layer with packed weights."""
     x, *states = (one.detach().numpy() for one in inputs)
     name = type(module).__name__.removesuffix("Cell")
     layer = getattr(fastrnn, name)(module.input_size, module.hidden_size, bias=module.bias, dtype=x.dtype,
@@ -95,7 +95,7 @@ def test_strided_inputs_and_gradients_change_no_bit(name):
     assert_equal(train(module, strided), found)
     y = module(inputs[0])[0]
     (expected,) = torch.autograd.grad(y, inputs[0], torch.ones_like(y), retain_graph=True)
-    assert torch.equal(torch.autograd.grad(y.sum(), inputs[0])[0], expected)  # its gradient is one number, expanded
+    assert torch.equal(torch.autograd.grad(y.sum(), inputs[0])[0], expected)  # the gradient is one number, expanded
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -111,7 +111,7 @@ def test_gradients_that_are_not_asked_for_are_not_there(size):
 
 
 def test_saved_tensors_may_come_back_elsewhere_in_memory():
-    """The reserve is found at the beginning of a line wherever it lies."""
+    """The reserve may be at any address."""
     module, inputs = case("LSTM", "dense", (3, 2), torch.float32)
     found = train(module, inputs)
 

@@ -12,7 +12,7 @@ from torch_cases import assert_close, flat
 
 
 class Named(torch.nn.LSTM):
-    """A subclass without a forward of its own."""
+    """A subclass without its own forward."""
 
     def __init__(self, *sizes, tag="", **more):
         super().__init__(*sizes, **more)

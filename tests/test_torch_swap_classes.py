@@ -1,4 +1,4 @@
-"""accelerate and restore on classes that watch their subclasses, and on modules that are compiled or quantized."""
+"""accelerate and restore on classes with __init_subclass__, and on modules that are compiled or quantized."""
 
 import abc
 import copy
@@ -16,7 +16,7 @@ from torch_cases import assert_close
 
 
 class WithKey(torch.nn.LSTM):
-    """Subclasses have to say under which key they are known."""
+    """Subclasses must pass a key."""
 
     known: ClassVar = {}
 
@@ -51,7 +51,7 @@ class Abstract(torch.nn.GRU, abc.ABC):
 
 
 class Guarded(torch.nn.GRU):
-    """Refuses attributes once it is made."""
+    """Refuses new attributes after its construction."""
 
     def __init__(self, *sizes):
         super().__init__(*sizes)
@@ -80,7 +80,7 @@ class Slotted(torch.nn.GRU):
 
 
 class Reduced(torch.nn.GRU):
-    """Pickles itself in a way of its own."""
+    """Defines its own pickling."""
 
     def __reduce__(self):
         return rebuild, (type(self), self.input_size, self.hidden_size), self.state_dict()
@@ -137,7 +137,7 @@ def test_classes_that_cannot_be_swapped_are_left_with_a_reason_and_the_rest_is_s
 def test_a_parametrized_module_of_such_a_class_is_swapped_and_restored_without_a_word():
     module = torch.nn.utils.parametrizations.weight_norm(
         Decoder(3, 4), "weight_hh_l0"
-    )  # Decoder hears of torch's class
+    )  # Decoder's __init_subclass__ runs for torch's class
     x, before = torch.randn(5, 2, 3), known()
     expected = module(x)[0]
     fastrnn.torch.accelerate(module)

@@ -1,4 +1,4 @@
-"""fastrnn.torch inside of torch.func's transforms, forward mode, batched gradients and modes that see operators."""
+"""fastrnn.torch inside torch.func's transforms, forward mode, batched gradients and modes that intercept operators."""
 
 import pytest
 
@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_cases import CELLS, KINDS, assert_close, flat, loss_of, make_pair
 
-# torch's own forward-mode differentiation uses what torch deprecates.
+# torch's forward-mode differentiation uses deprecated features of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 kinds = pytest.mark.parametrize("kind", KINDS)

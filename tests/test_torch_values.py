@@ -1,4 +1,4 @@
-"""fastrnn.torch gives what torch.nn gives: values, shapes and gradients, for all options and forms of input."""
+"""fastrnn.torch gives the results of torch.nn: values, shapes and gradients, for all options and forms of input."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ batches = st.sampled_from([1, 2, 3, 7])
 
 
 def both(drawn, x, hx=None, **more):
-    """Results and gradients of torch's and of ours."""
+    """Results and gradients of torch's module and of ours."""
     theirs, ours = drawn
     leaves = [t for t in (*flat(x), *(flat(hx) if hx is not None else ())) if t.requires_grad]
     expected, found = theirs(x, hx), ours(x, hx, **more)
@@ -84,7 +84,7 @@ def test_packed_sequences_have_the_bits_of_the_padded_form_with_lengths(drawn, l
         assert torch.equal(a, b)
     found, expected = (gradients_of(ours, [x], result) for result in ((y, state), (y_padded, state_padded)))
     assert torch.equal(found[0], expected[0])
-    assert_close(found, expected, 20)  # parameters': sums over the batch in another order
+    assert_close(found, expected, 20)  # parameter gradients: sums over the batch in another order
 
 
 @given(drawn=pairs(), T=steps, B=batches)

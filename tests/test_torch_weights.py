@@ -1,4 +1,4 @@
-"""Packed weights are never stale, however a parameter came to change."""
+"""Packed weights are never stale, however a parameter changes."""
 
 import pytest
 
@@ -26,14 +26,14 @@ def load(module, name, **more):
 
 
 def swap_memory(module, name):
-    """Two assignments, so that the second may get the address of the first parameter's old memory."""
+    """Assign twice, so the second assignment may get the address of the parameter's old memory."""
     parameter = getattr(module, name)
     parameter.data = torch.randn_like(parameter)
     parameter.data = torch.randn_like(parameter)
 
 
 def transpose(module, name):
-    """The same address with other strides; for square weights, the same shape."""
+    """Keep the address but change the strides; square weights also keep their shape."""
     parameter = getattr(module, "weight_hh" + name.removeprefix("weight_ih"))
     if parameter.shape[0] == parameter.shape[1]:
         parameter.data = parameter.data.t()
@@ -178,7 +178,7 @@ def test_functional_call_and_tied_parameters():
 
 
 def test_calls_of_several_shapes_and_slices_take_turns_without_a_mistake():
-    """More shapes than are kept, contiguous and not, of inputs and of states."""
+    """More shapes of inputs and states than the cache keeps, contiguous or not."""
     module, rng = fastrnn.torch.LSTM(3, 4), torch.Generator().manual_seed(0)
     big = torch.randn(4, 12, 6, generator=rng)
     with torch.no_grad():

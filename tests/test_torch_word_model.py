@@ -1,7 +1,8 @@
-"""The word model of the examples learns as the same model does in PyTorch, from equal weights.
+"""The word model of the examples learns like the same model in PyTorch, from equal weights.
 
-At a rate of 1.0 the first updates are chaotic: where weights differ in the eighth digit, losses differ in the fourth
-after 30 updates, and float32 rounds that much in each. So runs are compared in float64, and float32 update by update.
+At a rate of 1.0 the first updates are chaotic: if weights differ in the eighth digit, losses differ in the fourth digit
+after 30 updates, and float32 rounds by that much in each update. So whole runs are compared in float64, and float32 is
+compared update by update.
 """
 
 import fastrnn
@@ -17,7 +18,7 @@ CONFIG, VOCABULARY_SIZE = CONFIGS["small"], 1000
 
 
 class TorchModel(torch.nn.Module):
-    """Autograd, cross entropy and clipping are torch's; nothing of it is written for fastrnn."""
+    """Autograd, cross entropy and clipping are torch's; no part of the model is written for fastrnn."""
 
     def __init__(self, model):
         super().__init__()
@@ -42,13 +43,13 @@ class TorchModel(torch.nn.Module):
         return self.output(y), state
 
     def update(self, ids, targets, state):
-        """The mean over the batch, summed over steps; and the state."""
+        """The loss, a mean over the batch summed over steps; and the state."""
         logits, state = self(torch.tensor(ids), state)
         loss = functional.cross_entropy(logits.flatten(0, 1), torch.tensor(targets).flatten(), reduction="sum")
         loss = loss / CONFIG.batch_size
         self.descent.zero_grad()
         loss.backward()
-        # torch.nn.utils.clip_grad_norm_ adds 1e-6 to the norm, which is too much here.
+        # torch.nn.utils.clip_grad_norm_ adds 1e-6 to the norm, which is too inexact here.
         norm = torch.stack([parameter.grad.norm() for parameter in self.learned]).norm()
         for parameter in self.learned:
             parameter.grad *= (CONFIG.clip / norm).clamp(max=1.0)
@@ -64,7 +65,7 @@ def windows():
 
 @pytest.fixture(autouse=True)
 def _one_thread_of_torch():
-    """Whose barriers, on a machine with other work, take longer than all the rest."""
+    """On a busy machine, barriers of torch's threads take longer than all other work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

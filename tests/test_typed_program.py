@@ -1,4 +1,4 @@
-"""The programs that mypy and pyright check, run; and that the first one leaves no public name out."""
+"""Runs the programs that mypy and pyright check; the first program must use every public name."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Windows cut data as the PTB reader of the TensorFlow tutorial does, and their loop is truncated backpropagation."""
+"""Windows cut data like the PTB reader of the TensorFlow tutorial; a loop over windows is truncated backpropagation."""
 
 import re
 
@@ -83,7 +83,7 @@ def test_windows_are_views_and_read_only():
 
 
 def test_the_loop_is_truncated_backpropagation(backend):
-    """With the state carried on it gives the gradients that one call truncated to the windows gives."""
+    """With the state carried on, the loop has the gradients of one call truncated to the windows."""
     rng = np.random.default_rng(0)
     data = rng.standard_normal((61, 3))
     layer = fastrnn.LSTM(3, 5, dtype=np.float64, seed=0)

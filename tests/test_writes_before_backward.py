@@ -1,6 +1,6 @@
-"""What a write between forward and backward does: nobody looks for one, and this is what follows.
+"""The effects of a write between forward and backward, which no code checks for.
 
-Doubling an array is exact, so a gradient that is linear in the array doubles in every bit.
+Doubling an array is exact, so a gradient that is linear in the array doubles exactly.
 """
 
 import fastrnn
@@ -12,7 +12,7 @@ LENGTHS, RESETS = np.array([6, 2, 5]), np.arange(T * B).reshape(T, B) % 7 == 5
 
 
 def path(make=None, forward=None, backward=None, x=lambda x: x):
-    """Options of the layer, of forward and of backward, and how x lies in memory."""
+    """Options of the layer, of forward and of backward, and the memory layout of x."""
     return make or {}, forward or {}, backward or {}, x
 
 
@@ -63,7 +63,7 @@ class Run:
 
 
 def assert_changed(now, before, **expected):
-    """Those by name are `before` times a number, or anything else where it is None; all others are the same bits."""
+    """Named gradients are `before` times a number, or differ if it is None; all others have the same bits."""
     for name, array in before.items():
         factor = expected.get(name, 1)
         if factor is None:
@@ -130,7 +130,7 @@ def test_x_that_forward_has_to_copy_may_change(kind, layout):
 @pytest.mark.parametrize("way", ["dense", "lengths", "resets", "two directions", "two layers", "batch_first"])
 @kinds
 def test_with_checkpoints_everything_is_computed_again_from_the_new_x(kind, way):
-    """Of one chunk, the gradients are those of the new x; of more, those of no x at all."""
+    """With one chunk, the gradients belong to the new x; with more chunks, they belong to neither x."""
     make, forward, backward, lay_out = WAYS[way]
     for n in (1, 2, T, 2 * T):
         run = Run(kind, (make, forward | {"checkpoint": n}, backward, lay_out))
@@ -155,7 +155,7 @@ def test_a_write_to_the_state_reaches_the_gradients_of_first_steps(kind, way):
         before = run.gradients()
         getattr(run, member)[...] *= 2
         now = run.gradients()
-        if (kind, member) in ((fastrnn.LSTM, "h0"), (fastrnn.RNN, "h0")):  # the gates' gradients do not read it
+        if (kind, member) in ((fastrnn.LSTM, "h0"), (fastrnn.RNN, "h0")):  # the gate gradients do not read it
             assert_changed(now, before, **{name: None for name in before if name.startswith("weight_hh")})
             continue
         assert all(now[n].tobytes() != before[n].tobytes() for n in before if n.startswith(("weight", "bias", "h0")))
@@ -208,7 +208,7 @@ def test_y_is_read_only(kind, way):
 
 @pytest.mark.parametrize("way", ["batch_first", "lengths"])
 def test_a_write_to_the_memory_of_y_reaches_the_gradient_of_weight_hh(way):
-    """In an LSTM, the only one that reads y."""
+    """In an LSTM, only this gradient reads y."""
     make, forward, backward, lay_out = WAYS[way]
     run = Run(fastrnn.LSTM, (make | {"batch_first": True}, forward | {"resets": np.zeros((B, T), bool)}, backward,
                              lambda x: lay_out(x) if make else x.swapaxes(0, 1)), with_state=False)  # fmt: skip

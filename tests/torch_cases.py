@@ -1,4 +1,4 @@
-"""Pairs of torch's module and ours with the same parameters, and what they give."""
+"""Pairs of torch's module and ours with the same parameters, their inputs and their results."""
 
 import fastrnn.torch
 import torch
@@ -36,7 +36,7 @@ def pairs(draw):
 
 
 class HeldMemory:
-    """Makes byte tensors that hold this byte, as memory that is used again may."""
+    """Makes byte tensors filled with this byte, as reused memory may be."""
 
     def __init__(self, byte):
         self.byte = byte
@@ -59,7 +59,7 @@ def members(state):
 
 
 def flat(result):
-    """The tensors of what a module or a cell returned."""
+    """The tensors in the result of a module or a cell."""
     if isinstance(result, torch.Tensor):
         return [result]
     if isinstance(result, torch.nn.utils.rnn.PackedSequence):
@@ -86,13 +86,13 @@ def loss_of(result):
 
 
 def gradients_of(module, inputs, result):
-    """Of the inputs and of all parameters; None where there is none."""
+    """Gradients of the inputs and all parameters; None for a missing gradient."""
     wanted = [t for t in inputs if t.requires_grad] + [p for p in module.parameters() if p.requires_grad]
     return torch.autograd.grad(loss_of(result), wanted, allow_unused=True)
 
 
 def assert_close(found, expected, factor=1.0):
-    """Equal within rounding: eps times the sizes that occur here, with room."""
+    """Assert equality within rounding: eps times the sizes in these tests, with a margin."""
     found, expected = list(found), list(expected)
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):

@@ -1,4 +1,4 @@
-"""As typed_program.py, of fastrnn.torch; checked where torch is installed."""
+"""Like typed_program.py, for fastrnn.torch; checked if torch is installed."""
 
 import fastrnn.torch
 import torch

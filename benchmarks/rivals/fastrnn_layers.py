@@ -1,4 +1,4 @@
-"""fastrnn through its layers: frozen for inference, as they are for training."""
+"""fastrnn through its layers: frozen for inference, not frozen for training."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ LAYERS: dict[str, Any] = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU, "rnn_tanh": 
 
 
 def layer_of(case: Case, data: dict[str, np.ndarray]) -> Any:
-    """The case's stack with the data's parameters."""
+    """The stack of the case with the parameters of the data."""
     layer = LAYERS[case.cell](case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=case.dtype)
     layer.parameters = {name: data[name] for name in layer.parameters}
     return layer
 
 
 def state_of(case: Case, data: dict[str, np.ndarray]) -> Any:
-    """What the layers take as the initial state."""
+    """The initial state as the layers accept it."""
     found = tuple(data[name] for name in states_of(case))
     return None if not found else found if len(found) == 2 else found[0]
 
 
 def order_of(case: Case) -> dict[str, Any]:
-    """Lengths and resets as keyword arguments, those that the case has."""
+    """The lengths and resets of the case as keyword arguments."""
     order: dict[str, Any] = {"lengths": case.sequence_lengths()} if case.lengths else {}
     return order | ({"resets": case.resets()} if case.reset_every else {})
 

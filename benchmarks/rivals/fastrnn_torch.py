@@ -1,4 +1,4 @@
-"""fastrnn through its torch drop-in: torch's modules, swapped."""
+"""fastrnn through its torch drop-in: swapped torch modules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Direct(torch.nn.Module):
 
 
 class FastrnnTorch(TorchEager):
-    """What `accelerate` makes of torch's module."""
+    """A torch module after `accelerate`."""
 
     def version(self) -> str:
         return f"fastrnn {fastrnn.__version__} in torch {torch.__version__}"

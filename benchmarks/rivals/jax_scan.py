@@ -1,8 +1,9 @@
-"""JAX on the CPU: a stack of lax.scan over time, all of a call in one compiled function.
+"""JAX on the CPU: a stack of lax.scan over time, with the whole call in one compiled function.
 
-Weights and gates stay in torch's order (LSTM i, f, g, o; GRU r, z, n), time comes first. The input product is hoisted
-out of the scan, and with it every bias but the one inside GRU's n. A scan is not unrolled: that gained nothing in
-inference, and lost up to four times in training (LSTM T=50 B=8 H=128). XLA takes as many threads as it has processors.
+Weights and gates stay in torch's order (LSTM i, f, g, o; GRU r, z, n), and time comes first. The input product is
+hoisted out of the scan together with every bias except the hidden bias of the GRU's n. The scan is not unrolled:
+unrolling gained nothing in inference, and was up to four times slower in training (LSTM T=50 B=8 H=128). XLA takes as
+many threads as it has processors.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ State = tuple[jax.Array, ...]
 
 
 class Weights(NamedTuple):
-    """Of a layer and direction: w (I, G), r (H, G), bias (G,), bias_n (H,) in a GRU."""
+    """Weights of a layer and direction: w (I, G), r (H, G), bias (G,), and bias_n (H,) in a GRU."""
 
     w: jax.Array
     r: jax.Array
@@ -31,7 +32,7 @@ class Weights(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """Booleans (T, B, 1), or None where there is nothing to mask; `window` is where one of truncation begins."""
+    """Booleans (T, B, 1), or None without a mask; `window` marks the starts of truncation windows."""
 
     inside: jax.Array | None
     reset: jax.Array | None
@@ -39,7 +40,7 @@ class Masks(NamedTuple):
 
 
 def prepare(case: Case, parameters: Parameters) -> list[list[Weights]]:
-    """What the scans take: before the call in inference, within it in training."""
+    """Convert weights for the scans: before the call in inference, within the call in training."""
 
     def weights(key: str) -> Weights:
         w, r, b_ih, b_hh = (parameters[f"{kind}_{key}"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
@@ -74,7 +75,7 @@ STEPS = {"lstm": lstm_step, "gru": gru_step, "rnn_tanh": rnn_step}
 
 
 def scan(case: Case, masks: Masks, weights: Weights, gates: jax.Array, start: State, reverse: bool) -> jax.Array:
-    """Past its end a sequence keeps its state, and its y is zero."""
+    """Run a scan. Past its end a sequence keeps its state, and its y is zero."""
 
     def step(state: State, row: tuple[jax.Array, Masks]) -> tuple[State, jax.Array]:
         gates_t, (inside, reset, window) = row
@@ -91,7 +92,7 @@ def scan(case: Case, masks: Masks, weights: Weights, gates: jax.Array, start: St
 
 
 def stack(case: Case, masks: Masks, layers: list[list[Weights]], x: jax.Array, states: State) -> jax.Array:
-    """From x (T, B, I) and initial states, none: zero, to the last layer's y (T, B, directions * H)."""
+    """From x (T, B, I) and initial states (zero if absent) to the last layer's y (T, B, directions * H)."""
     zero = (jnp.zeros((case.B, case.H), case.dtype),) * (2 if case.cell == "lstm" else 1)
     for index, layer in enumerate(layers):
         gates = [x @ weights.w + weights.bias for weights in layer]
@@ -102,7 +103,7 @@ def stack(case: Case, masks: Masks, layers: list[list[Weights]], x: jax.Array, s
 
 
 class JaxScan(Contestant):
-    """Processors are chosen before JAX makes its threads; dispatch in the calling thread, which waits anyway."""
+    """Limits processors before JAX makes its threads, and dispatches in the calling thread, which waits anyway."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)

@@ -1,10 +1,11 @@
 """Keras 3 on TensorFlow and the CPU: its recurrent layers, called in a tf.function.
 
-Sequences are (B, T, n), kernels (n, G), the transpose of torch's. Gates are i, f, c, o in an LSTM, torch's order, and
-z, r, h in a GRU, whose bias is (2, G): of the input, then of the recurrence. LSTM and SimpleRNN have one bias, the sum
-of torch's two, and its gradient is that of both. In inference XLA compiles the function, which was up to eight times
-as fast as not (LSTM T=100 B=1 H=64); in training, whichever is faster in the case. Of training the compiled form
-takes time that grows with T*T; of the other, dx alone does.
+Sequences are (B, T, n), and kernels are (n, G), the transpose of torch's weights. Gates are i, f, c, o in an LSTM,
+which is torch's order, and z, r, h in a GRU. The bias of a GRU is (2, G): first of the input, then of the recurrence.
+LSTM and SimpleRNN have one bias, the sum of torch's two biases; its gradient is the gradient of both. In inference XLA
+compiles the function, which was up to eight times as fast as without XLA (LSTM T=100 B=1 H=64). In training, the faster
+form is chosen for each case. The compiled form of training takes time that grows with T*T; in the other form, only dx
+does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SUFFIXES = ("", "_reverse")
 
 
 def _exchange_gates(case: Case, columns: np.ndarray) -> np.ndarray:
-    """Between torch's r, z, n and Keras's z, r, h; columns is (…, G)."""
+    """Convert between torch's r, z, n and Keras's z, r, h; columns is (…, G)."""
     if case.cell != "gru":
         return columns
     r, z, n = np.split(columns, 3, axis=-1)
@@ -43,19 +44,19 @@ def _to_keras(case: Case, data: dict[str, np.ndarray], key: str) -> list[np.ndar
 
 
 def _to_torch(case: Case, gradients: list[Any], key: str) -> dict[str, np.ndarray]:
-    """Back from the gradients of those three."""
+    """Convert the gradients of these three arrays to torch's layout."""
     w, r, bias = (_exchange_gates(case, np.asarray(array)) for array in gradients)
     b_ih, b_hh = bias if case.cell == "gru" else (bias, bias)
     return {f"weight_ih_{key}": w.T, f"weight_hh_{key}": r.T, f"bias_ih_{key}": b_ih, f"bias_hh_{key}": b_hh}
 
 
 def _swapped(sequences: Any) -> np.ndarray:
-    """Between (T, B, n) and (B, T, n)."""
+    """Convert between (T, B, n) and (B, T, n)."""
     return np.ascontiguousarray(np.swapaxes(np.asarray(sequences), 0, 1))
 
 
 class Stack:
-    """The layers of a case, with its weights, and what they are called with."""
+    """The layers of a case with its weights, and the arguments of their calls."""
 
     def __init__(self, case: Case, data: dict[str, np.ndarray]) -> None:
         if case.reset_every:
@@ -85,7 +86,7 @@ class Stack:
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """Three a layer and direction."""
+        """Three variables for each layer and direction."""
         return [variable.value for layer in self.layers for variable in layer.trainable_variables]
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
@@ -94,7 +95,7 @@ class Stack:
         return x
 
     def window(self, x: tf.Tensor, states: list[list[tf.Tensor]]) -> tuple[tf.Tensor, list[list[tf.Tensor]]]:
-        """For layers that return their states: from given ones, y and those after the last step."""
+        """For layers that return their states: y and the states after the last step, from given states."""
         found = []
         for layer, state in zip(self.layers, states, strict=True):
             x, *after = layer(x, initial_state=state)
@@ -111,7 +112,7 @@ class Stack:
 
 
 def train_windows(stack: Stack, x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """A loop over windows of `truncation` steps: each starts from the states of the one before, as constants."""
+    """A loop over windows of `truncation` steps; each starts from the states of the previous window, as constants."""
     case, steps = stack.case, stack.case.truncation
     windows = case.T // steps
     x_windows, dy_windows = (tf.reshape(a, (case.B, windows, steps, a.shape[-1])) for a in (x, dy))
@@ -131,13 +132,13 @@ def train_windows(stack: Stack, x: tf.Tensor, dy: tf.Tensor) -> tuple[tf.Tensor,
 
 
 def _compiled(function: Callable[..., Any], *arguments: tf.Tensor, xla: bool = True) -> Callable[[], Any]:
-    """Traced and compiled for these arguments once, so that a call does not look for its signature."""
+    """Trace and compile the function once for these arguments, so a call does not look up its signature."""
     concrete = tf.function(function, jit_compile=xla).get_concrete_function(*arguments)
     return lambda: concrete(*arguments)
 
 
 def _faster(calls: list[Callable[[], Any]]) -> Callable[[], Any]:
-    """By the best of five calls of each, fewer if they take long, after one that does not count."""
+    """Choose by the best of five calls of each, fewer if they take long, after a call that does not count."""
 
     def seconds(call: Callable[[], Any]) -> float:
         call()
@@ -150,7 +151,7 @@ def _faster(calls: list[Callable[[], Any]]) -> Callable[[], Any]:
 
 
 class KerasLayers(Contestant):
-    """Threads are limited before TensorFlow makes them, and to as many processors."""
+    """Limits threads and processors before TensorFlow makes its threads."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)

@@ -1,4 +1,4 @@
-"""The loop that one writes with NumPy: the input product at once, then a product and the cell for every step."""
+"""The usual loop in NumPy: one input product for all steps, then a product and the cell for every step."""
 
 from __future__ import annotations
 

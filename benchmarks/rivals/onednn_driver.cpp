@@ -1,15 +1,15 @@
 // oneDNN's RNN primitives behind a few C functions, for onednn_primitives.py. float32.
 //
-// A network is a chain of stages, a stage is one primitive of L layers of equal width and D directions. In its caller's
-// arrays, all plain and contiguous, with G gates in oneDNN's order (LSTM i f g o, GRU z r n, tanh RNN one) and
-// N = G biases, or 4 for the GRU with the reset gate after the product, z r n and n's recurrent one:
+// A network is a chain of stages; a stage is one primitive of L layers of equal width and D directions. The caller's
+// arrays are plain and contiguous. They have G gates in oneDNN's order (LSTM i f g o, GRU z r n, tanh RNN one) and
+// N = G biases, or 4 for the GRU with the reset gate after the product: z r n and n's recurrent bias:
 //
 //     x, dx (T, B, I)    w_ih, dw_ih (L, D, G*H, I)    w_hh, dw_hh (L, D, G*H, H)    bias, dbias (L, D, N*H)
 //     y, dy (T, B, D*H)
 //
-// The primitive chooses the formats in which it wants weights and leaves their gradients; reorders lie between.
-// The T steps are cut into windows, each run forward and backward, with the state carried on but not its gradient. The
-// initial state is h0 and c0, or zero. Past a sequence's end the last stage's y is zeroed; oneDNN knows no lengths.
+// The primitive chooses the formats of weights and of their gradients; reorders convert between the formats.
+// The T steps are cut into windows. Each runs forward and backward; the state is carried on, its gradient is not. The
+// initial state is h0 and c0, or zero. Past a sequence's end the last stage's y is zeroed; oneDNN has no lengths.
 
 #include <algorithm>
 #include <cstdint>
@@ -86,16 +86,16 @@ class Stage {
         for (const int name :
              {DNNL_ARG_WORKSPACE, DNNL_ARG_SRC_ITER, DNNL_ARG_SRC_ITER_C, DNNL_ARG_DST_ITER, DNNL_ARG_DST_ITER_C})
             if (const auto found = forward_memories.find(name); found != forward_memories.end())
-                backward_memories.insert(*found); // what forward left is read
+                backward_memories.insert(*found); // reads the results of forward
         bind(backward_pd, backward_memories);
         run_backward = Bound(backward_pd.get(), backward_memories);
     }
     Stage(const Stage &) = delete;
 
-    // Weights from the caller's layout to the primitives'.
+    // Reorder weights from the caller's layout to the primitives'.
     void load() const { run_all(loads); }
 
-    // Weights' gradients to the caller's layout.
+    // Reorder gradients of weights to the caller's layout.
     void store() const { run_all(stores); }
 
     void forward(int64_t window) {
@@ -104,7 +104,7 @@ class Stage {
     }
 
     void backward(int64_t window) {
-        if (window == 0 && windowed()) // oneDNN adds to what it finds
+        if (window == 0 && windowed()) // oneDNN adds to the old contents
             for (const int name : {DNNL_ARG_DIFF_WEIGHTS_LAYER, DNNL_ARG_DIFF_WEIGHTS_ITER, DNNL_ARG_DIFF_BIAS})
                 clear(backward_memories.at(name));
         point_at_window(backward_memories, window);
@@ -134,7 +134,7 @@ class Stage {
         w_hh = f32(plain_hh.get_dims(), tag::any);
         direction = s.D == 2 ? dnnl_bidirectional_concat : dnnl_unidirectional_left2right;
         attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-        // Where oneDNN 3.2 is given no initial state, its diff_weights_iter is wrong (LSTM and tanh RNN, last layer).
+        // Without an initial state, oneDNN 3.2 computes a wrong diff_weights_iter (LSTM and tanh RNN, last layer).
         if (s.training || s.h0)
             state = f32({s.L, s.D, s.B, s.H}, tag::ldnc);
         if (windowed())
@@ -142,7 +142,7 @@ class Stage {
                 one.resize((s.windows + 1) * state_size());
     }
 
-    // Weights' gradients are overwritten where one run makes them, and added up where windows do.
+    // A single run overwrites the gradients of weights; windows add to them.
     unsigned flags() const { return s.training && !windowed() ? dnnl_rnn_flags_diff_weights_overwrite : 0; }
 
     dnnl_primitive_desc_t create_forward() const {
@@ -166,7 +166,7 @@ class Stage {
         return made;
     }
 
-    // Gradients have the descriptors of what they are gradients of.
+    // A gradient has the descriptor of its array.
     dnnl_primitive_desc_t create_backward(const_dnnl_primitive_desc_t hint) const {
         const auto kind = dnnl_backward;
         const auto h = state.get(true), c = h;
@@ -190,7 +190,7 @@ class Stage {
         return made;
     }
 
-    // Memory for every argument that the primitive has: the caller's where the formats agree.
+    // Memory for every argument of the primitive; the caller's memory if the formats agree.
     void bind(const dnnl::primitive_desc_base &pd, std::map<int, memory> &memories) {
         const std::pair<int, float *> arguments[] = {{DNNL_ARG_SRC_LAYER, s.x},
                                                      {DNNL_ARG_SRC_ITER, s.h0},
@@ -311,7 +311,7 @@ const char *onednn_version() {
 
 void onednn_set_threads(int threads) { omp_set_num_threads(threads); }
 
-// A network over the caller's arrays, which outlive it; null: see onednn_last_error. lengths is (B,).
+// A network over the caller's arrays, which must outlive it; null on errors, see onednn_last_error. lengths is (B,).
 Network *onednn_open(const StageSpec *specs, int64_t count, const int64_t *lengths) {
     try {
         auto network = std::make_unique<Network>();
@@ -326,7 +326,7 @@ Network *onednn_open(const StageSpec *specs, int64_t count, const int64_t *lengt
     }
 }
 
-// Forward, and backward in training; 0, or -1 with onednn_last_error.
+// Runs forward, and backward in training; returns 0, or -1 with onednn_last_error.
 int onednn_run(Network *network) {
     try {
         network->run();

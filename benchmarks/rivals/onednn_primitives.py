@@ -1,11 +1,11 @@
-"""oneDNN's RNN primitives without a framework above them, as somebody would who writes for oneDNN alone.
+"""oneDNN's RNN primitives without a framework, as a program written directly for oneDNN would use them.
 
-Its user keeps weights (out, in) as torch does, but gates in oneDNN's order (GRU z r n), and one bias where one does.
-In inference, weights are in the formats that the primitives ask for before the call. In training, each call begins with
-the reorders to the formats of forward and backward, and ends with the reorders of the gradients.
+Such a program keeps weights (out, in) as torch does, but gates in oneDNN's order (GRU z r n), and one bias where one is
+enough. In inference, weights are in the formats of the primitives before the call. In training, each call begins with
+reorders to the formats of forward and backward, and ends with reorders of the gradients.
 
-One primitive runs a unidirectional stack; another goes before it if x has another width. Of a bidirectional stack, each
-layer is a primitive, since oneDNN's own runs the directions apart up to the last layer.
+One primitive runs a unidirectional stack; another primitive runs before it if x has another width. In a bidirectional
+stack, each layer is a primitive, since oneDNN's own stack keeps the directions separate up to the last layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_of
 
-CELLS = ("lstm", "gru", "rnn_tanh")  # as the driver numbers them
+CELLS = ("lstm", "gru", "rnn_tanh")  # in the order of the driver's numbers
 SIZES = ("cell", "T", "B", "I", "H", "L", "D", "windows", "training")
 ARRAYS = ("x", "w_ih", "w_hh", "bias", "y", "h0", "c0", "dx", "dw_ih", "dw_hh", "dbias", "dy")
 TORCH_ROWS = {"lstm": [0, 1, 2, 3], "gru": [1, 0, 2], "rnn_tanh": [0]}  # of oneDNN's gates; its own inverse
@@ -33,7 +33,7 @@ class StageSpec(ctypes.Structure):
 
 
 def compiled_driver() -> ctypes.CDLL:
-    """The driver, compiled when its source or oneDNN is another than in the cache."""
+    """The driver, which is compiled again if its source or oneDNN differs from the cache."""
     source = Path(__file__).with_name("onednn_driver.cpp")
     include, library = Path(sys.prefix) / "include", Path(sys.prefix) / "lib"
     options = ["-O2", "-std=c++17", "-shared", "-fPIC", "-fopenmp", f"-I{include}", str(source)]
@@ -53,14 +53,14 @@ def compiled_driver() -> ctypes.CDLL:
 
 
 def aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros that begin at a cache line."""
+    """Zeros that start at a cache line."""
     raw = np.zeros(int(np.prod(shape)) * 4 + 64, np.uint8)
     begin = -raw.ctypes.data % 64
     return raw[begin : begin + int(np.prod(shape)) * 4].view(np.float32).reshape(shape)
 
 
 class Stage:
-    """Layers that one primitive runs, and their arrays in oneDNN's gate order; see the driver's head for the shapes."""
+    """Layers of one primitive, and their arrays in oneDNN's gate order; the header of the driver has the shapes."""
 
     def __init__(self, case: Case, data: dict[str, np.ndarray], layers: range, x: np.ndarray, training: bool) -> None:
         self.case, self.layers = case, layers
@@ -70,7 +70,7 @@ class Stage:
         self.w_ih, self.w_hh = self._stacked(data, "weight_ih"), self._stacked(data, "weight_hh")
         b_ih, b_hh = self._stacked(data, "bias_ih"), self._stacked(data, "bias_hh")
         self.bias = b_ih + b_hh
-        if case.cell == "gru":  # n has two: h's product and its bias are multiplied by the reset gate
+        if case.cell == "gru":  # n has two biases: the reset gate multiplies h's product and its bias
             self.bias = np.concatenate([self.bias[:, :, :2], b_ih[:, :, 2:], b_hh[:, :, 2:]], axis=2)
         for name in states_of(case):
             state = aligned(data[name].shape)
@@ -93,7 +93,7 @@ class Stage:
         }
 
     def _stacked(self, data: dict[str, np.ndarray], kind: str) -> np.ndarray:
-        """(L, D, G, H, …) of torch's (G*H, …)."""
+        """(L, D, G, H, …) from torch's (G*H, …)."""
         parts = [[data[f"{kind}_l{layer}{suffix}"] for suffix in self.suffixes] for layer in self.layers]
         torch = np.array(parts).reshape(len(parts), len(self.suffixes), len(self.rows), self.case.H, -1)
         found = aligned(torch.shape)
@@ -101,13 +101,13 @@ class Stage:
         return found[..., 0] if kind.startswith("bias") else found
 
     def as_struct(self, dy: np.ndarray | None) -> StageSpec:
-        """What the driver is given; dy is None in inference."""
+        """The struct for the driver; dy is None in inference."""
         found = {name: getattr(self, name, None) for name in ARRAYS} | {"dy": dy}
         pointers = {name: array.ctypes.data for name, array in found.items() if array is not None}
         return StageSpec(**self.spec, **pointers)
 
     def gradients(self) -> dict[str, np.ndarray]:
-        """Under torch's names, in its order of gates. A bias that is a sum of two has the gradient of both."""
+        """Gradients under torch's names, in its order of gates. The gradient of a sum of two biases is that of both."""
         d_bias_ih = d_bias_hh = self.dbias[:, :, : len(self.rows)]
         if self.case.cell == "gru":
             d_bias_hh = self.dbias[:, :, [0, 1, 3]]
@@ -130,7 +130,7 @@ class Primitives(Contestant):
         return f"oneDNN {self.driver.onednn_version().decode()} (gomp)"
 
     def _split(self, case: Case) -> list[range]:
-        """The layers of each primitive, whose input is as wide as its output."""
+        """The layers of each primitive; layers of one primitive have inputs as wide as their outputs."""
         if case.bidirectional:
             return [range(layer, layer + 1) for layer in range(case.layers)]
         first = 1 if case.I != case.H else case.layers
@@ -177,7 +177,7 @@ class Primitives(Contestant):
 
 
 class Opened:
-    """A network of the driver: called to run it, closed when collected. It keeps the arrays alive."""
+    """A network of the driver. A call runs it, and garbage collection closes it. It keeps the arrays alive."""
 
     def __init__(self, driver: ctypes.CDLL, handle: int, arrays: list[Any]) -> None:
         self.driver, self.handle, self.arrays = driver, ctypes.c_void_p(handle), arrays

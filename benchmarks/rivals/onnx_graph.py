@@ -1,8 +1,8 @@
-"""A case as an ONNX model with its weights inside: one LSTM, GRU or RNN node a layer.
+"""A case as an ONNX model that includes its weights: one LSTM, GRU or RNN node per layer.
 
-A node takes X (T, B, n), W (directions, G, n), R (directions, G, H) and B (directions, 2 G), the biases of W before
-those of R, and gives Y (T, directions, B, H), which a transposition and a reshape turn into the next layer's X. Gates
-are i, o, f, c in an LSTM and z, r, h in a GRU, whose linear_before_reset=1 is torch's equation.
+A node takes X (T, B, n), W (directions, G, n), R (directions, G, H) and B (directions, 2 G), with the biases of W
+before the biases of R. It returns Y (T, directions, B, H), which a transposition and a reshape convert to the next
+layer's X. Gates are i, o, f, c in an LSTM and z, r, h in a GRU. linear_before_reset=1 of the GRU is torch's equation.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from worker import Case, Unsupported, states_of
 
 OPERATORS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN"}
 TORCH_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
-OPSET = 17  # the newest that changes none of these nodes and that every runtime of the last years reads
+OPSET = 17  # the newest version that does not change these nodes and that all recent runtimes read
 
 
 def _reordered(case: Case, rows: np.ndarray) -> np.ndarray:
-    """Gates from torch's order to ONNX's; rows is (G, …)."""
+    """Reorder gates from torch's order to ONNX's; rows is (G, …)."""
     blocks = rows.reshape(-1, case.H, *rows.shape[1:])
     return np.ascontiguousarray(blocks[list(TORCH_GATES[case.cell])]).reshape(rows.shape)
 
@@ -33,7 +33,7 @@ def _layer_weights(case: Case, data: dict[str, np.ndarray], layer: int) -> tuple
 
 
 def onnx_model(case: Case, data: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """Inputs x (T, B, I) and, of one layer, the initial states; output y (T, B, directions * H)."""
+    """Inputs are x (T, B, I) and, for one layer, the initial states; the output is y (T, B, directions * H)."""
     if case.carried and case.layers > 1:
         raise Unsupported("initial states of several layers")
     if case.reset_every:

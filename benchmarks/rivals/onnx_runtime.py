@@ -1,6 +1,6 @@
-"""onnxruntime on the CPU: inference with LSTM, GRU and RNN nodes, layout and gate order are in onnx_graph.py.
+"""onnxruntime on the CPU: inference with LSTM, GRU and RNN nodes; onnx_graph.py describes layout and gate order.
 
-x and y are bound once to buffers, so that a call neither copies nor allocates them. Threads spin as by default.
+x and y are bound once to buffers, so a call neither copies nor allocates them. Threads spin, which is the default.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_o
 
 
 class OnnxRuntime(Contestant):
-    """A session of its own for each case."""
+    """Makes a new session for each case."""
 
     def version(self) -> str:
         return f"onnxruntime {onnxruntime.__version__}"

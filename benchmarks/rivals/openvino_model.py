@@ -1,7 +1,7 @@
-"""OpenVINO on the CPU: inference with the model of onnx_graph.py, which its reader turns into RNN sequence operations.
+"""OpenVINO on the CPU: inference with the model of onnx_graph.py, which OpenVINO converts to RNN sequence operations.
 
-x and y are bound once to NumPy buffers that the plugin reads and writes in place. Products are kept in single
-precision: where the processor has bfloat16 products, the plugin would otherwise choose them.
+x and y are bound once to NumPy buffers that the plugin reads and writes in place. Products stay in single precision: on
+a processor with bfloat16 products, the plugin would otherwise choose those.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from worker import Call, Case, Contestant, Outputs, Unsupported, serve, states_o
 
 
 class OpenVino(Contestant):
-    """A compiled model and one request of its own for each case."""
+    """Makes a new compiled model and one request for each case."""
 
     def version(self) -> str:
         return f"openvino {openvino.__version__.split('-')[0]}"
@@ -39,7 +39,7 @@ class OpenVino(Contestant):
         for name, array in given.items():
             request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
         request.set_output_tensor(openvino.Tensor(y, shared_memory=True))
-        # A tensor that shares memory does not keep the array alive: the call does.
+        # A tensor with shared memory does not keep the array alive, so the call does.
         return lambda: (request.infer(share_outputs=True), given, y), lambda found: {"y": found[2]}
 
 

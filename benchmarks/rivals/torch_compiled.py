@@ -1,4 +1,4 @@
-"""torch.compile of the loop over steps, which fuses the cell: torch.nn's own layers stay one opaque operator in it."""
+"""torch.compile of the loop over steps, which fuses the cell; torch.nn's own layers would stay one opaque operator."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch_eager import TorchEager
 from worker import Case, Unsupported, serve
 
-STEPS_MAX = 50  # the loop is unrolled: beyond this, compiling takes minutes
+STEPS_MAX = 50  # the loop is unrolled; for more steps, compilation takes minutes
 
 
 class Loop(torch.nn.Module):
-    """Layers of one direction, step by step, on parameters of torch's names."""
+    """Layers of one direction, step by step, on parameters with torch's names."""
 
     def __init__(self, case: Case, data: dict[str, np.ndarray]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""torch.nn: packed sequences where lengths differ, one call for each run without resets, a loop over windows."""
+"""torch.nn: packed sequences if lengths differ, one call for each stretch without resets, a loop over windows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS: dict[str, Any] = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn_tanh":
 
 
 def module_of(case: Case, data: dict[str, np.ndarray]) -> Any:
-    """The case's stack with the data's parameters."""
+    """The stack of the case with the parameters of the data."""
     dtype = getattr(torch, case.dtype)
     module = KINDS[case.cell](case.I, case.H, case.layers, bidirectional=case.bidirectional, dtype=dtype)
     module.load_state_dict({name: torch.from_numpy(data[name]) for name in module.state_dict()})
@@ -21,13 +21,13 @@ def module_of(case: Case, data: dict[str, np.ndarray]) -> Any:
 
 
 def state_of(case: Case, data: dict[str, np.ndarray]) -> Any:
-    """What torch's modules take as the initial state."""
+    """The initial state as torch's modules accept it."""
     found = tuple(torch.from_numpy(data[name]) for name in states_of(case))
     return None if not found else found if len(found) == 2 else found[0]
 
 
 class Pieces(torch.nn.Module):
-    """A module called as a case asks for: ragged, with resets, or in windows."""
+    """A module with the calls that a case needs: ragged, with resets, or in windows."""
 
     def __init__(self, case: Case, module: Any) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Pieces(torch.nn.Module):
 
 
 class TorchEager(Contestant):
-    """torch.nn as it comes."""
+    """Plain torch.nn."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
@@ -74,7 +74,7 @@ class TorchEager(Contestant):
         return f"torch {torch.__version__}"
 
     def module(self, case: Case, data: dict[str, np.ndarray]) -> Any:
-        """What is called with x."""
+        """The module that is called with x."""
         return Pieces(case, module_of(case, data))
 
     def forward(self, case: Case, data: dict[str, np.ndarray]) -> tuple[Call, Outputs]:

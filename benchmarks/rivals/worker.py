@@ -1,11 +1,11 @@
-"""The process of one contestant: it opens cases, and times them, as `run.py` tells it to, line by line.
+"""The process of one contestant: it opens and times cases, following commands of `run.py`, line by line.
 
-A contestant is a program that calls `serve` with an object of a subclass of `Contestant`. It needs nothing but NumPy
-and the library that it measures, so that each can live in an environment of its own.
+A contestant is a program that calls `serve` with a subclass of `Contestant`. It needs only NumPy and the library that
+it measures, so each contestant can have a separate environment.
 
     python benchmarks/rivals/torch_eager.py --threads 2
 
-Commands are JSON objects on standard input, a line each; so are the answers on standard output:
+Commands are JSON objects on standard input, one per line; answers are JSON objects on standard output:
 
     {"do": "hello"}                                    {"version": "torch 2.13.0"}
     {"do": "open", "case": {…}, "mode": "forward"}     {"outputs": "….npz"} or {"unsupported": "why"}
@@ -37,15 +37,16 @@ Outputs = Callable[[Any], dict[str, Any]]
 
 
 class Unsupported(Exception):  # noqa: N818
-    """What the library cannot do, and why."""
+    """A case that the library does not support, with the reason."""
 
 
 class Contestant:
     """Each method returns a call without arguments, and a function from its result to named arrays.
 
-    Inference names y; training names y, dx and the gradient of each parameter by the parameter's name. Sequences are
-    (T, B, n) in the outputs, whatever the library prefers. All preparation that a user does once, weights in inference
-    included, is done before returning; in training the weights count as new in every call.
+    The result of inference has y; the result of training has y, dx and the gradient of each parameter under the
+    parameter's name. Sequences are (T, B, n) in the outputs, whatever layout the library prefers. A method does all
+    one-time preparation of a user before it returns, including the weights in inference; in training the weights count
+    as new in every call.
     """
 
     def __init__(self, threads: int) -> None:
@@ -62,7 +63,7 @@ class Contestant:
 
 
 def _timed(call: Call, seconds: float) -> list[float]:
-    """Seconds of each call, after one or more that do not count: the threads have slept, the caches are cold."""
+    """Seconds of each call, after one or more calls that do not count, since threads sleep and caches are cold."""
     clock = time.perf_counter
     warm = clock() + seconds / 5
     call()

@@ -35,7 +35,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> _Cell:
-    """Cells of the registry that have no name here (docs/extending.md)."""
+    """Cells of the registry without a name in this module (docs/extending.md)."""
     if name in _CELLS:
         return _CELLS[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

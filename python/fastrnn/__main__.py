@@ -43,7 +43,7 @@ def _print_as_text(tested: bool) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 1 if a check failed, else 0."""
+    """Return the exit status: 1 if a check failed, otherwise 0."""
     options = _parse(arguments)
     show = _print_as_json if options.json else _print_as_text
     return 0 if show(not options.no_self_test) else 1

@@ -21,7 +21,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def real_dtype(name: str, value: Any) -> np.dtype[Any]:
     """`value` as the dtype float32 or float64."""
-    if value is None:  # which NumPy would read as float64
+    if value is None:  # NumPy would read None as float64
         raise TypeError(f"{name}: expected float32 or float64, got None")
     try:
         dtype: np.dtype[Any] = np.dtype(value)
@@ -62,10 +62,10 @@ def probability(name: str, value: Any) -> float:
 
 
 def array(name: str, value: Any, dtype: np.dtype[Any], dtype_of: str | None = None) -> Array:
-    """`value` as an array of exactly this dtype, in a form that the core reads.
+    """`value` as an array of exactly this dtype, in a form that the core can read.
 
-    It is `value` itself, whatever its strides, as long as its last axis is contiguous; otherwise a copy. `dtype_of` is
-    the argument that has the dtype, if the user can as well convert that one.
+    The result is `value` itself, with any strides, if its last axis is contiguous; otherwise a copy. `dtype_of` names
+    the argument with this dtype, if the user may convert that argument instead.
     """
     if _core.is_readable(value, dtype.num):
         return value  # type: ignore[no-any-return]
@@ -80,7 +80,7 @@ def array(name: str, value: Any, dtype: np.dtype[Any], dtype_of: str | None = No
 
 
 def unmasked(name: str, value: Any, expected: str = "an array") -> Array:
-    """`value` as a plain array. TypeError for a masked array and for a list of them: NumPy would drop the masks."""
+    """`value` as a plain array. TypeError for masked arrays and lists of them, since NumPy would drop the masks."""
     if _is_masked(value):
         raise TypeError(f"{name}: expected {expected}, got a masked array")
     return np.asarray(value)
@@ -93,14 +93,14 @@ def _is_masked(value: Any) -> bool:
 
 
 def readable(value: Array) -> Array:
-    """`value`, or a contiguous copy if its last axis is not contiguous, it is misaligned or has odd strides."""
+    """`value`, or a contiguous copy if its last axis is not contiguous, or it is misaligned or has odd strides."""
     whole = all(stride % value.itemsize == 0 for stride in value.strides)
     last = value.ndim == 0 or value.size == 0 or value.shape[-1] <= 1 or value.strides[-1] == value.itemsize
     return value if whole and last and value.flags.aligned else np.array(value, order="C")
 
 
 def shape(name: str, value: Array, letters: str, expected: Sequence[int | None]) -> None:
-    """None in `expected` stands for any size; `letters` is how the documentation writes the shape."""
+    """None in `expected` means any size; `letters` is the shape as the documentation writes it."""
     if value.shape == expected:
         return
     fits = value.ndim == len(expected) and all(e is None or e == n for e, n in zip(expected, value.shape, strict=True))
@@ -113,7 +113,7 @@ def shape(name: str, value: Array, letters: str, expected: Sequence[int | None])
 
 
 def lengths(name: str, value: Any, T: int, B: int) -> NDArray[np.int64] | None:
-    """Lengths (B,) of sequences, 0 … T, as an array of our own; None if all are T."""
+    """Lengths (B,) of sequences, 0 … T, as a new array; None if all are T."""
     if value is None:
         return None
     given = unmasked(name, value, "integers")
@@ -127,7 +127,7 @@ def lengths(name: str, value: Any, T: int, B: int) -> NDArray[np.int64] | None:
 
 
 def resets(name: str, value: Any, letters: str, expected: Sequence[int | None]) -> NDArray[np.bool_] | None:
-    """Booleans of this shape; None if none is True."""
+    """Booleans of this shape; None if all are False."""
     if value is None:
         return None
     given = unmasked(name, value, "booleans")
@@ -180,7 +180,7 @@ def names(name: str, value: Any, known: list[str]) -> list[str]:
 
 
 def members(name: str, value: Any, states: Sequence[str]) -> tuple[Any, ...]:
-    """The arrays of a state: `value` itself of a cell that has one state, else so many of a tuple or list."""
+    """The arrays of a state: `value` itself for a cell with one state, otherwise the members of a tuple or list."""
     if len(states) == 1:
         return (value,)
     expected = f"a {'pair' if len(states) == 2 else 'tuple'} ({', '.join(states)})"

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The C core, as functions on NumPy arrays.
 
-Arrays are checked against the problem's sizes here, so that no call from Python can make the core read or write out
-of bounds. Everything above (defaults, shapes for users, packing policy) belongs to the modules that call this one.
+This module checks arrays against the problem's sizes, so no call from Python can make the core read or write out of
+bounds. Defaults, shapes for users and the choice of packing belong to the modules that call this one.
 """
 
 cimport numpy as cnp
@@ -120,13 +120,13 @@ def openmp_version():
 
 
 def openmp_library():
-    """The file of the OpenMP runtime that the core calls; None without one, or where it is unknown."""
+    """The file of the OpenMP runtime that the core calls; None if there is none or it is unknown."""
     cdef const char *path = fastrnn_openmp_library()
     return os.fsdecode(path) if path != NULL else None
 
 
 def build():
-    """The compiler of the core, and the flags that it was given for every file."""
+    """The compiler of the core, and its flags for all files."""
     return fastrnn_build().decode()
 
 
@@ -136,7 +136,7 @@ def max_threads():
 
 
 def is_forked():
-    """Whether this process is a fork of one that had loaded fastrnn."""
+    """Whether this process is the fork of a process that had loaded fastrnn."""
     return bool(fastrnn_is_forked())
 
 
@@ -190,7 +190,7 @@ cdef cnp.ndarray _array(object array, str name, int type_number, tuple shape, bi
 
 
 cdef fastrnn_view_t _view(object array, str name, int type_number, tuple shape, bint writeable):
-    """A view of (T, B, n) or (B, n); a null one for None."""
+    """A view of (T, B, n) or (B, n); a null view for None."""
     cdef fastrnn_view_t view = fastrnn_view_t(NULL, 0, 0)
     if array is None:
         return view
@@ -399,7 +399,7 @@ cdef class Pace:
 
 
 cdef class Problem:
-    """One layer in one direction: its cell, sizes, backend, threads and schedule, and the memory that it needs.
+    """One layer in one direction: its cell, sizes, backend, threads and schedule, and its memory sizes.
 
     `schedule` is None (dense) or a tuple (active, row, first, last[, d_first]) of int64 arrays, see csrc/fastrnn.h;
     `states` are the rows of the states, and `d_states`, with d_first, those of their gradients. `cut` is an index into CUTS.
@@ -623,7 +623,7 @@ def backward(Problem problem not None, packed, x, initial, y, reserve, dy, d_fin
 
 
 cdef class Stepper:
-    """A stack of layers, one time step at a time, on memory that is all taken at the start.
+    """A stack of layers that runs one time step at a time, on memory that it allocates at the start.
 
     problems: those of the layers, with T = 1; packed: their weights; states: one array (layers, B, H) for each state of
     the cell, updated in place.
@@ -654,7 +654,7 @@ cdef class Stepper:
         self.y.flags.writeable = False
 
     def _run_from_now_on(self, problems, packed):
-        """Other problems of the same sizes and other weights, from the next step on. The states stay."""
+        """From the next step on, use other problems of the same sizes and other weights. The states stay."""
         cdef Problem p
         cdef int layer
         cdef size_t scratch_bytes = 0
@@ -694,7 +694,7 @@ cdef class Stepper:
         """The arguments of one layer's step, but for scratch and the x of the first layer."""
         cdef int k
         cdef fastrnn_problem_t problem = p.c
-        problem.interrupted = NULL  # a step is short, and whole: the states are updated in place
+        problem.interrupted = NULL  # a step is short and must finish, since the states are updated in place
         make_plan(&problem, plan)
         no_arrays(a)
         a.packed = _memory(packed, "packed", p.plan.sizes.packed_forward, False)
@@ -773,7 +773,7 @@ cdef class Stepper:
             PyThread_release_lock(self.lock)
 
     def _kernel_steps(self, x, int64_t steps):
-        """The same step many times over without Python in between, for benchmarks."""
+        """Run the same step many times without Python in between, for benchmarks."""
         cdef int layer, status = FASTRNN_OK
         cdef int64_t step
         cdef fastrnn_const_view_t view = _const_view(x, "x", self.type_number, self.x_shape)
@@ -789,7 +789,7 @@ cdef class Stepper:
 
 
 def is_readable(array, int type_number):
-    """Whether an array of this type number, of any rank but 0, serves the core without a copy."""
+    """Whether the core can read an array of this type number, of any rank except 0, without a copy."""
     return type(array) is cnp.ndarray and usable(array, type_number, cnp.PyArray_NDIM(<cnp.ndarray>array))
 
 
@@ -810,10 +810,10 @@ cdef bint usable(object array, int type_number, int rank) noexcept:
     return cnp.PyArray_DIM(a, rank - 1) == 1 or cnp.PyArray_STRIDE(a, rank - 1) == size
 
 
-# Smaller arrays come from NumPy: the C library keeps their memory by itself, in less time (docs/decisions/0010).
+# Smaller arrays come from NumPy, since the C library keeps their memory in less time (docs/decisions/0010).
 POOLED_BYTES = 256 << 10
 
-cdef size_t SHORT_BYTES = 32 << 10  # compared within a microsecond: releasing the GIL is not worth it
+cdef size_t SHORT_BYTES = 32 << 10  # comparing less takes under a microsecond, so the GIL is kept
 
 
 cdef bint equal_bytes(size_t address, cnp.ndarray copy, int threads, Pace pace) except -1:
@@ -847,7 +847,7 @@ def same_bytes(arrays, copies, int threads, Pace pace=None):
 
 
 def activate(int backend, str name, array):
-    """tanh or sigmoid of every element, as the cells of a backend compute it."""
+    """tanh or sigmoid of every element, as in the cells of a backend."""
     cdef int activation = {"tanh": FASTRNN_TANH, "sigmoid": FASTRNN_SIGMOID}[name]
     cdef int t = _type_number(array.dtype)
     cdef cnp.ndarray x = _array(array, "array", t, array.shape, False)

@@ -1,4 +1,4 @@
-"""Calls of the core with memory: packing, scratch, reserve, direction. Arguments have been checked by the caller."""
+"""Calls of the core with memory: packing, scratch, reserve, direction. The caller has checked the arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ States = tuple[Array | None, ...]
 
 
 class BackwardArrays(NamedTuple):
-    """What a call of backward reads and writes: dx and `initial` are overwritten, `into` if told to, else added to."""
+    """Arrays of a backward call. It overwrites dx and `initial`, and adds to `into` or overwrites it."""
 
     dy: Array | None
     final: States  # gradients of the final states
@@ -30,13 +30,13 @@ class BackwardArrays(NamedTuple):
     overwrite: bool
 
     def in_order(self, batch: Batch) -> BackwardArrays:
-        """With dy and dx as the core reads them."""
+        """The arrays with dy and dx in the order of the core."""
         dy, dx = (None if a is None else in_order(a, batch) for a in (self.dy, self.dx))
         return self._replace(dy=dy, dx=dx)
 
 
 class _Scratch(threading.local):
-    """One buffer for each thread, which only grows: fresh pages would cost more than a small call."""
+    """One buffer for each thread, which only grows: fresh pages would take longer than a small call."""
 
     buffer: NDArray[np.uint8] = np.empty(0, np.uint8)
 
@@ -51,7 +51,7 @@ _core.leave_scratch_to_calls(_scratch)
 
 
 def in_order(sequence: Array, batch: Batch) -> Array:
-    """The sequence as the core reads it: a dense reverse direction runs over a view that is turned around."""
+    """The sequence in the order of the core: a dense reverse direction runs over a reversed view."""
     return sequence[::-1] if batch.flipped else sequence
 
 
@@ -108,7 +108,7 @@ def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any]) -> St
 
 
 def scattered(states: States, rows: Integers, to: States) -> None:
-    """The inverse: overwrites those rows of `to`, except for -1."""
+    """The inverse of `gathered`: overwrites these rows of `to`, except for -1."""
     for member, target in zip(states, to, strict=True):
         if member is not None and target is not None:
             target[rows[rows >= 0]] = member[rows >= 0]

@@ -1,4 +1,4 @@
-"""What users pass to layers, where it is not as the core reads it: converted, or refused with the argument's name."""
+"""Arguments of layers that the core cannot read: they are converted, or refused with the argument's name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LayerArguments:
         return 2 if self.bidirectional else 1
 
     def _checked_input(self, x: Any) -> Array:
-        """`x` as the core reads it, in the user's layout."""
+        """`x` in a form that the core can read, in the user's layout."""
         found = _check.array("x", x, self.dtype)
         if found.ndim not in (2, 3) or found.shape[-1] != self.input_size:
             any_sizes = (None,) if found.ndim == 2 else (None, None)
@@ -80,7 +80,7 @@ class LayerArguments:
         return found
 
     def _letters(self, unbatched: bool, last: str) -> str:
-        """How the shape of a sequence is written."""
+        """The shape of a sequence as the documentation writes it."""
         if unbatched:
             return f"(T, {last})"
         return f"(B, T, {last})" if self.batch_first else f"(T, B, {last})"

@@ -1,4 +1,4 @@
-"""Attributes that are set once, when an object is made, and attributes that may change at any time."""
+"""Attributes that are set once, at the construction of an object, and attributes that may change at any time."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 
 class Attributes:
-    """An object that says which of its attributes may change. Attributes that it does not name are the user's own.
+    """An object that declares which of its attributes may change. Attributes that it does not name belong to the user.
 
-    Names in `_fixed` are set once; `_instead` says what to do for another value. `_changeable` maps names to checks,
-    which return what is stored; then `_on_change` updates whatever was made from the old value.
+    Names in `_fixed` are set once; `_instead` is the advice for another value. `_changeable` maps names to checks,
+    which return the value to store. Then `_on_change` updates objects that were made from the old value.
     """
 
     _fixed: ClassVar[frozenset[str]] = frozenset()
@@ -37,4 +37,4 @@ class Attributes:
             raise AttributeError(f"{name}: expected to stay {present!r}, got {value!r}; {self._instead}")
 
     def _on_change(self) -> None:
-        """Called while the object is made as well."""
+        """Update after a change; also called during construction."""

@@ -63,22 +63,22 @@ class Cell(Attributes, CellArguments):
         reverse: bool = False,
         checkpoint: int | None = None,
     ) -> tuple[Array, State, Tape]:
-        """Training: as the call, and a tape for ``backward``.
+        """Training: like the call, but with a tape for ``backward``.
 
         Parameters
         ----------
         x, w_ih, w_hh, b_ih, b_hh, state, lengths, resets, reverse : as for the call
             The call itself is for inference.
         checkpoint : int, optional
-            Keep the states of every n-th step alone; ``backward`` computes the rest again, with the same bits.
+            Keep only the states of every n-th step; ``backward`` recomputes the rest, with the same bits.
 
         Returns
         -------
         y, state
             As from the call.
         tape : Tape
-            Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason. Nothing
-            looks for a write to x or state: it gives wrong gradients.
+            Refers to x, state and y, which must not change before ``backward``; y is read-only for that reason. A write
+            to x or state is not detected and gives wrong gradients.
 
         Raises
         ------
@@ -107,28 +107,28 @@ class Cell(Attributes, CellArguments):
         Parameters
         ----------
         tape : Tape
-            From ``forward`` of the same cell; may be used any number of times. x and the state that forward was given
-            are read again here: a write to x in between changes the gradient of w_ih, with checkpoints every gradient;
-            a write to the state changes those of first steps.
+            From ``forward`` of the same cell; may be used any number of times. Backward reads forward's x and state
+            again: a write to x in between changes the gradient of w_ih, and with checkpoints every gradient; a write to
+            the state changes the gradients of first steps.
         dy : ndarray (T, B, H), optional
-            Zero when left out.
+            The default is zero.
         dstate : as the state, optional
-            For the LSTM a pair, either member of which may be None. Zero when left out.
+            For the LSTM a pair; either member may be None. The default is zero.
         truncation : int or pair of int (k1, k2), optional
             Truncated backpropagation through time (Williams & Peng 1990). The steps of each sequence, in the order in
-            which they run, are cut into loss windows of k1 (the last may be shorter). The gradient of a window's part
-            of the loss, with ``dstate`` in the last one, goes back through at most k2 >= k1 steps counted from the end
-            of its k1 steps; the state before that is a constant. k stands for (k, k): a loop over windows of k steps
-            with the state carried on. None stands for all steps.
+            which they run, are cut into loss windows of k1 steps (the last may be shorter). The gradient of a window's
+            part of the loss, with ``dstate`` in the last window, goes back through at most k2 >= k1 steps, counted from
+            the end of its k1 steps. The state before that is a constant. k means (k, k): a loop over windows of k steps
+            with the state carried on. None means all steps.
         wanted : collection of str
             The gradients to compute, out of x, state, w_ih, w_hh, b_ih, b_hh.
         into : WeightGradients, optional
-            Arrays that the parameter gradients are added to; new ones otherwise.
+            Arrays to which the parameter gradients are added. The default is new arrays.
 
         Returns
         -------
         CellGradients
-            None in place of a gradient that is not wanted.
+            With None for each gradient that is not wanted.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The backend and the number of threads: what was chosen, and by what."""
+"""The backend and the number of threads: the choices and their origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import _check, _core, environment
 from .quota import quota_threads
 
 __version__ = version("fastrnn")
-"""The version, as pip knows it."""
+"""The version, as pip shows it."""
 
 
 def _named_backend(name: str) -> int:
@@ -56,7 +56,7 @@ def backend_index() -> int:
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Use another backend for a while, in all threads: for tests and benchmarks."""
+    """Temporarily use another backend, in all threads, for tests and benchmarks."""
     global _backend
     before, _backend = _backend, _named_backend(name)
     try:
@@ -92,7 +92,7 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1. A call uses fewer when its work does not pay for more, and one in the child of a fork.
+        At least 1. A call uses fewer threads if its work is too small for more, and one thread in the child of a fork.
 
     Raises
     ------
@@ -104,11 +104,11 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """The most threads that a call may use: as set, else OpenMP's own number.
+    """The maximum number of threads of a call: the number that was set, otherwise OpenMP's own number.
 
-    That is ``OMP_NUM_THREADS``, else the cores that the process may run on, but no more than a container's quota of
-    processor time grants, as it was at import. Where OpenMP ignores the variable, such as ``OMP_NUM_THREADS=many`` or
-    ``0``, so does fastrnn.
+    OpenMP's number is ``OMP_NUM_THREADS``, otherwise the number of cores that the process may run on, limited by a
+    container's quota of processor time at import. If OpenMP ignores the variable, as with
+    ``OMP_NUM_THREADS=many`` or ``0``, fastrnn ignores it too.
     """
     if _threads is None or not _HAS_OPENMP or _core.is_forked():
         return _core.max_threads() if _quota is None else min(_core.max_threads(), _quota)
@@ -116,7 +116,7 @@ def get_num_threads() -> int:
 
 
 def _threads_by() -> str:
-    """Who set the number of threads."""
+    """The origin of the number of threads."""
     if not _HAS_OPENMP:
         return "a build without OpenMP"
     if _core.is_forked():
@@ -154,7 +154,7 @@ def _gather() -> dict[str, Any]:
 
 
 def show_config(mode: str = "stdout") -> dict[str, Any] | None:
-    """Show how fastrnn was built and what it chose on this machine.
+    """Show the build of fastrnn and its choices on this machine.
 
     Parameters
     ----------
@@ -164,11 +164,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        With ``mode="dicts"``: version; backend in use, those that run here, and those that ``FASTRNN_HIDE`` hides;
-        OpenMP version or "none (single-threaded build)", and the files of the OpenMP runtimes in this process, the one
-        in use first; threads, and who set their number; whether this process is a fork (which runs on one thread, since
-        an OpenMP pool does not survive a fork); compiler and flags; NumPy, Python, system and processor.
-        ``python -m fastrnn`` prints the same, and tests the installation.
+        With ``mode="dicts"``: version; the backend in use, the backends that run here, and the backends that
+        ``FASTRNN_HIDE`` hides; OpenMP version or "none (single-threaded build)", and the files of the OpenMP runtimes
+        in this process, with the runtime in use first; the number of threads and its origin; whether this process is a
+        fork (which runs on one thread, since an OpenMP pool does not survive a fork); compiler and flags; NumPy,
+        Python, system and processor. ``python -m fastrnn`` prints the same, and tests the installation.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What this process runs on: the processor, its cores, and the OpenMP runtimes that are in the process."""
+"""The environment of this process: the processor, its cores, and the OpenMP runtimes in the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAPS = Path("/proc/self/maps")
 
 
 def processor(processors: Path = PROCESSORS) -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """The name of the processor if the system reports it, otherwise its architecture."""
     try:
         named = re.search(r"^model name\s*:\s*(.+)$", processors.read_text(), re.MULTILINE)
     except OSError:
@@ -28,16 +28,16 @@ def usable_cores() -> int:
 
 
 def threads_asked_of_openmp() -> str | None:
-    """OMP_NUM_THREADS, if OpenMP takes it: a number of at least 1, or a list of them. It ignores anything else."""
+    """OMP_NUM_THREADS, if OpenMP accepts it: a number of at least 1, or a list of them. It ignores anything else."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     numbers = [re.fullmatch(r"[+]?0*([0-9]{1,19})", number.strip(" \t\n\v\f\r")) for number in asked.split(",")]
     return asked if all(number and 0 < int(number[1]) < 2**63 for number in numbers) else None
 
 
 def openmp_libraries(own: str | None, maps: Path = MAPS) -> list[str]:
-    """The files of the OpenMP runtimes in this process: first the core's own, then, on Linux, those of others.
+    """The files of the OpenMP runtimes in this process: first the core's own, then, on Linux, all others.
 
-    Another one keeps a pool of threads of its own, which spin on the same cores.
+    Another runtime keeps its own pool of threads, which spin on the same cores.
     """
     found = [] if own is None else [os.path.realpath(own)]
     try:

@@ -14,36 +14,36 @@ _PARAMETERS = """
     Parameters
     ----------
     input_size : int
-        I, the numbers of each time step of x.
+        I, the number of values in each time step of x.
     hidden_size : int
-        H, the units of each layer and direction.
+        H, the number of units of each layer and direction.
     num_layers : int
-        Layers on top of each other; each reads the output of the one below.
+        The number of layers on top of each other; each layer reads the output of the layer below.
     bias : bool
-        Whether there are the biases ``bias_ih_*`` and ``bias_hh_*``.
+        Whether the layers have the biases ``bias_ih_*`` and ``bias_hh_*``.
     batch_first : bool
-        Whether x and y are (B, T, …) instead of (T, B, …). States are (num_layers*D, B, H) either way.
+        Whether x and y are (B, T, …) instead of (T, B, …). States are always (num_layers*D, B, H).
     dropout : float
-        The probability in [0, 1) with which ``forward`` zeroes each output of every layer but the last, scaling the
-        others by 1/(1 - dropout). Calls for inference drop nothing.
+        The probability in [0, 1) that ``forward`` zeroes an output of any layer except the last. It scales the other
+        outputs by 1/(1 - dropout). Inference drops nothing.
     bidirectional : bool
-        Whether each layer also runs backwards over the sequence; D is then 2, else 1.
+        Whether each layer also runs backwards over the sequence; then D is 2, otherwise 1.
     dtype : float32 or float64
-        Of parameters, inputs and outputs.
+        The dtype of parameters, inputs and outputs.
     seed : int, sequence of int, numpy.random.Generator or None
-        Of the initial parameters, uniform in ±1/sqrt(H), and of dropout.
+        The seed of the initial parameters, uniform in ±1/sqrt(H), and of dropout.
 
     Attributes
     ----------
     input_size, hidden_size, num_layers, bias, bidirectional, dtype : as given
-        Fixed: another value is refused with AttributeError.
+        Fixed: another value raises AttributeError.
     {changeable} : as given
-        Another value holds for every later call, of a frozen layer too. Tapes keep what they were made with, and
-        streams until they are refreshed.
+        A new value applies to every later call, also of a frozen layer. Tapes keep the values of their call, and
+        streams keep theirs until they are refreshed.
     parameters : dict of str to ndarray
-        ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0``, ``bias_hh_l0`` (G*H), …, with
-        ``_reverse`` for the second direction: torch's names and layouts. Update the arrays in place, or replace
-        them: they are read, and checked, at every call.
+        ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0``, ``bias_hh_l0`` (G*H), …, with ``_reverse``
+        for the second direction: torch's names and layouts. Update the arrays in place, or replace them: every call
+        reads and checks them.
 """
 
 

@@ -1,7 +1,8 @@
-"""Arrays in memory that is used again.
+"""Arrays in reused memory.
 
-The system hands out large memory page by page, zeroed, at every allocation: at T=20, B=20, H=200 that took longer than
-half of a training step's arithmetic. So memory of arrays that have died is kept for the next ones of about that size.
+The system allocates large memory page by page, zeroed, at every allocation: at T=20, B=20, H=200 that took more than
+half as long as a training step's arithmetic. So the memory of freed arrays is kept for later arrays of about the same
+size.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from . import _core
 
 BYTES = np.dtype(np.uint8)
 POOLED_BYTES_MIN: int = _core.POOLED_BYTES  # smaller arrays come from NumPy
-# Kept at most for later, and never more than twice what was in use at one time.
+# The most that the pool keeps; it also never keeps more than twice the memory that was in use at one time.
 KEPT_BYTES_MAX = 512 << 20
-# An array may sit in memory of up to this many times its size. New blocks have one of eight sizes in each octave, so
-# that arrays of almost the same size find each other's; what is never touched of them takes no memory.
+# The block of an array may be up to this many times as large as the array. New blocks have one of eight sizes in each
+# octave, so arrays of almost the same size can reuse each other's blocks. Untouched parts of a block take no memory.
 LOOSE = 1.125
 SIZES_PER_OCTAVE = 8
-# From here on, huge pages are asked for: LSTM forward at T=35, B=20, H=1500 takes 138 ms instead of 146.
+# Blocks of this size and more ask for huge pages: LSTM forward at T=35, B=20, H=1500 takes 138 ms instead of 146 ms.
 HUGE_BYTES_MIN = 2 << 20
 LINE_BYTES = 64
 Block = mmap.mmap | memoryview
@@ -34,17 +35,18 @@ _FLAGS = getattr(mmap, "MAP_PRIVATE", 0) | getattr(mmap, "MAP_ANONYMOUS", 0)
 
 
 class _Pool:
-    """Blocks of memory that wait for their next use, newest last.
+    """Free blocks of memory for later use, newest last.
 
-    Nobody waits for the lock, since whoever holds it may be the same thread: a collection or a signal handler can break
-    in anywhere. Who does not get it does without the blocks, and leaves a note of what the counts have to know.
+    No thread waits for the lock, since the same thread may hold it: garbage collection or a signal handler can
+    interrupt anywhere. A caller that does not get the lock works without the blocks, and records its changes of the
+    counts for later.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything, in the child of a fork: another thread of the parent may have held the lock."""
+        """Drop everything, in the child of a fork, since another thread of the parent may have held the lock."""
         self.lock = threading.Lock()
         self.taken: deque[int] = deque()
         self.returned: deque[Block] = deque()
@@ -72,7 +74,7 @@ class _Pool:
                 self.lock.release()
 
     def _from_free(self, size: int) -> Block | None:
-        """With the lock, which it gives back."""
+        """Take a free block; the caller holds the lock, and this function releases it."""
         try:
             self._settle()
             fitting = (j for j in reversed(range(len(self.free))) if size <= len(self.free[j]) <= LOOSE * size)
@@ -109,11 +111,11 @@ def _rounded(size: int) -> int:
 
 
 def _fresh(size: int) -> Block:
-    """Memory that begins at a cache line. Its pages are private: the child of a fork gets a copy of them."""
+    """New memory that begins at a cache line. Its pages are private: the child of a fork gets a copy."""
     try:
         block = mmap.mmap(-1, size, flags=_FLAGS) if _FLAGS else mmap.mmap(-1, size)
     except OSError:
-        whole = bytearray(size + LINE_BYTES)  # a process has no more than some 65 000 mappings
+        whole = bytearray(size + LINE_BYTES)  # a process may have only about 65 000 mappings
         begin = -np.frombuffer(whole, np.uint8).ctypes.data % LINE_BYTES
         return memoryview(whole)[begin : begin + size]
     if size >= HUGE_BYTES_MIN and hasattr(mmap, "MADV_HUGEPAGE"):
@@ -127,18 +129,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Lease(np.ndarray[Any, np.dtype[np.uint8]]):
-    """The bytes of a block. Arrays on them refer to the lease; when the last is gone, the block goes back."""
+    """The bytes of a block. Arrays on them refer to the lease; when the last array is freed, the block returns."""
 
     _block: Block | None = None
 
     def __del__(self) -> None:
         block, self._block = self._block, None
-        if block is not None and _pool is not None:  # None when the interpreter ends
+        if block is not None and _pool is not None:  # None when the interpreter exits
             _pool.give(block)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """As `numpy.empty`."""
+    """Like `numpy.empty`."""
     size = math.prod(shape) * dtype.itemsize
     if size < POOLED_BYTES_MIN:
         return np.empty(shape, dtype)
@@ -150,7 +152,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def empty_on_a_line(size: int) -> NDArray[np.uint8]:
-    """So many bytes that begin at a cache line, where the core is fastest."""
+    """`size` bytes that begin at a cache line, where the core is fastest."""
     if size >= POOLED_BYTES_MIN:
         return empty((size,), BYTES)
     whole = np.empty(size + LINE_BYTES, np.uint8)
@@ -159,7 +161,7 @@ def empty_on_a_line(size: int) -> NDArray[np.uint8]:
 
 
 def zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """As `numpy.zeros`."""
+    """Like `numpy.zeros`."""
     if math.prod(shape) * dtype.itemsize < POOLED_BYTES_MIN:
         return np.zeros(shape, dtype)
     array = empty(shape, dtype)

@@ -1,4 +1,4 @@
-"""The processor time that a container grants: a control group's quota, which OpenMP does not know."""
+"""The processor time of a container: the quota of a control group, which OpenMP does not know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def _cores(folder: Path) -> float:
-    """What one group may use, in cores: cpu.max of version 2 ("quota period" or "max period"), or version 1's files."""
+    """The quota of one group in cores: cpu.max of version 2 ("quota period" or "max period"), or version 1's files."""
     try:
         quota, period = (folder / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -22,12 +22,12 @@ def _cores(folder: Path) -> float:
         cores = float(quota) / float(period)
     except (ValueError, ZeroDivisionError):  # "max"
         return math.inf
-    return cores if cores > 0 else math.inf  # version 1 writes -1 for none
+    return cores if cores > 0 else math.inf  # version 1 writes -1 for no quota
 
 
 def quota_threads(cgroups: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int | None:
-    """The cores that the tightest quota of this process's groups grants, rounded up; None without a quota."""
-    folders = [cgroups, cgroups / "cpu"]  # inside of a container these are its own
+    """The smallest quota of this process's groups in cores, rounded up; None without a quota."""
+    folders = [cgroups, cgroups / "cpu"]  # inside a container these are the container's own
     try:
         lines = membership.read_text().splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""Backward of a tape with checkpoints: what it needs is computed again from the states that were kept.
+"""Backward of a tape with checkpoints, which recomputes the gates from the kept states.
 
-A group of a part's steps at a time, last group first. The chunks that hold the group's rows run forward again, side by
-side, on a grid of their own; then the group runs backward there. Every chain and every sum over rows goes on where the
-group before it stopped, so the bits are those of a tape that kept everything.
+Backward takes a group of a part's steps at a time, last group first. The chunks that hold the group's rows run forward
+again, side by side, on a small grid; then the group runs backward there. Every chain and every sum over rows continues
+where the previous group stopped, so the bits are those of a tape that kept everything.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ._kernel import (
 from .checkpoint import CheckpointTape
 from .schedule import Integers, Part, stage_of
 
-# What is computed again at a time is kept below this, or to the n steps between two checkpoints.
+# The limit of memory that is recomputed at a time, unless the n steps between two checkpoints need more.
 GROUP_BYTES = 8 << 20
-# The same where nothing is gathered: what the second-level caches hold, but rows enough for the large products.
+# The same limit if nothing is gathered: the size of the second-level caches, but with enough rows for large products.
 DENSE_GROUP_BYTES, DENSE_GROUP_ROWS = 2 << 20, 512
 
 
@@ -91,14 +91,14 @@ class StagedBackward:
 
 
 def backward_part(tape: CheckpointTape, part: Part | None, arrays: BackwardArrays) -> None:
-    """One part of a stage; None: all steps of a dense batch."""
+    """Run backward for one part of a stage; None means all steps of a dense batch."""
     arrays = arrays.in_order(tape.batch)
     if part is not None:
         _backward_part(tape, part, arrays)
         return
     for target, source in zip(arrays.initial, arrays.final, strict=True):
         if target is not None:
-            target[...] = 0 if source is None else source  # of no steps
+            target[...] = 0 if source is None else source  # for sequences of no steps
     for gradient in arrays.into:
         if gradient is not None and arrays.overwrite:
             gradient[...] = 0
@@ -110,9 +110,9 @@ def backward_part(tape: CheckpointTape, part: Part | None, arrays: BackwardArray
 
 
 def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
-    """The states before every step are there: all steps of a group run forward at once, as a batch of one step.
+    """The states before every step are kept, so all steps of a group run forward at once, as a batch of one step.
 
-    Rows stay where they are, so that nothing is gathered or scattered.
+    Rows stay in place, so nothing is gathered or scattered.
     """
     T, B, I, H = tape.sizes
     rows = DENSE_GROUP_BYTES // max(1, (2 * I + 8 * H) * tape.dtype.itemsize)
@@ -174,7 +174,7 @@ def _backward_part(tape: CheckpointTape, part: Part, arrays: BackwardArrays) -> 
 
 
 def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arrays: BackwardArrays) -> None:
-    """The steps of these rows; the gradients of the states after them, (sequences, H), become those of before them."""
+    """Run backward for these rows; the gradients of the states after them become the gradients before them."""
     grid = _compute_again(tape, rows)
     t, b = np.divmod(rows, tape.sizes[1])
     every = np.arange(int(active[0]))
@@ -200,10 +200,10 @@ def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arra
 
 
 class _Grid(NamedTuple):
-    """Some chunks, computed again. x, y: (rows, 1, n); starts: the states before each chunk, (chunks, H).
+    """Recomputed chunks. x, y: (rows, 1, n); starts: the states before each chunk, (chunks, H).
 
-    For each of the rows that were asked for: its row here, and what a sequence that begins with it starts from, in the
-    numbers of ``struct fastrnn_schedule``.
+    For each requested row, the grid has the row's number here, and the starting state of a sequence that begins with
+    it, in the numbers of ``struct fastrnn_schedule``.
     """
 
     x: Array
@@ -216,7 +216,7 @@ class _Grid(NamedTuple):
 
 
 def _compute_again(tape: CheckpointTape, rows: Integers) -> _Grid:
-    """The chunks that hold these rows, side by side, as far as the rows need them."""
+    """Recompute the chunks that hold these rows, side by side, as far as the rows need them."""
     index, H = tape.index, tape.sizes[3]
     chunks, which = np.unique(index.chunk[rows], return_inverse=True)
     step = index.step[rows]

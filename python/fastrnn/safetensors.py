@@ -1,8 +1,8 @@
-"""Layers as safetensors files, for programs that read these. Needs the extra ``fastrnn[safetensors]``.
+"""Layers as safetensors files, for other programs. Needs the extra ``fastrnn[safetensors]``.
 
-The tensors have torch's names, so that ``module.load_state_dict(safetensors.torch.load_file(path))`` takes such a file.
-What ``layer.save`` writes besides, configuration and generator, is JSON under "fastrnn" in the file's metadata.
-Other programs' safetensors files are dicts of arrays for `fastrnn.convert`.
+The tensors have torch's names, so ``module.load_state_dict(safetensors.torch.load_file(path))`` loads such a file.
+Configuration and generator, which ``layer.save`` also writes, are JSON under "fastrnn" in the file's metadata. Read
+safetensors files of other programs as dicts of arrays and convert them with `fastrnn.convert`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ _CLASSES: dict[str, type[LSTM | GRU | RNN]] = {"LSTM": LSTM, "GRU": GRU, "RNN": 
 
 
 def save(layer: LSTM | GRU | RNN, path: str | os.PathLike[str]) -> None:
-    """Write what ``layer.save`` writes to a ``.safetensors`` file, replacing it as a whole.
+    """Write the data of ``layer.save`` to a ``.safetensors`` file, replacing the whole file.
 
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        Its parameters, configuration and generator's state are written.
+        The layer; its parameters, configuration and generator's state are written.
     path : str or path
-        The ending is added to a path without it. Permissions and symbolic links stay, as with ``layer.save``.
+        A path without the extension ``.safetensors`` gets it. Permissions and symbolic links stay, as with
+        ``layer.save``.
 
     Raises
     ------
     TypeError
-        If `layer` is no layer.
+        If `layer` is not a layer.
     OSError
         If the file cannot be written.
     """
@@ -52,32 +53,32 @@ def save(layer: LSTM | GRU | RNN, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> LSTM | GRU | RNN:
-    """The layer that ``save`` wrote to a file, of any class.
+    """Load a layer of any class from a file that ``save`` wrote.
 
     Parameters
     ----------
     path : str or path
-        The ending may be left out.
+        The extension may be left out.
 
     Returns
     -------
     LSTM, GRU or RNN
-        With the parameters, the configuration and the generator's state that were saved.
+        With the saved parameters, configuration and generator's state.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is no such file. Those of other programs have no configuration of a layer: their tensors, as
-        ``safetensors.numpy.load_file`` returns them, are what `fastrnn.convert.from_torch` takes.
+        If the file is not such a file. Files of other programs have no configuration of a layer: pass their tensors,
+        from ``safetensors.numpy.load_file``, to `fastrnn.convert.from_torch`.
     """
     ended = with_ending(path, _ENDING)
     content = (ended if ended.exists() else Path(path)).read_bytes()
     try:
         arrays = _format.load(content)
         metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-    except Exception as error:  # the library has an exception of its own, and NumPy lacks some dtypes
+    except Exception as error:  # the library has its own exception, and NumPy lacks some dtypes
         raise ValueError(f"path: expected a file written by save, got {os.fspath(path)!r} ({error})") from error
     header = parsed_header(path, metadata.get("fastrnn"))
     kind = _CLASSES.get(str(header.get("layer")))

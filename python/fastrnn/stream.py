@@ -13,7 +13,7 @@ from .config import backend_index, cut_index, get_num_threads
 
 
 class StreamLayers(NamedTuple):
-    """What a stream runs, from the lowest layer to the highest; the packed weights are for the backend in use."""
+    """The layers of a stream, from the lowest to the highest; the packed weights are for the backend in use."""
 
     cell: str
     dtype: np.dtype[Any]
@@ -23,19 +23,19 @@ class StreamLayers(NamedTuple):
 
 
 class Stream(_core.Stepper):
-    """A layer that is fed one time step at a time and keeps its state; made by ``layer.stream(batch_size)``.
+    """A layer that runs one time step at a time and keeps its state; made by ``layer.stream(batch_size)``.
 
-    ``y_t = stream(x_t)`` advances every sequence by one step, from x_t (B, I) to y_t (B, H), with the bits that the
-    same steps in one call give. No array is allocated: y_t is the stream's own array, which the next step overwrites,
-    so copy what is to be kept, and do not reshape it. The parameters are those that the layer had when the stream was
-    made or refreshed: call ``refresh()`` after an update. Streams of a frozen layer share its packed weights.
+    ``y_t = stream(x_t)`` advances every sequence by one step, from x_t (B, I) to y_t (B, H), with the bits of the same
+    steps in one call. It allocates no array: y_t is the stream's own array, which the next step overwrites, so copy
+    values that you keep, and do not reshape it. The parameters are those of the layer when the stream was made or
+    refreshed: call ``refresh()`` after an update. Streams of a frozen layer share its packed weights.
 
     A stream may be used from any thread; calls at the same time take turns. Different streams run side by side.
 
     Raises
     ------
     TypeError, ValueError
-        From a call, for x_t of another kind, dtype or shape, or whose last axis is not contiguous.
+        From a call, for x_t of another kind, dtype or shape, or with a last axis that is not contiguous.
     """
 
     _layers_now: Callable[[], StreamLayers]
@@ -50,13 +50,14 @@ class Stream(_core.Stepper):
     def refresh(self) -> None:
         """Run with the layer's current parameters and nonlinearity; the state stays.
 
-        From the next step on the stream gives the bits of a new one with this state. Weights are packed once more,
-        unless the layer is frozen: then the stream shares what the layer packed. The stream keeps its layer alive.
+        From the next step on, the stream gives the bits of a new stream with this state. Refreshing packs the weights
+        again, unless the layer is frozen: then the stream shares the layer's packed weights. The stream keeps its layer
+        alive.
 
         Raises
         ------
         TypeError, ValueError
-            For replaced parameters of another dtype or shape. The stream is then as before.
+            For replaced parameters of another dtype or shape. The stream is then unchanged.
         """
         layers = self._layers_now()
         self._run_from_now_on(_problems(layers, self._state_shape[1], self._pace), layers.packed)
@@ -85,7 +86,7 @@ class Stream(_core.Stepper):
         Parameters
         ----------
         rows : int, sequence of int, or boolean array (B,), optional
-            Which sequences of the batch. All when left out.
+            The sequences of the batch to reset. The default is all.
 
         Raises
         ------
@@ -117,7 +118,7 @@ def _problems(layers: StreamLayers, B: int, pace: _core.Pace) -> list[_core.Prob
 
 
 def make_stream(B: int, layers_now: Callable[[], StreamLayers]) -> Stream:
-    """A stream over the layers that `layers_now` returns, now and when it is refreshed."""
+    """A stream over the layers that `layers_now` returns, now and at each refresh."""
     layers = layers_now()
     pace = _core.Pace(len(layers.input_sizes))
     problems = _problems(layers, B, pace)

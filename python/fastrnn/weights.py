@@ -77,7 +77,7 @@ def initial_parameters(
 def checked_parameters(
     parameters: dict[str, Any], shapes: dict[str, tuple[str, tuple[int, ...]]], dtype: np.dtype[Any]
 ) -> dict[str, Array]:
-    """The user's parameters, as the kernels take them."""
+    """The user's parameters in a form that the kernels can read."""
     if not isinstance(parameters, Mapping):
         raise TypeError(f"parameters: expected a dict, got {type(parameters).__name__}")
     if parameters.keys() != shapes.keys():
@@ -93,7 +93,7 @@ def checked_parameters(
 
 
 class ReadOnlyParameters(dict[str, Array]):
-    """A dict of read-only arrays that takes no other; copies and pickles of it are plain dicts of plain arrays."""
+    """A read-only dict of read-only arrays. Copies and pickles are plain dicts of plain arrays."""
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise TypeError("parameters: expected a layer that is not frozen; call thaw() first")
@@ -105,7 +105,7 @@ class ReadOnlyParameters(dict[str, Array]):
 
 
 class Frozen:
-    """A layer's parameters as they were when it was frozen, in memory of its own."""
+    """Copies of a layer's parameters at the time of freezing."""
 
     def __init__(self, parameters: dict[str, Array]) -> None:
         copies = {name: array.copy() for name, array in parameters.items()}
@@ -120,7 +120,7 @@ def weights_of(row: _core.Cell, parameters: dict[str, Array], suffix: str) -> Pa
 
 
 def save_file(path: str | os.PathLike[str], header: dict[str, Any], parameters: dict[str, Array]) -> None:
-    """As a .npz file."""
+    """Write a .npz file."""
     with replacing(with_ending(path, ".npz")) as file:
         np.savez(file, fastrnn=np.array(header_text(header)), **parameters)  # type: ignore[arg-type, unused-ignore]
 
@@ -140,9 +140,9 @@ def load_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, A
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside the target that is moved into place in the end, so that a failure leaves an old file whole.
+    """A file next to the target that is moved into place at the end, so that a failure leaves an old file intact.
 
-    The target is the file that a symbolic link leads to, and keeps its permissions. A new file gets those of the umask.
+    A symbolic link is followed, and its target keeps its permissions. A new file gets the permissions of the umask.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -152,7 +152,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     temporary = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, 0o666 if mode is None else mode & 0o666)  # never readable for more than the target
+        return os.open(name, flags, 0o666 if mode is None else mode & 0o666)  # readable by no more than the target
 
     try:
         with open(temporary, "wb", opener=opener) as file:
@@ -170,12 +170,12 @@ def with_ending(path: str | os.PathLike[str], ending: str) -> Path:
 
 
 def header_text(header: dict[str, Any]) -> str:
-    """A layer's configuration and generator, as files carry them."""
+    """A layer's configuration and generator, as text for files."""
     return json.dumps({"format": FORMAT, **header})
 
 
 def parsed_header(path: str | os.PathLike[str], text: Any) -> dict[str, Any]:
-    """What `header_text` was given; ValueError for anything that it did not return."""
+    """The argument of `header_text`; ValueError for any text that it did not return."""
     try:
         header: dict[str, Any] = json.loads(str(text))
         known = header.pop("format")

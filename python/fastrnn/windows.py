@@ -1,4 +1,4 @@
-"""Windows for truncated backpropagation through time: parallel streams of a long sequence, the state carried on."""
+"""Windows for truncated backpropagation through time: parallel streams of a long sequence with a carried state."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .attributes import Attributes
 
 
 class Windows(Attributes):
-    """Cuts a long sequence into ``batch_size`` parallel streams, and those into windows of ``num_steps`` steps.
+    """Cuts a long sequence into ``batch_size`` parallel streams, and the streams into windows of ``num_steps`` steps.
 
-    Stream b is the b-th contiguous piece of the data, so that row b of a window goes on where row b of the window
-    before ended. A loop over all windows is one epoch of truncated backpropagation through time: the state is carried
-    from window to window, the gradient is not (the PTB reader of TensorFlow's RNN tutorial, Zaremba et al. 2014)::
+    Stream b is the b-th contiguous piece of the data, so row b of a window continues where row b of the previous window
+    ended. A loop over all windows is one epoch of truncated backpropagation through time: the state is carried from
+    window to window, the gradient is not (the PTB reader of TensorFlow's RNN tutorial, Zaremba et al. 2014)::
 
         windows = fastrnn.Windows(ids, batch_size=20, num_steps=35)
         for x, y, state in windows:
@@ -30,14 +30,14 @@ class Windows(Attributes):
     Parameters
     ----------
     data : array (N, …), or a sequence of such arrays
-        One long sequence, or documents. The target of an element is the element after it; in documents, the one after
-        it in the same document.
+        One long sequence, or documents. The target of an element is the next element; in documents, the next element of
+        the same document.
     batch_size : int
-        B, the streams. What does not divide evenly among them is left out at the end.
+        B, the number of streams. A remainder that does not divide evenly among them is left out at the end.
     num_steps : int
-        T, the steps of a window: how far back the gradient reaches.
+        T, the steps of a window, which is how far back the gradient reaches.
     targets : array (N, …), optional
-        Targets of their own, as long as data, which is then one sequence.
+        Separate targets, as long as data, which must then be one sequence.
     batch_first : bool
         Whether windows are (B, T, …) instead of (T, B, …).
     drop_last : bool
@@ -46,10 +46,10 @@ class Windows(Attributes):
     Attributes
     ----------
     state : object
-        What the loop is given together with the next window; None at the start of every epoch. One loop at a time: a
-        second one over the same windows would share it.
+        The state that the loop gets with the next window; None at the start of every epoch. Run only one loop at a
+        time: a second loop over the same windows would share the state.
     resets : array of bool (T, B), or (B, T), or None
-        Where a document starts in the window that the loop is at; None unless data are documents.
+        True where a document starts in the current window of the loop; None unless data are documents.
 
     Raises
     ------
@@ -76,7 +76,7 @@ class Windows(Attributes):
         self.drop_last = _check.boolean("drop_last", drop_last)
         inputs, outputs, starts, spare = _aligned(data, targets)
         stride = (len(inputs) + spare) // self.batch_size
-        # Without targets of their own, the last element of each stream is a target only.
+        # Without separate targets, the last element of each stream is only a target.
         self._steps = max(stride - spare, 0)
         if self._steps < 1 or (self.drop_last and self._steps < self.num_steps):
             needed = self.batch_size * ((self.num_steps if self.drop_last else 1) + spare)
@@ -90,12 +90,12 @@ class Windows(Attributes):
         self.resets: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
-        """The windows of an epoch."""
+        """The number of windows of an epoch."""
         return self._steps // self.num_steps if self.drop_last else -(-self._steps // self.num_steps)
 
     @property
     def steps(self) -> int:
-        """The steps of an epoch, in each stream."""
+        """The number of steps of an epoch, in each stream."""
         return min(self._steps, len(self) * self.num_steps)
 
     def __getitem__(self, index: int) -> tuple[Array, Array]:
@@ -126,7 +126,7 @@ class Windows(Attributes):
 
 
 def _aligned(data: Any, targets: Any) -> tuple[Array, Array, NDArray[np.bool_] | None, int]:
-    """Inputs, their targets, where documents start, and the elements that are a target only (0 or 1)."""
+    """Inputs, their targets, the starts of documents, and the number of elements that are only a target (0 or 1)."""
     if targets is not None:
         inputs, outputs = _check.unmasked("data", data), _check.unmasked("targets", targets)
         if inputs.ndim < 1 or outputs.ndim < 1 or len(inputs) != len(outputs):

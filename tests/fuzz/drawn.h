@@ -1,5 +1,5 @@
-/* What the bytes of a fuzzer's input describe: numbers, and tensors with all kinds of strides. Every buffer has exactly
- * the size that is needed, so that sanitizers see an overrun. */
+/* Values from the bytes of a fuzzer's input: numbers, and tensors with all kinds of strides. Every buffer has exactly
+ * the needed size, so sanitizers see an overrun. */
 #ifndef FASTRNN_TESTS_DRAWN_H
 #define FASTRNN_TESTS_DRAWN_H
 

@@ -1,9 +1,9 @@
-"""A fuzzer's target on the argument checks of the Python interface.
+"""A fuzz target for the argument checks of the Python interface.
 
     python tests/fuzz/fuzz_arguments.py CORPUS [options of libFuzzer]        (needs atheris)
 
-An input is a public call whose arguments are drawn from right and wrong ones. Only the errors that the documentation
-names may come out, and no argument may be changed. `tests/test_fuzz_corpus.py` replays the corpus without atheris.
+An input is a public call with arguments drawn from correct and wrong ones. The call may raise only documented errors
+and must not change any argument. `tests/test_fuzz_corpus.py` replays the corpus without atheris.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Bytes:
 
 
 def array(b, *shape):
-    """Mostly an array of this shape in float32; else one that is wrong or odd in some way."""
+    """Usually a float32 array of this shape; otherwise an array that is wrong or unusual in some way."""
     right = np.full(shape, 0.5, np.float32)
     kind = b.byte()
     if kind < 128:
@@ -179,7 +179,7 @@ def arrays_in(value):
 
 
 def call_unchanged(function, *arguments, **options):
-    """The call; its arrays must be as they were, whatever it does."""
+    """Make the call and require that its arrays are unchanged, whatever it does."""
     found = [*arrays_in(arguments), *arrays_in(list(options.values()))]
     before = [(array.tobytes(), array.shape, array.strides, array.flags.writeable) for array in found]
     try:

@@ -1,7 +1,7 @@
-/* A fuzzer's target on the C interface. An input is a problem with a schedule and tensors. Malformed schedules must be
- * refused, by the same rule as the plain one here. For sound ones, the bits of all outputs must be the same on several
- * threads as on one, with a dense problem's schedule written out as without, and of a sequence of the batch alone; and
- * only rows that a schedule visits may be written.
+/* A fuzz target for the C interface. An input is a problem with a schedule and tensors. Calls must refuse exactly those
+ * schedules that the simple check here finds malformed. For valid schedules, the bits of all outputs must be the same
+ * on several threads and on one, with an explicit and an implicit dense schedule, and for a sequence alone and in the
+ * batch. Calls may write only rows that the schedule visits.
  */
 #include "drawn_schedule.h"
 
@@ -27,7 +27,7 @@ struct drawn {
     bool wanted[OUTPUTS];
 };
 
-/* What calls on the same inputs wrote; memory of its own. */
+/* The outputs of calls on the same inputs, in separate memory. */
 struct written {
     struct tensor outputs[OUTPUTS];
 };
@@ -86,14 +86,14 @@ static struct written new_outputs(const struct drawn *const d) {
     return w;
 }
 
-/* The same for every schedule of a problem. */
+/* Arrays that are the same for every schedule of a problem. */
 static size_t reserve_bytes(const struct fastrnn_problem *const p) {
     struct fastrnn_plan plan;
     REQUIRE(fastrnn_make_plan(p, &plan) == FASTRNN_OK);
     return plan.sizes.reserve;
 }
 
-/* What both passes are given. */
+/* Inputs of both passes. */
 static struct fastrnn_arrays arrays_of(const struct drawn *const d, const struct written *const w,
                                        void *const reserve) {
     const struct tensor *const inputs = d->inputs;
@@ -148,7 +148,7 @@ static enum fastrnn_status run_backward(const struct drawn *const d, const struc
     return fastrnn_run(&plan, FASTRNN_BACKWARD, &arrays);
 }
 
-/* Both directions; a status that is not FASTRNN_OK ends it. `dense`: with the core's implicit schedule. */
+/* Runs forward and backward; stops at a status other than FASTRNN_OK. `dense`: with the core's implicit schedule. */
 static enum fastrnn_status run_both(const struct drawn *const d, const bool dense, const int threads,
                                     struct written *const w) {
     struct fastrnn_problem p = d->problem;
@@ -164,9 +164,9 @@ static enum fastrnn_status run_both(const struct drawn *const d, const bool dens
     return status != FASTRNN_OK || !d->trains ? status : run_backward(d, &p, w, reserve);
 }
 
-/* ---- what must hold ---- */
+/* ---- properties ---- */
 
-/* Equal in every bit; of a NaN, that it is one. */
+/* Equal in every bit; for a NaN, the other value must be a NaN too. */
 static bool same_reals(const unsigned char *const a, const unsigned char *const b, const size_t bytes,
                        const enum fastrnn_dtype dtype) {
     if (bytes == 0 || memcmp(a, b, bytes) == 0) {
@@ -192,7 +192,7 @@ static void require_same(const struct drawn *const d, const struct written *cons
     }
 }
 
-/* Takes out the rows (t*B + b) that may be written; the others and all gaps must be as they were. */
+/* Excludes the rows (t*B + b) that may be written; all other rows and all gaps must be unchanged. */
 static void require_rest_untouched(const struct tensor *const x, const size_t size, const int64_t *const rows,
                                    const int64_t count) {
     if (!x->block) {
@@ -215,7 +215,7 @@ static void require_rest_untouched(const struct tensor *const x, const size_t si
 
 static void require_only_named_rows_written(const struct drawn *const d, const struct written *const w) {
     const struct drawn_schedule *const f = &d->forward, *const b = &d->backward;
-    const int64_t b_rows = d->trains ? b->rows : 0; /* else its schedule may be unsound, and nothing may be written */
+    const int64_t b_rows = d->trains ? b->rows : 0; /* otherwise the schedule may be invalid: nothing is written */
     const int64_t n = f->rows ? f->c.active[0] : 0, m = b_rows ? b->c.active[0] : 0;
     const int64_t *const d_first = b->c.d_first ? b->c.d_first : b->c.first;
     require_rest_untouched(&w->outputs[Y], d->size, f->c.row, f->rows);
@@ -265,7 +265,7 @@ static void require_same_alone(const struct drawn *const d, const struct written
     }
 }
 
-/* What a dense problem does, written out. */
+/* The explicit schedule of a dense problem. */
 static struct drawn_schedule dense_schedule(const int64_t T, const int64_t B) {
     int64_t *const active = take_integers(T), *const row = take_integers(T * B), *const each = take_integers(B);
     for (int64_t t = 0; t < T; t++) {
@@ -284,7 +284,7 @@ static struct drawn_schedule dense_schedule(const int64_t T, const int64_t B) {
 
 /* ---- the target ---- */
 
-/* Numbers that may be anything: refused, or sizes that can be had. */
+/* Arbitrary numbers: they must be refused or give usable sizes. */
 static void try_any_numbers(struct bytes *const from) {
     struct fastrnn_problem p = {0};
     struct fastrnn_plan plan;

@@ -16,7 +16,7 @@ def sigmoid(a):
 
 
 def reference(x, w_ih, w_hh, b_ih, b_hh, states, lengths=None, resets=None):
-    """The equations, in any precision, real or complex: y and the states."""
+    """The equations in any precision, real or complex: y and the states."""
     states = [np.array(state) for state in states]
     y = np.zeros((*x.shape[:2], w_hh.shape[1]), np.result_type(x, w_ih, w_hh, b_ih, b_hh, *states))
     for t in range(len(x)):
@@ -42,7 +42,7 @@ def drawn(T, B, I, H, dtype):
 
 
 def everything(weights, states, dy, d_final, **order):
-    """What the package computes: y, final states, all gradients."""
+    """All results of the package: y, final states, all gradients."""
     truncation = order.pop("truncation", None)
     y, final, tape = fastrnn.probe.forward(*weights, states, **order)
     g = fastrnn.probe.backward(tape, dy, d_final, truncation=truncation)
@@ -50,7 +50,7 @@ def everything(weights, states, dy, d_final, **order):
 
 
 def check_values(T, B, I, H, backend, **order):
-    """In double precision, with gradients by the complex step along one direction for each argument."""
+    """Check in double precision, with gradients by the complex step along one direction for each argument."""
     weights, states, dy, d_final = drawn(T, B, I, H, np.float64)
     found = everything(weights, states, dy, d_final, **order)
     y, final = reference(*weights, states, **order)
@@ -71,7 +71,7 @@ def assert_same(found, other):
 
 
 def check_bits(T, B, I, H, dtype, bits):
-    """On all threads and backends, and of the state that is left out and given."""
+    """Compare all numbers of threads and all backends, and an absent state with the start values."""
     weights, states, dy, d_final = drawn(T, B, I, H, dtype)
     order = {"lengths": np.arange(B) % (T + 1), "resets": np.arange(T * B).reshape(T, B) % 7 == 3}
     truncated = {"truncation": (2, 3)}
@@ -85,7 +85,7 @@ def check_bits(T, B, I, H, dtype, bits):
         assert_same(one, bits.setdefault((T, B, I, H, dtype, *more), one))
     starts = tuple(np.full((B, H), start, dtype) for start in STARTS)
     assert_same(fastrnn.probe(*weights)[0], fastrnn.probe(*weights, starts)[0])
-    if T == 1:  # reads unpacked weights; a call of two steps packs them, and nothing reads its second step
+    if T == 1:  # reads unpacked weights; a call of two steps packs them, and its second step does not matter
         twice = [np.concatenate([weights[0]] * 2), *weights[1:]]
         assert_same(fastrnn.probe(*twice, states)[0][:1], fastrnn.probe(*weights, states)[0])
 

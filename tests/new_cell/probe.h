@@ -1,5 +1,5 @@
-/* A cell that nobody wants, for .ci/new-cell: two gates that both stay apart, three states that start from three
- * values, and an output that is none of them.
+/* A cell without practical use, for .ci/new-cell: two gates that both stay apart, three states with different start
+ * values, and an output that is not a state.
  *
  *     p = sigmoid(x_p + t)    t = tanh(a_p)    q = tanh(x_q*a_q)
  *     c = p*c_prev + q    m = q*m_prev + p    h = p*tanh(c)    y = h + m*c_prev

@@ -1,8 +1,8 @@
-"""Weights of other frameworks into fastrnn's layers, and back. No framework is needed, only its arrays.
+"""Conversion of weights from other frameworks to fastrnn's layers, and back. It needs no framework, only arrays.
 
-PyTorch (`from_torch`), Keras (`from_keras`), ONNX (`from_onnx`), TensorFlow 1 (`from_tensorflow1`), each with its
-`to_…`. Where a framework keeps each layer of a stack by itself, `stack` and `unstack` join and part them. What fastrnn
-cannot compute is refused. Names, layouts and options side by side: docs/coming-from.md.
+PyTorch (`from_torch`), Keras (`from_keras`), ONNX (`from_onnx`) and TensorFlow 1 (`from_tensorflow1`) each have a
+`to_…`. Some frameworks keep each layer of a stack separately; `stack` and `unstack` join and split such layers. Options
+that fastrnn cannot compute are refused. docs/coming-from.md compares names, layouts and options.
 """
 
 from .keras import from_keras, to_keras

@@ -1,4 +1,4 @@
-"""Arrays and tensors as other libraries hand them over, checked: one dtype, float32 or float64, and the right shape."""
+"""Checks of arrays and tensors from other libraries: one dtype, float32 or float64, and the right shape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def real_array(name: str, value: Any) -> Array:
 
 
 def _of_tensor(name: str, tensor: Any) -> Any:
-    """A copy, without an import of torch: ``numpy()`` would forbid torch to resize the tensor's storage, for good.
+    """A copy, without importing torch. ``numpy()`` would make the tensor's storage permanently non-resizable.
 
     NumPy lacks some of torch's dtypes, such as bfloat16.
     """
@@ -33,7 +33,7 @@ def _of_tensor(name: str, tensor: Any) -> Any:
 
 
 def arrays_of(name: str, values: Any, counts: Sequence[int], what: str) -> list[Array]:
-    """A sequence of so many arrays, all of the first one's dtype; they are called name[0], name[1], …"""
+    """A sequence of arrays, all of the dtype of the first; messages call them name[0], name[1], …"""
     if not isinstance(values, Sequence) or isinstance(values, str | bytes):
         raise TypeError(f"{name}: expected a list of arrays, {what}, got {type(values).__name__}")
     if len(values) not in counts:

@@ -1,6 +1,6 @@
 """Keras: kernel (I, G*H) and recurrent_kernel (H, G*H), transposed to torch's; gates i, f, c, o and z, r, h.
 
-The bias is one (G*H), which becomes b_ih with b_hh = 0, except for the GRU: (2, 3*H), the rows b_ih and b_hh.
+The single bias (G*H) becomes b_ih, with b_hh = 0. The GRU has (2, 3*H) instead, with the rows b_ih and b_hh.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .._check import Array
 from .foreign_arrays import arrays_of, width
 from .passes import Layer, Pass, cell_of, joined_bias, layer_of, passes_of_one, reordered
 
-# For each class its cell, its gates and ours in its order and in ours.
+# For each class: its cell, its gates in Keras's order, and in our order.
 _KINDS = {"LSTM": ("lstm", "ifgo", "ifgo"), "GRU": ("gru", "zrn", "rzn"), "SimpleRNN": ("rnn_tanh", "h", "h")}
 _CLASSES = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "SimpleRNN", "rnn_relu": "SimpleRNN"}
 _WITH_BOTH_BIASES = {"GRU"}
 
 _IN_TRAINING = "it acts in training only, so for inference set it to 0 in config"
-# What fastrnn computes, and why it can be nothing else.
+# Options with the values that fastrnn computes, and the reason.
 _OPTIONS = {
     "recurrent_activation": ("sigmoid", "fastrnn's gates are sigmoids"),
     "reset_after": (True, "fastrnn's GRU applies the reset gate after the recurrent product"),
@@ -39,20 +39,22 @@ def from_keras(kind: str, weights: Any, config: Mapping[str, Any] | None = None)
     kind : str
         The class of the Keras layer: "LSTM", "GRU", "SimpleRNN", or "Bidirectional" of one of them, with its config.
     weights : list of array, float32 or float64
-        What ``get_weights()`` returns: kernel (I, G*H), recurrent_kernel (H, G*H) and, unless ``use_bias=False``, bias:
-        (G*H), for the GRU (2, 3*H). Of both directions one after the other, the layer is bidirectional. Copied.
+        The result of ``get_weights()``: kernel (I, G*H), recurrent_kernel (H, G*H) and, unless ``use_bias=False``, bias
+        (G*H), for the GRU (2, 3*H). With the arrays of both directions, one after the other, the layer is
+        bidirectional. The arrays are copied.
     config : mapping, optional
-        What ``get_config()`` returns, to be checked. Without it, all options are taken to be the defaults of Keras.
+        The result of ``get_config()``, which is checked. Without it, all options are assumed to be Keras's defaults.
 
     Returns
     -------
     LSTM, GRU or RNN
-        Batch-first, as Keras is; from a config with ``time_major``, not. y has all steps (``return_sequences``).
+        With
+        ``batch_first=True``, as in Keras, unless the config has ``time_major``. y has all steps (``return_sequences``).
 
     Raises
     ------
     TypeError
-        For a dtype other than float32 and float64, and for several of them.
+        For a dtype other than float32 and float64, and for arrays of different dtypes.
     ValueError
         For other shapes, and for options that fastrnn does not have: ``reset_after=False``, other activations,
         dropouts (which act on inputs and states, with one mask for all steps), ``go_backwards``, other merge modes.
@@ -76,25 +78,25 @@ def from_keras(kind: str, weights: Any, config: Mapping[str, Any] | None = None)
 
 
 def to_keras(layer: Layer) -> list[Array]:
-    """What ``set_weights`` of the corresponding Keras layer takes: `LSTM`, `GRU`, `SimpleRNN` or a `Bidirectional` one.
+    """The weights for ``set_weights`` of the corresponding Keras layer: `LSTM`, `GRU`, `SimpleRNN` or `Bidirectional`.
 
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        With ``num_layers=1``; see `unstack`. A bidirectional one is for ``Bidirectional(…)``, one without biases for
-        ``use_bias=False``, one with ``nonlinearity="relu"`` for ``SimpleRNN(…, activation="relu")``.
+        With ``num_layers=1``; see `unstack`. A bidirectional layer is for ``Bidirectional(…)``, a layer without biases
+        for ``use_bias=False``, a layer with ``nonlinearity="relu"`` for ``SimpleRNN(…, activation="relu")``.
 
     Returns
     -------
     list of ndarray
-        kernel, recurrent_kernel and bias of each direction. But for the GRU the bias is b_ih + b_hh, rounded once.
+        kernel, recurrent_kernel and bias of each direction. Except for the GRU, the bias is b_ih + b_hh, rounded once.
 
     Raises
     ------
     TypeError
-        If `layer` is no layer.
+        If `layer` is not a layer.
     ValueError
-        For several layers.
+        If ``num_layers`` is more than 1.
     """
     found: list[Array] = []
     for one in passes_of_one(layer):

@@ -15,7 +15,7 @@ from .._check import Array
 from .foreign_arrays import real_array
 from .passes import Layer, cell_of, layer_of, passes_of_one, reordered
 
-# For each operator its cell, its gates and ours, and its activations in one direction.
+# For each operator: its cell, its gates, our gates, and its activations in one direction.
 _OPERATORS = {
     "LSTM": ("lstm", "iofg", "ifgo", ["Sigmoid", "Tanh", "Tanh"]),
     "GRU": ("gru", "zrn", "rzn", ["Sigmoid", "Tanh"]),
@@ -32,7 +32,7 @@ _KNOWN = (
 
 
 class OnnxNode(NamedTuple):
-    """What makes up a recurrent node, apart from the names of its inputs and outputs."""
+    """The parts of a recurrent node, except the names of its inputs and outputs."""
 
     op_type: str
     W: Array
@@ -57,28 +57,28 @@ def from_onnx(
     op_type : str
         "LSTM", "GRU" or "RNN".
     W, R : array (D, G*H, I) and (D, G*H, H), float32 or float64
-        The node's inputs of these names, D = 2 for ``direction="bidirectional"``. Copied.
+        The node's inputs of these names; D = 2 for ``direction="bidirectional"``. The arrays are copied.
     B : array (D, 2*G*H), optional
-        Likewise; zero when left out.
+        The node's input B. The default is zero.
     attributes : mapping, optional
-        The node's: ``{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}``. Those that are absent have
-        ONNX's defaults, as everywhere; the GRU's ``linear_before_reset`` is then 0.
+        The node's attributes: ``{a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}``. Absent
+        attributes have ONNX's defaults; the default of the GRU's ``linear_before_reset`` is 0.
     P : None
         Peepholes, which fastrnn does not have.
 
     Returns
     -------
     LSTM, GRU or RNN
-        With ``batch_first`` for ``layout=1``. The node's ``sequence_lens`` are ``lengths`` of its calls; ``initial_h``
-        and ``initial_c`` are its states, for ``layout=1`` with the first two axes swapped.
+        With ``batch_first=True`` if ``layout=1``. Pass the node's ``sequence_lens`` as ``lengths`` of a call, and
+        ``initial_h`` and ``initial_c`` as the state; with ``layout=1``, swap their first two axes.
 
     Raises
     ------
     TypeError
-        For a dtype other than float32 and float64, and for several of them.
+        For a dtype other than float32 and float64, and for arrays of different dtypes.
     ValueError
-        For other shapes, and for attributes that fastrnn does not have: other activations, ``clip``,
-        ``input_forget``, ``linear_before_reset=0``, the direction "reverse" alone, peepholes.
+        For other shapes, and for attributes that fastrnn does not have: other activations,
+        ``clip``, ``input_forget``, ``linear_before_reset=0``, the direction "reverse", peepholes.
     """
     if op_type not in _OPERATORS:
         raise ValueError(f"op_type: expected 'LSTM', 'GRU' or 'RNN', got {op_type!r}")
@@ -94,7 +94,7 @@ def from_onnx(
 
 
 def to_onnx(layer: Layer) -> OnnxNode:
-    """The node of a layer, in every bit of its weights.
+    """The node of a layer, with the exact bits of its weights.
 
     Parameters
     ----------
@@ -110,9 +110,9 @@ def to_onnx(layer: Layer) -> OnnxNode:
     Raises
     ------
     TypeError
-        If `layer` is no layer.
+        If `layer` is not a layer.
     ValueError
-        For several layers.
+        If ``num_layers`` is more than 1.
     """
     passes, cell = passes_of_one(layer), cell_of(layer)
     op_type = _OP_TYPES[cell]
@@ -147,7 +147,7 @@ def _checked_inputs(G: int, D: int, hidden_size: int | None, W: Any, R: Any, B: 
 
 
 def _plain(attributes: Any) -> dict[str, Any]:
-    """The attributes, with strings where ONNX has bytes."""
+    """The attributes, with ONNX's bytes converted to strings."""
     if attributes is None:
         return {}
     if not isinstance(attributes, Mapping):

@@ -14,7 +14,7 @@ from ..weights import ROWS, suffixes, torch_name, weights_of
 Layer = LSTM | GRU | RNN
 Pass = dict[str, Array]  # w_ih, w_hh and, with biases, b_ih, b_hh, in torch's layout
 
-# By the core's name of the cell.
+# The key is the core's name of the cell.
 _CLASSES: dict[str, tuple[Any, dict[str, str]]] = {
     "lstm": (LSTM, {}),
     "gru": (GRU, {}),

@@ -33,15 +33,15 @@ def from_torch(
     Parameters
     ----------
     state_dict : mapping of str to tensor or array, float32 or float64
-        Of the module, or of a model that contains it. The tensors are copied; torch is not imported.
+        The state_dict of the module, or of a model that contains it. The tensors are copied; torch is not imported.
     prefix : str
-        The module's name within the model, as in ``"encoder.rnn"``; other entries are left alone.
+        The module's name within the model, such as ``"encoder.rnn"``; other entries are ignored.
     nonlinearity : str
-        "tanh" or "relu": that of an RNN, whose weights do not tell.
+        "tanh" or "relu", for an RNN; its weights do not show the nonlinearity.
     batch_first : bool
-        As of the layer.
+        The option of the layer.
     dropout : float
-        As of the layer.
+        The option of the layer.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def from_torch(
     Raises
     ------
     TypeError
-        For a dtype other than float32 and float64, and for several of them.
+        For a dtype other than float32 and float64, and for arrays of different dtypes.
     ValueError
         If there is no recurrent module under that prefix, if entries are missing, unknown or of another shape, and for
         projections (``proj_size``), which fastrnn does not have.
@@ -66,7 +66,7 @@ def from_torch(
     gates = _number_of_gates(w_hh)
     _check.shape("weight_ih_l0", w_ih, f"({gates}*H, input_size)", (w_hh.shape[0], None))
     layers = 1 + max(int(number) for number in re.findall(r"weight_ih_l(\d+)", " ".join(arrays)))
-    layers = min(layers, len(arrays))  # a number that is out of all proportion is a missing layer
+    layers = min(layers, len(arrays))  # a much too large number means a missing layer
     bias, bidirectional = "bias_ih_l0" in arrays, "weight_ih_l0_reverse" in arrays
     cell = _CELLS.get(gates, f"rnn_{nonlinearity}")
     shapes = shapes_of(ROWS[cell], w_ih.shape[1], w_hh.shape[1], layers, bias, bidirectional)
@@ -84,9 +84,9 @@ def to_torch(layer: Layer, prefix: str = "") -> dict[str, Array]:
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        Of any options.
+        With any options.
     prefix : str
-        The module's name within a model; it is put before each name.
+        The module's name within a model; it precedes each name.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def to_torch(layer: Layer, prefix: str = "") -> dict[str, Array]:
     Raises
     ------
     TypeError
-        If `layer` is no layer.
+        If `layer` is not a layer.
     """
     cell_of(layer)
     start = _with_dot(prefix)
@@ -110,7 +110,7 @@ def _with_dot(prefix: str) -> str:
 
 
 def _of_prefix(state_dict: Any, prefix: str) -> dict[str, Any]:
-    """The entries of the module itself, under the names that they have in it; a cell's as those of a layer."""
+    """The entries of the module itself, under its own names; entries of a cell get the names of a layer."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict: expected a dict of names to arrays, got {type(state_dict).__name__}")
     start = _with_dot(prefix)

@@ -1,4 +1,4 @@
-"""Layers that run on top of each other as one layer with `num_layers`, and back."""
+"""Conversion of layers on top of each other to one layer with `num_layers`, and back."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from .passes import Layer, cell_of, layer_of, passes_of
 
 
 def stack(layers: Sequence[Layer], *, dropout: float = 0.0) -> Layer:
-    """One layer that computes what `layers` compute on top of each other, the first one at the bottom.
+    """One layer that computes the same as `layers` on top of each other, with the first at the bottom.
 
     Parameters
     ----------
     layers : sequence of LSTM, GRU or RNN
-        Of one class with equal options and hidden sizes; each one's ``input_size`` is the D*H of the one below.
+        All of one class with equal options and hidden sizes; the ``input_size`` of each is the D*H of the layer below.
     dropout : float
-        Of the new layer, between its layers.
+        The dropout of the new layer, between its layers.
 
     Returns
     -------
     LSTM, GRU or RNN
-        With copies of the weights, and ``num_layers`` as many as there are altogether.
+        With copies of the weights; ``num_layers`` is the total number of layers.
 
     Raises
     ------
     TypeError
-        If a member is no layer.
+        If a member is not a layer.
     ValueError
         If the layers differ in more than ``input_size``.
     """
@@ -63,7 +63,7 @@ def unstack(layer: Layer) -> list[Layer]:
     Raises
     ------
     TypeError
-        If `layer` is no layer.
+        If `layer` is not a layer.
     """
     cell, each = cell_of(layer), 1 + layer.bidirectional
     passes = passes_of(layer)
@@ -74,7 +74,7 @@ def unstack(layer: Layer) -> list[Layer]:
 
 
 def _traits(layer: Any) -> dict[str, Any]:
-    """What the layers of a stack have in common."""
+    """The options that all layers of a stack must share."""
     cell = cell_of(layer)
     options = ("hidden_size", "bias", "batch_first", "bidirectional")
     return {"cell": cell, "dtype": layer.dtype.name} | {name: getattr(layer, name) for name in options}

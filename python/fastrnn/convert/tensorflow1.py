@@ -1,6 +1,7 @@
 """TensorFlow 1's cells: one kernel (I + H, G*H) for [x, h], one bias (G*H); the LSTM's gates are i, j, f, o.
 
-BasicLSTMCell adds forget_bias to f when it runs. Here it is b_hh, so that b_ih is the bias of the file, bit by bit.
+BasicLSTMCell adds forget_bias to f when it runs. Here forget_bias becomes b_hh, so b_ih has the bits of the file's
+bias.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .._check import Array
 from .foreign_arrays import arrays_of, width
 from .passes import Layer, Pass, cell_of, joined_bias, layer_of, passes_of_one, reordered
 
-# For each class its cell, its gates and ours. TensorFlow's j is our g.
+# For each class: its cell, its gates, and our gates. TensorFlow's j is our g.
 _KINDS = {
     "BasicLSTMCell": ("lstm", "igfo", "ifgo"),
     "LSTMCell": ("lstm", "igfo", "ifgo"),
@@ -35,25 +36,25 @@ def from_tensorflow1(
     kind : str
         "BasicLSTMCell", "LSTMCell" (without peepholes and projection) or "BasicRNNCell".
     weights : list of array, float32 or float64
-        kernel (I + H, G*H) and bias (G*H), the variables of these names; of both directions one after the other (fw,
-        bw of ``bidirectional_dynamic_rnn``), the layer is bidirectional. Copied.
+        kernel (I + H, G*H) and bias (G*H), the variables of these names. With the arrays of both directions, one after
+        the other (fw, bw of ``bidirectional_dynamic_rnn``), the layer is bidirectional. The arrays are copied.
     forget_bias : float
-        What the LSTM cell was made with: it is added when the cell runs, and is not in the file. It becomes the forget
-        gate's part of ``bias_hh``.
+        The argument of the LSTM cell's constructor. The cell adds it when it runs, so the file does not contain it. It
+        becomes the forget gate's part of ``bias_hh``.
     activation : str
-        "tanh", or for a BasicRNNCell "relu".
+        "tanh"; for a BasicRNNCell also "relu".
     batch_first : bool
-        As of the layer; ``dynamic_rnn`` has x (B, T, I) unless ``time_major``.
+        The option of the layer; ``dynamic_rnn`` has x (B, T, I) unless ``time_major``.
 
     Returns
     -------
     LSTM or RNN
-        With ``bias_hh`` zero but for the forget bias.
+        With ``bias_hh`` zero except for the forget bias.
 
     Raises
     ------
     TypeError
-        For a dtype other than float32 and float64, and for several of them.
+        For a dtype other than float32 and float64, and for arrays of different dtypes.
     ValueError
         For other shapes and activations, and for other cells; ``GRUCell`` applies the reset gate before the product.
     """
@@ -77,10 +78,10 @@ def to_tensorflow1(layer: Layer, *, forget_bias: float = 1.0) -> list[Array]:
     Parameters
     ----------
     layer : LSTM or RNN
-        With ``num_layers=1``; see `unstack`. One with ``nonlinearity="relu"`` is for a cell with ``tf.nn.relu``.
+        With ``num_layers=1``; see `unstack`. A layer with ``nonlinearity="relu"`` is for a cell with ``tf.nn.relu``.
     forget_bias : float
-        What the LSTM cell is made with: the bias that is returned is b_ih + (b_hh - forget_bias), and so it is that of
-        a layer that came from TensorFlow 1, in every bit.
+        The argument of the LSTM cell's constructor. The returned bias is b_ih + (b_hh - forget_bias), so a layer that
+        came from TensorFlow 1 gets its original bias back, in every bit.
 
     Returns
     -------
@@ -90,9 +91,9 @@ def to_tensorflow1(layer: Layer, *, forget_bias: float = 1.0) -> list[Array]:
     Raises
     ------
     TypeError
-        If `layer` is no layer, or `forget_bias` no number.
+        If `layer` is not a layer, or `forget_bias` is not a number.
     ValueError
-        For a GRU, and for several layers.
+        For a GRU, and if ``num_layers`` is more than 1.
     """
     passes, cell = passes_of_one(layer), cell_of(layer)
     if cell not in _CLASSES:

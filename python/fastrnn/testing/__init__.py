@@ -1,8 +1,8 @@
-"""What users, and our own tests, hold the kernels against, on their own machine and with their own layers.
+"""Checks of the kernels for users and for our own tests, on their own machine and with their own layers.
 
 `reference` has the equations in NumPy, real and complex; `assert_values` compares a layer's outputs with them,
-`assert_gradients` its gradients with their complex-step derivative; `assert_reproducible` runs a layer in every way
-that must not change a bit. `self_test` does all of that for the cells, as ``python -m fastrnn`` shows.
+`assert_gradients` compares its gradients with their complex-step derivative; `assert_reproducible` runs a layer with
+every variation that must not change a bit. `self_test` runs all checks for the cells; ``python -m fastrnn`` shows them.
 """
 
 from . import reference

@@ -1,4 +1,4 @@
-"""A layer's gradients against the complex-step derivative of the reference: f'(p) v = Im f(p + i s v) / s.
+"""Compare a layer's gradients with the complex-step derivative of the reference: f'(p) v = Im f(p + i s v) / s.
 
 With s = 1e-30 the derivative is exact to rounding: nothing is subtracted, and s^2 vanishes (Squire & Trapp 1998).
 """
@@ -24,11 +24,11 @@ class _Loss(Protocol):
 
 
 def bound(dtype: np.dtype[Any], I: int, H: int, T: int, B: int, layers: int = 1) -> float:
-    """How far a gradient may be off, relative to the largest of its tensor or 1.
+    """The largest allowed error of a gradient, relative to the largest of its tensor or 1.
 
-    Forward and backward have chains of K = I + 5H + 2 products, whose roundings add up as sqrt(K) (Higham & Mary
-    2019); a parameter's gradient sums T*B such terms. A step is taken to hand on an error of the size that it received,
-    as it does with weights of their initial size.
+    Forward and backward have chains of K = I + 5H + 2 products, whose roundings add up as sqrt(K) (Higham & Mary 2019);
+    a parameter's gradient sums T*B such terms. The bound assumes that a step passes on an error of about the size that
+    it received, which holds for weights of their initial size.
     """
     K = I + 5 * H + 2
     return float(4 * np.finfo(dtype).eps * (np.sqrt(K) + ACTIVATIONS) * T * layers * np.sqrt(T * B))
@@ -48,7 +48,7 @@ def _reference_loss(layer: LSTM | GRU | RNN, dy: _Array, dstate: dict[str, _Arra
 
 
 def derivative(loss: _Loss, given: dict[str, _Array], name: str, direction: _Array) -> float:
-    """The derivative of `loss` at `given` when the array `name` moves in `direction`."""
+    """The derivative of `loss` at `given` for a change of the array `name` in `direction`."""
     moved = given | {name: given[name] + 1j * STEP * direction}
     return float(np.imag(loss(moved)) / STEP)
 
@@ -56,7 +56,7 @@ def derivative(loss: _Loss, given: dict[str, _Array], name: str, direction: _Arr
 def _require_derivative(
     loss: _Loss, given: dict[str, _Array], name: str, found: _Array, limit: float, rng: np.random.Generator
 ) -> None:
-    """A random direction, which sees every element, and two elements by themselves."""
+    """Check a random direction, which covers every element, and two single elements."""
     single = [np.zeros(found.shape) for _ in range(2)]
     for one in single:
         one[tuple(rng.integers(0, n) for n in found.shape)] = 1
@@ -86,19 +86,20 @@ def assert_gradients(
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        Without dropout. The reference runs in Python: take few steps and units.
+        A layer without dropout. The reference runs in Python, so use few steps and units.
     x, state, lengths, resets : as for a call of the layer
         The layer runs forward and backward on them.
     seed : int
-        Of the loss and of the directions in which the gradient is compared: a random one, and two single elements.
+        The seed of the loss and of the directions of the comparison: a random direction, and two single elements.
     tolerance : float, optional
-        By how much a derivative may be off, relative to the largest gradient of its tensor or 1. Derived from the sizes
-        when left out (`bound`), for weights of their initial size; with larger weights errors may grow in each step.
+        The largest allowed error of a derivative, relative to the largest gradient of its tensor or 1. The default is
+        derived from the sizes (`bound`), for weights of their initial size; with larger weights errors may grow in each
+        step.
 
     Raises
     ------
     AssertionError
-        If one is off: its name, the expected value, the one that was found, and what is allowed.
+        If an error is too large; the message has the name, the expected and the found value, and the allowed error.
     ValueError
         If the layer has dropout.
     """

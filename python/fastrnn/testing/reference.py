@@ -1,7 +1,6 @@
-"""What the kernels are compared with: the equations of docs/math.md, forward only, in NumPy.
+"""The reference for the kernels: the equations of docs/math.md, forward only, in NumPy.
 
-Every function works on real and on complex arrays, so that gradients come from it by the complex step, and in any
-precision.
+Every function works on real and on complex arrays and in any precision, so the complex step gives gradients.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ STEPS: dict[str, Callable[[_Array, _Array, _Array, _Array], tuple[_Array, _Array
 
 
 def _cuts(resets: _Array | None, T: int, B: int, reverse: bool) -> _Array:
-    """(T, B, 1): whether the state is zeroed before a step, in the order of running; a reset cuts before its step."""
+    """(T, B, 1): whether the state is zeroed before a step, in the order in which steps run."""
     cuts = np.zeros((T, B, 1), bool)
     if resets is not None and reverse:
         cuts[:-1, :, 0] = resets[1:]
@@ -91,12 +90,12 @@ def layer(
     x : ndarray (T, B, I)
     w_ih, w_hh, b_ih, b_hh : ndarray (G*H, I), (G*H, H), (G*H,), (G*H,)
     h0, c0 : ndarray (B, H)
-        c0 is handed on by cells that have no c.
+        Cells without c pass c0 through.
     reverse : bool
         Whether steps run from the last to the first.
     lengths : ndarray (B,), optional
     resets : ndarray of bool (T, B), optional
-        As for the layers: no state passes between step t - 1 and a step t that is reset.
+        As for the layers: no state passes between step t - 1 and a reset step t.
 
     Returns
     -------
@@ -118,7 +117,7 @@ def layer(
     ends = np.full((B, 1), T) if lengths is None else np.asarray(lengths)[:, None]
     cuts = _cuts(resets, T, B, reverse)
     for t in reversed(range(T)) if reverse else range(T):
-        # A reverse sequence starts at its own last step, where a reset beyond it cuts nothing.
+        # A reverse sequence starts at its own last step, so resets beyond it cut nothing.
         active, cut = t < ends, cuts[t] & ((t + 1 < ends) if reverse else True)
         x_t = np.where(active, x[t], 0)
         h_prev, c_prev = np.where(cut, 0, h), np.where(cut, 0, c)
@@ -151,7 +150,7 @@ def stack(
     h0, c0 : ndarray (num_layers*D, B, H)
     num_layers : int
     bidirectional : bool
-        D is 2, else 1.
+        If True, D is 2, otherwise 1.
 
     Returns
     -------

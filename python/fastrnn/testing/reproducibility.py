@@ -1,4 +1,4 @@
-"""Everything that must not change a bit of what a layer computes, tried on one layer and its input."""
+"""Runs one layer and its input with every variation that must not change a bit of the results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Call:
         return array.swapaxes(0, 1) if self.layer.batch_first else array
 
     def run(self) -> dict[str, _Array]:
-        """Everything that it returns, by name, time first."""
+        """Return all results by name, time first."""
 
         def as_state(members: tuple[_Array, ...]) -> Any:
             return members if len(members) == 2 else members[0]
@@ -90,7 +90,7 @@ def _require_all(found: dict[str, _Array], expected: dict[str, _Array], how: str
 
 @contextmanager
 def _on_threads(threads: int) -> Iterator[None]:
-    """Really that many, however small the work."""
+    """Use exactly `threads` threads, however small the work."""
     before = config._threads
     config.set_num_threads(threads)
     try:
@@ -107,7 +107,7 @@ def _vary_threads(call: _Call, expected: dict[str, _Array]) -> None:
 
 
 def _vary_neighbours(call: _Call, expected: dict[str, _Array]) -> None:
-    """Parameter gradients sum over the batch, and have no bits of one sequence."""
+    """Run each sequence alone. Parameter gradients sum over the batch, so they are not compared."""
     for b in range(call.x.shape[1]):
         for name, alone in call.sequence(b).run().items():
             if name in ("y", "dx", "h_n", "c_n", "dh0", "dc0"):
@@ -115,7 +115,7 @@ def _vary_neighbours(call: _Call, expected: dict[str, _Array]) -> None:
 
 
 def _vary_pieces(call: _Call, expected: dict[str, _Array]) -> None:
-    """Two pieces with state and gradient carried on. A reverse direction, and windows, have no such pieces."""
+    """Run two pieces with state and gradient carried on. A reverse direction and windows have no such pieces."""
     if call.layer.bidirectional:
         return
     T = len(call.x)
@@ -134,7 +134,7 @@ def _vary_pieces(call: _Call, expected: dict[str, _Array]) -> None:
 
 
 def _vary_memory(call: _Call, expected: dict[str, _Array]) -> None:
-    """Arrays with gaps, with the batch first, and off the alignment of a vector by one element."""
+    """Run with arrays with gaps, with the batch first, and misaligned to a vector by one element."""
 
     def gaps(array: _Array) -> _Array:
         spaced = np.zeros((*array.shape[:-1], array.shape[-1] + 3), array.dtype)
@@ -156,7 +156,7 @@ def _vary_memory(call: _Call, expected: dict[str, _Array]) -> None:
 
 
 def _vary_backend(call: _Call, expected: dict[str, _Array]) -> None:
-    """Those with a fused multiply-add agree; one without rounds products before it adds them."""
+    """Run all backends with a fused multiply-add. A backend without it rounds products before it adds them."""
     backends = _core.backends()
     if not backends[config.backend_index()].has_fma:
         return
@@ -176,28 +176,29 @@ def assert_reproducible(
     truncation: Any = None,
     seed: int = 0,
 ) -> None:
-    """Check that what a layer computes from x depends on nothing but x, in any bit.
+    """Check that no bit of a layer's results depends on anything except its inputs and weights.
 
-    Outputs, final states and all gradients are computed on one thread, and then again: on several threads, however
-    small the work; each sequence of the batch alone; in two pieces with the state carried on (layers of one direction)
-    and, without truncation, its gradient carried back; from arrays with other strides and another alignment; and with
-    every instruction set of this machine that has a fused multiply-add, if the one in use has.
+    The check computes outputs, final states and all gradients on one thread, and then repeats the computation: on
+    several threads, however small the work; with each sequence of the batch alone; in two pieces with the state carried
+    on (layers of one direction) and, without truncation, its gradient carried back; from arrays with other strides and
+    another alignment; and, if the backend in use has a fused multiply-add, with every instruction set of this machine
+    that has one.
 
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        Without dropout.
+        A layer without dropout.
     x, state, lengths, resets : as for a call of the layer
         The layer runs forward and backward on them.
     truncation : as for backward of the layer, optional
-        None for all steps.
+        None means all steps.
     seed : int
-        Of the gradients that backward starts from.
+        The seed of the gradients from which backward starts.
 
     Raises
     ------
     AssertionError
-        If a bit differs: in which array, where, and what was done to make it differ.
+        If a bit differs; the message has the array, the position, and the variation that changed it.
     ValueError
         If the layer has dropout.
     """

@@ -1,4 +1,4 @@
-"""A few seconds' test of an installation: values, gradients and reproducibility of every cell and dtype."""
+"""A test of an installation in a few seconds: values, gradients and reproducibility of every cell and dtype."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .gradients import assert_gradients
 from .reproducibility import assert_reproducible
 from .values import assert_values
 
-# More units than a tile of any backend has, and not a multiple of a vector; sequences for groups of several threads.
+# More units than in a tile of any backend, and not a multiple of a vector; sequences for groups of several threads.
 T, B, I, H = 12, 15, 13, 75
-GRADIENTS = slice(0, 4), slice(0, 3)  # of steps and sequences: the reference takes a run for each direction
+GRADIENTS = slice(0, 4), slice(0, 3)  # of steps and sequences; the reference runs once for each direction
 
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found: error is None where it passed."""
+    """The result of one check: error is None if it passed."""
 
     name: str
     error: str | None
@@ -50,7 +50,7 @@ def _values_of_every_backend(layer: LSTM | GRU | RNN, x: Any, lengths: Any, rese
 
 
 def checks() -> Iterator[tuple[str, Callable[[], None]]]:
-    """Names and calls that raise where something is wrong."""
+    """Names of checks, and calls that raise if a check fails."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, T + 1, B)
     resets = rng.random((T, B)) < 0.1
@@ -66,7 +66,7 @@ def checks() -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def run() -> Iterator[Check]:
-    """The checks, one after the other. An error of any kind is one of the check, and the next is run."""
+    """Run the checks one after the other. An error of any kind fails the check, and the next check runs."""
     for name, check in checks():
         begin, error = time.perf_counter(), None
         try:

@@ -1,4 +1,4 @@
-"""A layer's outputs and final states against the reference, within a bound that follows from the sizes."""
+"""Compare a layer's outputs and final states with the reference, within a bound that follows from the sizes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ACTIVATIONS = 8  # roundings of a step after its product, in units of eps
 
 
 def bound_of_values(dtype: np.dtype[Any], I: int, H: int, T: int, layers: int = 1) -> float:
-    """How far an output or a state may be off, relative to the largest of them or 1.
+    """The largest allowed error of an output or a state, relative to the largest of them or 1.
 
-    A pre-activation is a chain of K = I + H + 2 fused multiply-adds. Its roundings are independent and unbiased, each
-    at most u*S where u = eps/2 and S is the largest partial sum, so that by Hoeffding's inequality their sum exceeds
-    lambda*sqrt(K)*u*S with probability below 2*exp(-lambda^2/2) (Higham & Mary 2019); lambda is 4 here. What follows a
-    product in a step (at most four activations of 4 ULP whose derivatives are at most 1, 1/4 or smaller, and six
-    roundings) adds at most 2*8*eps. With weights of their initial size a step hands on an error of the expected size
-    that it received, and errors of T steps at worst add up, those of stacked layers as well.
+    A pre-activation is a chain of K = I + H + 2 fused multiply-adds. Assume that its roundings are independent and
+    unbiased, each at most u*S, where u = eps/2 and S is the largest partial sum. By Hoeffding's inequality their sum
+    exceeds lambda*sqrt(K)*u*S with probability below 2*exp(-lambda^2/2) (Higham & Mary 2019); lambda is 4 here. After
+    the product, a step has at most four activations of 4 ULP, with derivatives of at most 1 or 1/4, and six roundings.
+    They add at most 2*8*eps. With weights of their initial size, a step passes on an error of about the size that it
+    received. In the worst case the errors of T steps add up, and so do those of stacked layers.
     """
     return float(2 * np.finfo(dtype).eps * (np.sqrt(I + H + 2) + ACTIVATIONS) * T * layers)
 
@@ -35,14 +35,14 @@ def members(state: Any) -> tuple[_Array, ...]:
 
 
 def time_first(layer: LSTM | GRU | RNN, x: _Array, sequences: _Array) -> _Array:
-    """(T, B, …), from an array laid out as x."""
+    """Convert an array in the layout of x to (T, B, …)."""
     if x.ndim == 2:
         return sequences[:, None]
     return sequences.swapaxes(0, 1) if layer.batch_first else sequences
 
 
 def by_name(h: str, c: str, x: _Array, states: Sequence[_Array]) -> dict[str, _Array]:
-    """States with a batch axis, in float64; the reference wants a c from every cell."""
+    """States with a batch axis, in float64; the reference needs a c for every cell."""
     batched = [s[:, None].astype(float) if x.ndim == 2 else s.astype(float) for s in states]
     return {h: batched[0], c: batched[-1]}
 
@@ -55,14 +55,15 @@ def assert_values(
     Parameters
     ----------
     layer : LSTM, GRU or RNN
-        With weights of their initial size: with larger ones errors may grow in each step. Dropout plays no part.
+        With weights of their initial size; with larger weights errors may grow in each step. Dropout has no effect.
     x, state, lengths, resets : as for a call of the layer
-        What it is called with.
+        The arguments of the call.
 
     Raises
     ------
     AssertionError
-        If one is off: its name, by how much at most, and what is allowed (`bound_of_values`).
+        If an error is too large; the message has the name, the largest error, and the allowed error
+        (`bound_of_values`).
     """
     y, final = layer(x, state, lengths=lengths, resets=resets)
     finals = members(final)

@@ -1,4 +1,4 @@
-"""The eager way: one node of the autograd graph for a whole stack, and none where no gradient is asked for."""
+"""Eager calls: one node of the autograd graph for a whole stack, and no node if no gradient is needed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Recurrence(torch.autograd.Function):
 
 
 def in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """The saved inputs with their histories, which `unswappable` cut off. `edges` go to the inputs that are tensors."""
+    """The saved inputs with their histories, which `unswappable` removed. `edges` lead to inputs that are tensors."""
     nodes, found = iter(edges), []
     for tensor in saved:
         leaf = None if tensor is None else getattr(next(nodes)[0], "variable", None)
@@ -53,7 +53,7 @@ def in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -
 
 
 class _AsSaved(torch.autograd.Function):
-    """A leaf of the graph with the numbers that it had before."""
+    """A leaf of the graph with its earlier values."""
 
     generate_vmap_rule = True
 
@@ -63,7 +63,7 @@ class _AsSaved(torch.autograd.Function):
 
     @staticmethod
     def setup_context(*_: Any) -> None:
-        """Nothing is kept."""
+        """Keep nothing."""
 
     @staticmethod
     def backward(_ctx: Any, d: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
@@ -75,7 +75,7 @@ class _AsSaved(torch.autograd.Function):
 
 
 def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
-    """Whether gradients are differentiated again, or of several d at once (is_grads_batched), or of dual numbers."""
+    """Whether backward needs gradients of gradients, several d at once (is_grads_batched), or dual numbers."""
     if torch.is_grad_enabled() or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return True
     is_batched = torch._C._functorch.is_legacy_batchedtensor

@@ -1,7 +1,7 @@
-"""Calls of a stack on tensors: their plans, which are kept, and the sizes of what forward keeps.
+"""Calls of a stack on tensors: a cache of their plans, and the sizes of the tensors that forward keeps.
 
-`kept` is what forward leaves for backward, in this order: for each layer and direction its reserve (where the cell has
-one); for each layer but the last its output and, with dropout, the masked output that the next layer read.
+`kept` has the tensors of forward for backward, in this order: for each layer and direction its reserve (if the cell has
+one); for each layer except the last its output and, with dropout, the masked output that the next layer read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_BYTES = outline((0,), torch.uint8)
 
 
 class Call(NamedTuple):
-    """A plan of the core, and how the tensors of the call are laid out."""
+    """A plan of the core, and the layout of the call's tensors."""
 
     plan: _plan.Plan
     arrays: TensorArrays
@@ -84,12 +84,12 @@ class Calls:
 
 
 def starting_of(plan: Plan) -> NDArray[np.bool_] | None:
-    """Where resets do no more than to start some sequences anew: which ones (B,)."""
+    """If resets only restart some sequences at their first step: booleans (B,) of these sequences."""
     return plan.batches[0].starting if len(plan.batches) == 1 else None
 
 
 def arrays_of_call(plan: Plan, dtype: torch.dtype, *, returns_y: bool) -> TensorArrays:
-    """How its tensors are laid out. returns_y: y becomes a tensor."""
+    """The layout of the call's tensors. returns_y: y becomes a tensor."""
     network, batch = plan.network, plan.batches[0]
     H, width = network.hidden_size, network.directions * network.hidden_size
     # A dense batch of a PackedSequence is (T, B, n), row after row.
@@ -101,19 +101,19 @@ def arrays_of_call(plan: Plan, dtype: torch.dtype, *, returns_y: bool) -> Tensor
 
 @cache
 def _reserve_row(cell: str, dtype: Any, H: int) -> int:
-    """Bytes that forward saves for each row (t, b), the same on every backend.
+    """Bytes that forward saves for each row (t, b), which are the same on every backend.
 
-    A compiled graph keeps the number: its cached code may run later with another backend, or on another machine.
+    A compiled graph stores the number, and its cached code may run later with another backend or on another machine.
     """
     return _core.Problem(cell, dtype, backend_index(), 1, 1, 1, 0, H).reserve
 
 
 def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:
-    """The size of forward's reserve for a number of rows, which may be symbolic; 0 for some cells."""
+    """The size of forward's reserve for a (possibly symbolic) number of rows; 0 for some cells."""
     return rows * _reserve_row(cell, np.dtype(dtype), H)
 
 
 @cache
 def has_reserve(cell: str) -> bool:
-    """Whether forward saves anything besides y."""
+    """Whether forward saves anything in addition to y."""
     return _reserve_row(cell, np.dtype(np.float32), 1) > 0

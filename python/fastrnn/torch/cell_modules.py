@@ -1,4 +1,4 @@
-"""`LSTMCell`, `GRUCell` and `RNNCell`: a cell is a stack of one layer that is given one step."""
+"""`LSTMCell`, `GRUCell` and `RNNCell`: a cell is a stack of one layer that runs one step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .packed_weights import PackedWeights
 from .plan import OPTIONAL, REQUIRED, STATES, Network, dense_plan, weight_shapes
 from .routes import Detour, Way, call_as_leaf, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
 
-# Every attribute that a call depends on.
+# All attributes on which a call depends.
 CONFIGURATION = ("input_size", "hidden_size", "nonlinearity")
 # The cell of each class; that of an RNNCell is its nonlinearity's.
 CELLS = {torch.nn.LSTMCell: "lstm", torch.nn.GRUCell: "gru"}
@@ -28,19 +28,19 @@ _Base: Any = torch.nn.RNNCellBase if TYPE_CHECKING else object
 
 @mixin_for(torch.nn.RNNCellBase)
 class CellForward(_Base):
-    """What the three cells share; mixed in before torch's class."""
+    """The common base of the three cells, a mixin before torch's class."""
 
     _fastrnn_memory: PackedWeights | None = None
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002  (torch's name)
-        """One time step, as torch's cell.
+        """One time step, like torch's cell.
 
         Parameters
         ----------
         input : Tensor (B, I) or (I,)
             The step of x.
         hx : Tensor (B, H) or (H,), for the LSTM a pair of them, optional
-            The state before the step; zero when left out.
+            The state before the step. The default is zero.
 
         Returns
         -------
@@ -76,11 +76,11 @@ class CellForward(_Base):
         return found if count > 1 else found[0]
 
     def _get_name(self) -> str:
-        """What ``print(model)`` shows."""
+        """The name in the output of ``print(model)``."""
         return f"fastrnn.torch.{type(self).__name__}"
 
     def _fits(self, network: Network, x: Tensor, states: tuple[Tensor, ...], weights: list[Tensor]) -> bool:
-        """Whether torch would take these shapes."""
+        """Whether torch would accept these shapes."""
         if not is_compiling() and [w.shape for w in weights] != weight_shapes(network, self.input_size):
             return False
         if x.dim() not in (1, 2) or x.size(-1) != self.input_size:

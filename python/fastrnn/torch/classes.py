@@ -1,4 +1,4 @@
-"""Which class of ours stands for which class of torch's: modules register here."""
+"""The map from torch's classes to ours; modules register their classes here."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _Kind = TypeVar("_Kind", bound=type)
 
 # torch's class -> ours, derived from it.
 OURS: dict[type, type] = {}
-# Mixed in before a user's class of this base of torch's; it has our forward.
+# base class of torch -> the mixin with our forward for user classes of this base.
 MIXINS: dict[type, Any] = {}
 
 
 def stands_for(base: type) -> Callable[[_Kind], _Kind]:
-    """Class decorator: the class does what `base` of torch's does."""
+    """Class decorator: the class replaces torch's class `base`."""
 
     def register(kind: _Kind) -> _Kind:
         OURS[base] = kind
-        kind.__module__ = __package__  # what a pickle names
+        kind.__module__ = __package__  # the module name in pickles
         return kind
 
     return register
 
 
 def mixin_for(base: type) -> Callable[[_Kind], _Kind]:
-    """Class decorator: the class has the forward of all our classes that derive from `base`."""
+    """Class decorator: the class has the forward of all our classes derived from `base`."""
 
     def register(kind: _Kind) -> _Kind:
         MIXINS[base] = kind

@@ -1,9 +1,9 @@
-"""Lets torch.compile look into our modules.
+"""Lets torch.compile trace our modules.
 
 Its tracer breaks the graph at every instance of torch.nn's LSTM, GRU and RNN, subclasses included, unless
 ``torch._dynamo.config.allow_rnn`` is set. Setting that for the process would unroll plain modules of torch elsewhere.
-So it is set while the tracer looks at a module of ours alone. The tracer takes seconds to import and is not imported
-here: a finder waits for it.
+So it is set only while the tracer reads one of our modules. The tracer takes seconds to import, so it is not imported
+here: a finder waits for its import.
 """
 
 from __future__ import annotations

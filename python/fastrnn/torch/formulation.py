@@ -1,7 +1,7 @@
-"""The same recurrence in torch's own operations, step after step: slow, and differentiable any number of times.
+"""The same recurrence in torch's operations, step by step: slow, but differentiable any number of times.
 
-It serves where kernels cannot: gradients of gradients, forward-mode differentiation and the transforms of torch.func,
-and `lengths` and `resets` on other devices and types.
+It is the fallback where kernels cannot run: gradients of gradients, forward-mode differentiation, the transforms of
+torch.func, and `lengths` and `resets` on other devices and types.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _started(state: list[Tensor], batch: Batch, t: int) -> list[Tensor]:
 
 
 def _column(which: Array, like: Tensor) -> Tensor | None:
-    """Booleans (B, 1) beside a tensor; None if all are true."""
+    """Booleans (B, 1) as a tensor on the device of `like`; None if all are true."""
     return None if which.all() else torch.from_numpy(np.ascontiguousarray(which)).to(like.device)[:, None]
 
 
@@ -129,10 +129,10 @@ def gradients(
 ) -> list[Tensor | None]:
     """What backward returns for x, the states and the weights (`inputs`), as differentiable functions of them and of d.
 
-    One input may be computed from another, or be the same tensor. The gradient of each input is the partial one, with
-    the other inputs held fixed: autograd itself adds what passes from one input to another. So the recurrence runs on
-    aliases of the inputs, one alias for each place. No alias is computed from another alias, and each is computed from
-    its input, so that the gradients can be differentiated again.
+    One input may be computed from another, or be the same tensor. The gradient of each input is the partial derivative
+    with the other inputs held fixed, since autograd itself adds the gradient that passes from one input to another. So
+    the recurrence runs on aliases of the inputs, one alias for each argument. No alias is computed from another alias,
+    and each alias is computed from its input, so the gradients can be differentiated again.
     """
     places = [place for place, one in enumerate(inputs) if one is not None]
 
@@ -178,7 +178,7 @@ def _in_a_transform(
     d: Sequence[Tensor | None],
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
-    """The same inside of a transform of torch.func, which makes the aliases itself.
+    """The same inside a transform of torch.func, which makes the aliases itself.
 
     The transform may have begun after the inputs were made: then autograd sees no path to them.
     """
@@ -199,7 +199,7 @@ def _padded(plan: Plan, x: Tensor) -> Tensor:
 
 
 def _with(plan: Plan, tensor: Tensor) -> Tensor:
-    """With the axes that the user's layout lacks."""
+    """Add the axes that the user's layout lacks."""
     if plan.kind == "unbatched":
         return tensor.unsqueeze(1)
     if plan.kind == "unbatched_step":
@@ -216,7 +216,7 @@ def _without(plan: Plan, tensor: Tensor) -> Tensor:
 
 
 def _padded_inside(plan: Plan, rows: Tensor) -> Tensor:
-    """Rows (N, 1, n) of a packed sequence as (T, B, n); others are already."""
+    """Convert rows (N, 1, n) of a packed sequence to (T, B, n); other tensors already have this form."""
     batch = plan.batches[0]
     if plan.kind != "packed":
         return rows
@@ -229,7 +229,7 @@ def _padded_inside(plan: Plan, rows: Tensor) -> Tensor:
 
 
 def _rows_of(batch: PackedBatch) -> tuple[Array, Array]:
-    """The packed row of each (t, b), 0 where there is none; whether there is one."""
+    """The packed row of each (t, b), or 0 without a row; and booleans for rows that exist."""
     valid = np.arange(batch.T)[:, None] < batch.all_lengths
     index = np.where(valid, np.cumsum(valid).reshape(valid.shape) - 1, 0)
     return index.ravel(), valid

@@ -1,4 +1,4 @@
-"""What a recurrent module is given, and what it is: shapes, states, weights, dropout masks."""
+"""Arguments and attributes of a recurrent module: shapes, states, weights, dropout masks."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class ModuleArguments(_Base):
     """A mixin before torch's class; it reads the attributes of torch's class."""
 
     def _get_name(self) -> str:
-        """What ``print(model)`` shows."""
+        """The name in the output of ``print(model)``."""
         return f"fastrnn.torch.{type(self).__name__}"
 
     def _network(self) -> Network:
-        """What the module is at this moment: torch's attributes are plain ones, which may change between calls."""
+        """The module's current network: torch's attributes may change between calls."""
         directions = 2 if self.bidirectional else 1
         return Network(CELLS.get(self.mode, ""), self.num_layers, directions, self.hidden_size, self.bias)
 
     def _weights_now(self) -> list[Tensor]:
-        """The weights in torch's order, after whatever replaced parameters since the last call."""
+        """The current weights in torch's order; parameters may have been replaced since the last call."""
         parameters, weights = self._parameters, self._flat_weights
         for name, weight in zip(self._flat_weights_names, weights, strict=True):
             if parameters.get(name) is not weight:
@@ -50,7 +50,7 @@ class ModuleArguments(_Base):
         return tuple(hx) if count > 1 else (hx,)
 
     def _masks(self, steps: tuple[int, int], like: Tensor) -> list[Tensor] | None:
-        """Dropout of each layer's output but the last one's, from torch's generator."""
+        """Dropout masks for the output of each layer except the last, from torch's generator."""
         if not (self.training and self.dropout and self.num_layers > 1):
             return None
         width = self.hidden_size * (2 if self.bidirectional else 1)
@@ -58,7 +58,7 @@ class ModuleArguments(_Base):
         return [torch.dropout(ones, self.dropout, True) for _ in range(self.num_layers - 1)]
 
     def _fits(self, network: Network, input: Any, hx: Any, weights: list[Tensor]) -> bool:  # noqa: A002
-        """Whether torch would take these shapes."""
+        """Whether torch would accept these shapes."""
         if not is_compiling() and [w.shape for w in weights] != weight_shapes(network, self.input_size):
             return False
         count = network.layers * network.directions
@@ -78,7 +78,7 @@ class ModuleArguments(_Base):
         return T > 0 and self._states_fit(hx, (count, B, self.hidden_size))
 
     def _check_packed(self, packed: PackedSequence, hx: Any) -> None:
-        """Raise what torch's GRU and RNN raise; its LSTM checks nothing of a PackedSequence."""
+        """Raise the errors of torch's GRU and RNN; torch's LSTM does not check a PackedSequence."""
         self.check_input(packed.data, packed.batch_sizes)
         if hx is not None:
             self.check_forward_args(packed.data, hx, packed.batch_sizes)

@@ -1,4 +1,4 @@
-"""`LSTM`, `GRU` and `RNN`: torch's modules, parameters and all, with another forward."""
+"""`LSTM`, `GRU` and `RNN`: torch's modules with the same parameters but another forward."""
 
 from __future__ import annotations
 
@@ -37,38 +37,38 @@ class RecurrentForward(ModuleCalls):
         resets: Any = None,
         truncation: Any = None,
     ) -> Any:
-        """As torch's module, with three more arguments.
+        """Like torch's module, with three more arguments.
 
         Parameters
         ----------
         input : Tensor (T, B, I), or (B, T, I) with batch_first, or (T, I), or PackedSequence
             float32 or float64 on the CPU runs on the kernels; anything else falls back to torch and is logged.
         hx : Tensor (num_layers*D, B, H), for the LSTM a pair of them, optional
-            The state before the first step; zero when left out.
+            The state before the first step. The default is zero.
         lengths : Tensor or array of int (B,), optional
-            The steps that each sequence has, 0 … T in any order. Outputs beyond are zero, and cost nothing; the final
-            states are those after each sequence's own last step.
+            The number of steps of each sequence, 0 … T in any order. Outputs beyond are zero and cost nothing; the
+            final states are the states after each sequence's own last step.
         resets : Tensor or array of bool (T, B), laid out as input, optional
             Where True, every layer's state is zeroed before this step, and no gradient passes. With a PackedSequence,
             in the layout and order of its padded form.
         truncation : int or pair of int (k1, k2), optional
-            Truncated backpropagation through time, as ``fastrnn.lstm.backward`` explains it.
+            Truncated backpropagation through time, as in ``fastrnn.lstm.backward``.
 
         Returns
         -------
         y : Tensor (T, B, D*H), laid out as input, or PackedSequence
             The last layer's output at every step.
         state : as hx
-            After each sequence's own last step.
+            The state after each sequence's own last step.
 
         Raises
         ------
         RuntimeError, ValueError
-            Those of torch's module, for the arguments that it knows.
+            The errors of torch's module, for torch's arguments.
         TypeError, ValueError
             For lengths, resets and truncation of another kind, shape or value.
         NotImplementedError
-            For these three where the kernels cannot run, and nothing else can do it.
+            For these three arguments if neither the kernels nor a fallback can run them.
         """
         if not is_compiling():
             memory = self._fastrnn_memory
@@ -115,7 +115,7 @@ class RecurrentForward(ModuleCalls):
 class LSTM(RecurrentForward, torch.nn.LSTM):
     """``torch.nn.LSTM`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
-    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    In addition, ``forward`` takes lengths, resets and truncation; see its documentation.
     """
 
 
@@ -123,7 +123,7 @@ class LSTM(RecurrentForward, torch.nn.LSTM):
 class GRU(RecurrentForward, torch.nn.GRU):
     """``torch.nn.GRU`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
-    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    In addition, ``forward`` takes lengths, resets and truncation; see its documentation.
     """
 
 
@@ -131,7 +131,7 @@ class GRU(RecurrentForward, torch.nn.GRU):
 class RNN(RecurrentForward, torch.nn.RNN):
     """``torch.nn.RNN`` on fastrnn's kernels: same constructor, parameters, arguments and results.
 
-    Besides, ``forward`` takes lengths, resets and truncation; see there.
+    In addition, ``forward`` takes lengths, resets and truncation; see its documentation.
     """
 
 

@@ -1,9 +1,10 @@
-"""Packed weights for forward, kept from call to call as long as the parameters provably have not changed.
+"""Packed weights for forward, kept between calls as long as a comparison proves that no parameter has changed.
 
-A write through ``.data``, a NumPy view or shared memory leaves no trace on a tensor: no version, no address changes.
-So the parameters themselves are compared, byte by byte, with a copy of what was packed. That is read once at the speed
-of memory, which is less than packing (measured in docs/pytorch.md). Versions only decide whether keeping pays: weights
-are kept from the second call with the same ones on, so that training, which changes them at each, copies nothing.
+A write through ``.data``, a NumPy view or shared memory leaves no trace on a tensor: no version, no address changes. So
+the parameters are compared, byte by byte, with a copy of the parameters that were packed. This reads both once at the
+speed of memory, which takes less time than packing (measured in docs/pytorch.md). Versions only decide when to keep
+packed weights: from the second call with the same versions on. So training, which changes the weights at every call,
+copies nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ CALLS_MAX = 16  # dense calls that a module keeps
 
 
 class Kept(NamedTuple):
-    """What was packed: the marks of the tensors, and copies of their contents."""
+    """The parameters that were packed: the marks of the tensors, and copies of their contents."""
 
     marks: tuple[Any, ...]
     backend: int
@@ -40,7 +41,7 @@ class Kept(NamedTuple):
 
 
 def _marks(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
-    """What tells memory apart: addresses, shapes and whether it is contiguous."""
+    """Marks that identify memory: addresses, shapes and contiguity."""
     return tuple([(t.data_ptr(), t.is_contiguous(), t.shape) for t in tensors])
 
 
@@ -102,9 +103,9 @@ class PackedWeights:
     def remember(
         self, plan: Plan, x: Tensor, parameters: Mapping[str, Tensor | None], configuration: Mapping[str, Any]
     ) -> None:
-        """Make a dense call for inference ready for the next one like it, of a module with these attributes.
+        """Prepare a dense inference call of a module with these attributes for repetition.
 
-        The plan is dense, and not of a PackedSequence.
+        The plan must be dense and not for a PackedSequence.
         """
         kept, call, tensors = self._kept, self.calls.get(plan, x), tuple(parameters.values())
         packs = call.plan.packs

@@ -1,7 +1,7 @@
-"""What one call is: the stack, the sizes, how the user's tensors are laid out, and in which order rows are visited.
+"""The description of one call: the stack, the sizes, the layout of the user's tensors, and the order of rows.
 
-Inside, sequences are (T, B, n) and states (num_layers*D, B, H), whatever the user's layout: `inside` turns an array of
-the user's into a view of that form. Number j = layer*D + direction counts in the order of torch's parameters.
+Internally, sequences are (T, B, n) and states (num_layers*D, B, H), whatever the user's layout: `inside` returns a view
+of the user's array in this form. The index j = layer*D + direction follows the order of torch's parameters.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OPTIONAL = {name: [torch_name(one.name) for one in row.parameters if not one.req
 
 
 class Network(NamedTuple):
-    """A stack of layers; `cell` is the core's name of it."""
+    """A stack of layers; `cell` is the core's name of the cell."""
 
     cell: str
     layers: int
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
 
     @property
     def returns_state_alone(self) -> bool:
-        """A cell, which has no output beside the state."""
+        """Whether the call is one of a cell, which has no output except the state."""
         return self.kind in ("step", "unbatched_step")
 
     @property
@@ -100,7 +100,7 @@ class Plan(NamedTuple):
         return states[_AXES[self.kind]] if self.kind in _ALIKE else states
 
     def sequence_shape(self, n: int) -> tuple[int, ...]:
-        """The user's shape of a sequence of n numbers a step."""
+        """The user's shape of a sequence with n numbers per step."""
         T, B = self.batches[0].T, self.batches[0].B
         if self.kind == "packed":
             return self.batches[0].steps, n
@@ -136,7 +136,7 @@ def dense_batches(directions: int, T: int, B: int) -> tuple[Batch, ...]:
 def make_plan(
     network: Network, kind: str, T: int, B: int, lengths: Any = None, resets: Any = None, truncation: Any = None
 ) -> Plan:
-    """A call over padded sequences; checks what torch does not know, with the arguments' names.
+    """A call over padded sequences. It checks the arguments that torch does not have, with errors that name them.
 
     lengths (B,) and resets, laid out as the input, are anything that NumPy reads, or None.
     """
@@ -167,7 +167,7 @@ def make_packed_plan(network: Network, active: Array, resets: Array | None = Non
 
 @lru_cache(maxsize=16)
 def _packed_batches(directions: int, sizes: bytes) -> tuple[Batch, ...]:
-    """Those of the last few batch_sizes are kept: several modules often read the same ones."""
+    """The batches of the last few batch_sizes are cached, since several modules often read the same ones."""
     active = np.frombuffer(sizes, np.int64)
     T, B = len(active), int(active[0])
     if int(active[-1]) == B:

@@ -1,7 +1,7 @@
-"""Which way a call goes, and why: kernels, our operator, our formulation in torch's operations, or torch's own.
+"""The choice of path for a call: kernels, our operator, our formulation in torch's operations, or torch's own.
 
-The kernels run on plain CPU tensors of float32 or float64. What else there is in torch has a way around them, and a
-message on the logger "fastrnn.torch" says so, once for each reason.
+The kernels run on plain CPU tensors of float32 or float64. All other calls use a fallback, and a message on the logger
+"fastrnn.torch" reports it, once for each reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IS_NOT_PLAIN_IN_TRAINING = (_dispatch_modes, _functorch_active, tracing_state), 
 
 
 class Way(enum.Enum):
-    """How a call is carried out when the kernels cannot be called directly."""
+    """The path of a call that cannot call the kernels directly."""
 
     TORCH = "torch's own implementation"
     FORMULATION = "the differentiable formulation in torch's operations"
@@ -41,7 +41,7 @@ class Way(enum.Enum):
 
 
 class Detour(NamedTuple):
-    """A way other than the direct one, and the reason for it."""
+    """A fallback, and the reason for it."""
 
     way: Way
     reason: str
@@ -52,7 +52,7 @@ PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kerne
 
 
 def detour_of_mode() -> Detour | None:
-    """What the state of the thread asks for."""
+    """The fallback that the state of the thread requires."""
     if not (
         _dispatch_modes()
         or forward_ad._current_level >= 0
@@ -73,7 +73,7 @@ def detour_of_mode() -> Detour | None:
 
 
 def detour_of_tensors(x: Any, tensors: Sequence[Any]) -> Detour | None:
-    """What the kind of the tensors asks for; `tensors` are the weights, and the states where there are any."""
+    """The fallback that the kind of the tensors requires; `tensors` are the weights and any states."""
     dtype = getattr(x, "dtype", None)
     for tensor in (x, *tensors):
         if type(tensor) not in PLAIN:

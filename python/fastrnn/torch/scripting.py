@@ -1,8 +1,8 @@
-"""Lets TorchScript see torch's modules in place of ours.
+"""Lets TorchScript see torch's modules instead of ours.
 
-Its compiler reads the source of ``forward`` and the attributes of an object, and knows torch's operations alone. So it
-is given an object of torch's class with the same parameters, wherever it meets a module of ours: inside a model, a
-``ScriptModule``, or alone. The model itself stays what it is.
+Its compiler reads the source of ``forward`` and the attributes of an object, and supports only torch's operations. So
+it gets an object of torch's class with the same parameters for each of our modules: inside a model, in a
+``ScriptModule``, or alone. The model itself does not change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TORCHSCRIPT = Detour(Way.TORCH, "TorchScript holds torch's operations alone")
 
 
 def admit() -> None:
-    """Let the compiler take our modules. It is deprecated, and a later torch may be without it."""
+    """Let the compiler accept our modules. The compiler is deprecated, and a later torch may not have it."""
     compiler = getattr(torch.jit, "_recursive", None)
     for name in ("get_module_concrete_type", "create_script_module_impl"):
         function = getattr(compiler, name, None)

@@ -1,7 +1,7 @@
 """`accelerate` and `restore`: recurrent modules inside a model change their class, and nothing else.
 
-Parameters, buffers, hooks, parametrizations and the training flag are those of the same object, so that optimizers and
-whatever else refers to them go on working.
+Parameters, buffers, hooks, parametrizations and the training flag belong to the same object, so optimizers and all
+other references to them keep working.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _OPERATIONS = [f"aten::{name}{end}" for name in ("lstm", "gru", "rnn_tanh", "rnn
 
 @dataclass(frozen=True)
 class Report:
-    """What `accelerate` or `restore` did.
+    """The result of `accelerate` or `restore`.
 
     Attributes
     ----------
     model : torch.nn.Module
-        The model: the given one, or the copy with ``inplace=False``.
+        The given model, or its copy with ``inplace=False``.
     swapped : dict of str to str
-        Name of each module whose class was changed -> its new class. The model itself has the name "".
+        For each swapped module, its name -> its new class. The model itself has the name "".
     left : dict of str to str
-        Name of each recurrent module that was left as it is -> why.
+        For each recurrent module that was left unchanged, its name -> the reason.
     note : str
-        What else to know of a model with swapped modules.
+        A note about models with swapped modules.
     """
 
     model: Module
@@ -58,21 +58,21 @@ def accelerate(model: Module, inplace: bool = True) -> Report:
     """Run the recurrent modules of a model on fastrnn's kernels.
 
     Every ``torch.nn`` LSTM, GRU, RNN and their cells, at any depth, changes its class; its parameters stay the same
-    objects. Subclasses come along, unless they have a forward of their own: each gets a subclass, of which neither
-    ``__init_subclass__`` nor a metaclass hears. If anything is raised, no module has been changed.
+    objects. Subclasses are swapped too, unless they define their own forward: each gets a subclass, without a call of
+    ``__init_subclass__`` or a metaclass. After an error, no module has changed.
 
     Parameters
     ----------
     model : torch.nn.Module
-        May be a recurrent module itself.
+        The model, which may itself be a recurrent module.
     inplace : bool
-        Change the model itself; otherwise a deep copy, which is in ``report.model``.
+        Whether to change the model itself instead of a deep copy, which is then ``report.model``.
 
     Returns
     -------
     Report
-        What was swapped, and what was left and why. What happens at run time (a fall-back for tensors on other devices,
-        for instance) is logged at level INFO on the logger "fastrnn.torch".
+        The swapped modules, and the modules left unchanged with reasons. Fallbacks at run time, for example for tensors
+        on other devices, are logged at level INFO on the logger "fastrnn.torch".
 
     Raises
     ------
@@ -99,19 +99,19 @@ def accelerate(model: Module, inplace: bool = True) -> Report:
 def restore(model: Module, inplace: bool = True) -> Report:
     """Undo `accelerate`: every recurrent module of fastrnn becomes torch's, with the same parameters.
 
-    That includes modules that were made as fastrnn's.
+    This includes modules that were made as fastrnn's modules.
 
     Parameters
     ----------
     model : torch.nn.Module
-        May be a recurrent module itself.
+        The model, which may itself be a recurrent module.
     inplace : bool
-        Change the model itself; otherwise a deep copy, which is in ``report.model``.
+        Whether to change the model itself instead of a deep copy, which is then ``report.model``.
 
     Returns
     -------
     Report
-        What was swapped, and what was left and why.
+        The swapped modules, and the modules left unchanged with reasons.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _model(model: Any, inplace: Any) -> Module:
 
 
 def _assign(classes: list[tuple[Module, type]]) -> None:
-    """All of them or none, past the modules' own ``__setattr__``."""
+    """Change all classes or none, bypassing the modules' own ``__setattr__``."""
     before = [(module, type(module)) for module, _ in classes]
     try:
         for module, kind in classes:
@@ -154,7 +154,7 @@ def _assign(classes: list[tuple[Module, type]]) -> None:
 
 
 def _reason_to_leave(module: Module) -> str | None:
-    """Empty for what is not recurrent."""
+    """The reason to leave a module; empty for a module that is not recurrent, None to swap it."""
     kind = type(module)
     if isinstance(module, torch.jit.ScriptModule):
         return "TorchScript compiled it, and holds torch's operations alone" if _is_compiled(module) else ""
@@ -176,7 +176,7 @@ def _reason_to_leave(module: Module) -> str | None:
 
 
 def _is_compiled(module: torch.jit.ScriptModule) -> bool:
-    """Whether it was a recurrent module, or has the code of one after freezing, rather than in a submodule."""
+    """Whether the module itself was a recurrent module, or has the code of one after freezing."""
     if getattr(module, "original_name", None) in _NAMES:
         return True
     compiled = getattr(module, "_actual_script_module", module)._c

@@ -1,8 +1,8 @@
-"""The classes that `accelerate` and `restore` give to modules: a subclass for each class of a user's, and back.
+"""The classes of modules after `accelerate` and `restore`: a subclass for each class of a user, and back.
 
-A user's class may watch over its subclasses: by ``__init_subclass__``, which may want arguments, refuse or register, or
-by a metaclass. It shall not hear of a class that is made here. So the class is made without bases of the user's, and is
-given them afterwards, which Python announces to nobody.
+A user's class may define ``__init_subclass__``, which may need arguments, refuse or register a class, or it may have a
+metaclass. The classes made here must not trigger either. So a class is first made without the user's bases and gets
+them afterwards, which calls neither.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .classes import MIXINS, OURS, is_ours
 
 @cache
 def class_of_ours(kind: type, is_parametrized: bool) -> type:
-    """The class for modules of this class of torch's or a user's; TypeError says why there is none."""
+    """The class for modules of this class of torch or of a user; TypeError with the reason if there is none."""
     if kind in OURS:
         return OURS[kind]
     if is_parametrized:
@@ -30,7 +30,7 @@ def class_of_ours(kind: type, is_parametrized: bool) -> type:
 
 
 def class_of_torch(kind: type, is_parametrized: bool) -> type:
-    """The class that a module of this class of ours had, or would have without us."""
+    """The class that a module of our class had before, or would have without fastrnn."""
     for base, ours in OURS.items():
         if kind is ours:
             return base
@@ -43,12 +43,12 @@ def class_of_torch(kind: type, is_parametrized: bool) -> type:
 
 
 def as_torch(module: Module) -> Module:
-    """A module of torch's class that shares parameters and all else with this one."""
+    """A module of torch's class that shares parameters and all other state with this module."""
     kind = type(module)
     is_parametrized = parametrize.is_parametrized(module)
     if is_parametrized or kind in OURS.values() or "_fastrnn_original" in vars(kind):
         kind = class_of_torch(kind, is_parametrized)
-    else:  # derived from ours, with our forward
+    else:  # derived from our class, with our forward
         kind = next(base for base, ours in OURS.items() if issubclass(kind, ours))
     other: Module = object.__new__(kind)
     other.__dict__ = {
@@ -60,26 +60,26 @@ def as_torch(module: Module) -> Module:
 
 
 def _on_another_base(kind: type, base: type) -> type:
-    """Torch's parametrizations make a class for one module; its first base is the original class."""
+    """Rebuild a class on another base. Torch's parametrizations make a class per module, on the original class."""
     members = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
     return _made_of(kind, (base,), members)
 
 
 def _made_of(kind: type, bases: tuple[type, ...], members: dict[str, Any]) -> type:
-    """A class of this name that instances of `kind` can be given."""
+    """A class of this name that can replace the class of instances of `kind`."""
     meta: Any = type(kind)
     if meta not in (type, ABCMeta):
         raise TypeError(f"its class {kind.__qualname__} has the metaclass {meta.__qualname__}, which sees subclasses")
     made: type = meta(kind.__name__, (Module,), members)
     try:
         made.__bases__ = bases
-    except TypeError as error:  # with __slots__, for instance
+    except TypeError as error:  # for example with __slots__
         raise TypeError(f"its class {kind.__qualname__} takes no other base: {error}") from None
     return made
 
 
 def _reduce(self: Any, protocol: Any) -> Any:
-    """Pickles name the user's class, since the one made here has no name to import."""
+    """Pickles name the user's class, since the class made here cannot be imported."""
     made = type(self)
     original = made._fastrnn_original
     make, arguments, *rest = original.__reduce_ex__(self, max(int(protocol), 2))

@@ -1,8 +1,8 @@
-"""The memory of tensors: arrays on it that the core reads and writes, and new tensors in memory of torch's own.
+"""The memory of tensors: arrays on it that the core reads and writes, and new tensors in torch's memory.
 
-Nothing here calls ``Tensor.numpy()`` or ``torch.from_numpy`` on what users see: both make a storage that torch cannot
-resize, which FSDP and ``resize_`` need. In exchange an array is of use during one call alone. What is kept from call to
-call is tensors.
+Nothing here calls ``Tensor.numpy()`` or ``torch.from_numpy`` on tensors of users: both make a storage that torch cannot
+resize, which FSDP and ``resize_`` need. In exchange, an array is valid only during one call. Only tensors are kept
+between calls.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .. import _check
 from .._check import Array
 from . import _tensor_memory
 
-Packed = list[NDArray[np.uint8]]  # the weights of each layer and direction, as forward streams them
+Packed = list[NDArray[np.uint8]]  # the weights of each layer and direction, packed for forward
 
 NUMPY_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -31,7 +31,7 @@ NUMPY_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
 
 
 def array_on(tensor: Tensor) -> Array:
-    """An array on the memory of a dense tensor on the CPU; of a copy, for dtypes that are not among the core's."""
+    """An array on the memory of a dense CPU tensor; for dtypes that the core lacks, on the memory of a copy."""
     dtype = NUMPY_DTYPES.get(tensor.dtype)
     if dtype is None:
         copy: Array = tensor.detach().clone().numpy()
@@ -40,7 +40,7 @@ def array_on(tensor: Tensor) -> Array:
 
 
 def array_of(tensor: Tensor | None) -> Array | None:
-    """The same in a form that the core reads: a copy where the last axis is not contiguous."""
+    """The same in a form that the core can read: a copy if the last axis is not contiguous."""
     if tensor is None:
         return None
     array = array_on(tensor)
@@ -52,15 +52,15 @@ def arrays_or_none(tensors: Sequence[Tensor | None]) -> list[Array | None]:
 
 
 def arrays_of(tensors: Sequence[Tensor]) -> list[Array]:
-    """Contiguous arrays, copies only where needed."""
+    """Contiguous arrays, with copies only if needed."""
     arrays = [array_on(tensor) for tensor in tensors]
     return [array if array.flags.carray else np.array(array, order="C") for array in arrays]
 
 
 def outline(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A contiguous tensor on the CPU without memory, to make tensors of torch's own like it, in the cheapest way.
+    """A contiguous CPU tensor without memory, as a template for the cheapest way to make torch's own tensors.
 
-    Tensors that are like it are on the CPU, whatever the default device.
+    Tensors made from it are on the CPU, whatever the default device.
     """
     tensor = torch.empty(shape, dtype=dtype, device="cpu")
     tensor.untyped_storage().resize_(0)
