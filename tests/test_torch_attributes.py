@@ -137,7 +137,7 @@ def test_the_operator_refuses_weights_that_do_not_fit():
 def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
     """A repeated call writes its memory without further checks."""
     module = make_pair("LSTM", 3, 4)[1]
-    x, made, original = torch.randn(2, 2, 3, dtype=torch.float64), [], packed_weights.Repeat
+    x, made, original = torch.randn(5, 2, 3, dtype=torch.float64), [], packed_weights.Repeat
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(packed_weights, "Repeat", lambda *arguments: made.append(arguments) or original(*arguments))
         for _ in range(3):
@@ -149,7 +149,7 @@ def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
     for shapes in (((*x_shape[:-1], 5), state_shape), (x_shape, (1, 2, 5)), (x_shape, (2, 2, 4))):
         with pytest.raises(ValueError, match="expected those of the plan"):
             original(configuration, plan, arrays, packed, parameters, shapes, *rest)
-    outlines, names = (torch.empty(2, 2, 5), torch.empty(1, 2, 5)), (torch.empty_like, torch.from_numpy, torch.empty(0))
-    others = TensorArrays("dense", np.dtype(np.float64), outlines, names, (2, 2), 2, 5, True)
+    outlines, names = (torch.empty(5, 2, 5), torch.empty(1, 2, 5)), (torch.empty_like, torch.from_numpy, torch.empty(0))
+    others = TensorArrays("dense", np.dtype(np.float64), outlines, names, (5, 2), 2, 5, True)
     with pytest.raises(ValueError, match="arrays: expected those of the plan"):
         original(configuration, plan, others, packed, parameters, (x_shape, state_shape), *rest)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
+import numpy as np
+
 from . import _check
 from ._check import Array
 from ._kernel import pack_forward
 from .layer_calls import LayerCalls
+from .layer_parameters import UNDRAWN
 from .stream import Stream, StreamLayers, make_stream
 from .weights import checked_parameters, load_file, save_file
 
@@ -100,8 +103,9 @@ class RecurrentLayer(LayerCalls):
         if name != cls.__name__:
             raise ValueError(f"path: expected a file of {cls.__name__}, got one of {name}")
         try:
-            layer = cls(**configuration, seed=0)
+            layer = cls(**configuration, seed=UNDRAWN)
             layer.parameters = checked_parameters(parameters, layer._shapes, layer.dtype)
+            layer._rng = np.random.default_rng(0)
             if generator is not None:
                 layer._rng.bit_generator.state = generator
         except (TypeError, ValueError, KeyError) as error:

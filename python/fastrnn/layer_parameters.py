@@ -28,6 +28,7 @@ from .weights import (
 
 # A larger number is a mistake, and a dictionary of the names would exhaust memory.
 LAYERS_MAX = 1 << 16
+UNDRAWN = object()  # a seed: no parameters are drawn, since the caller sets them next
 
 
 class FrozenLayer(NamedTuple):
@@ -83,11 +84,13 @@ class LayerParameters(Attributes, LayerArguments):
         if size * self.dtype.itemsize > np.iinfo(np.intp).max:
             raise ValueError("input_size, hidden_size: the parameters would exceed the address space")
         try:
-            self._rng = np.random.default_rng(seed)
+            self._rng = np.random.default_rng(None if seed is UNDRAWN else seed)
         except (TypeError, ValueError) as error:
             raise type(error)(f"seed: {error}") from None
         self._frozen: FrozenLayer | None = None
-        self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
+        self._parameters: dict[str, Array] = {}
+        if seed is not UNDRAWN:
+            self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     @property
     def _cell(self) -> str:

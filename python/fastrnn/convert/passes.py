@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._check import Array
+from ..layer_parameters import UNDRAWN
 from ..layers import GRU, LSTM, RNN
 from ..weights import ROWS, suffixes, torch_name, weights_of
 
@@ -34,6 +35,7 @@ def layer_of(cell: str, passes: Sequence[Pass], *, bidirectional: bool, **option
         bias=any(one.name in first for one in ROWS[cell].parameters if not one.required),
         bidirectional=bidirectional,
         dtype=first["w_ih"].dtype,
+        seed=UNDRAWN,
         **nonlinearity,
         **options,
     )
