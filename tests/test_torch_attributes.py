@@ -136,13 +136,13 @@ def test_the_operator_refuses_weights_that_do_not_fit():
 
 def test_a_repeated_call_of_sizes_that_do_not_fit_is_refused():
     """A repeated call writes its memory without further checks."""
-    module = make_pair("LSTM", 3, 4)[1]
+    module = make_pair("LSTM", 3, 100)[1]  # weights that are kept
     x, made, original = torch.randn(5, 2, 3, dtype=torch.float64), [], packed_weights.Repeat
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(packed_weights, "Repeat", lambda *arguments: made.append(arguments) or original(*arguments))
         for _ in range(3):
             module(x)
-    ((configuration, plan, arrays, packed, parameters, (x_shape, state_shape), *rest),) = made
+    configuration, plan, arrays, packed, parameters, (x_shape, state_shape), *rest = made[-1]
     for weights in (packed * 2, packed[:0], [packed[0][:-1]]):
         with pytest.raises(ValueError, match="packed"):
             original(configuration, plan, arrays, weights, parameters, (x_shape, state_shape), *rest)

@@ -17,6 +17,7 @@ cnp.import_array()
 
 cdef enum:
     REPEATS_MAX = 8
+    REPACKED_BYTES_MAX = 256 << 10  # comparing smaller weights takes about as long as packing them
 cdef object _TENSOR = torch.Tensor
 cdef object is_grad_enabled = torch.is_grad_enabled
 
@@ -26,11 +27,12 @@ cdef class Repeat:
 
     A short call takes less time than the Python around it. So everything that such a call needs is kept: its plan,
     packed weights, and what they were packed from. A call compares (what tensors are, the bytes of the parameters, the
-    thread's state) and runs the plan, or returns None: then something is different. Where packing does not pay, the
-    call reads the parameters themselves, and compares no bytes.
+    thread's state) and runs the plan, or returns None: then something is different. A call without packed weights packs
+    the parameters, or reads them unpacked where packing does not pay. It returns None if large parameters have not
+    changed since the previous such call: then keeping packed weights is faster.
 
-    configuration: attributes of the module, by name, which must be as they were. packed: None where packing does not
-    pay. parameters: their names; the tensors, None for an absent one; contiguous tensors on their memory; arrays of the
+    configuration: attributes of the module, by name, which must be as they were. packed: kept weights, or None.
+    parameters: their names; the tensors, None for an absent one; contiguous tensors on their memory; arrays of the
     contents of the present tensors when they were packed, or None. shapes: of the input and of a state. returns_y: a
     cell returns its state alone. thread: functions that must return false, a function of the device, and torch's module
     of forward-mode differentiation; settings: a function, and its result. training: a job and what makes a node of the
@@ -42,6 +44,8 @@ cdef class Repeat:
     cdef list packed, parameters
     cdef tuple attributes, values, names, weights, aliases, copies, thread
     cdef object dtype, x_shape, state_shape, settings, setting, autocast, dual
+    cdef tuple versions  # of the parameters that the previous call packed
+    cdef bint keeps_pays
     cdef object apply
     cdef Job job
     cdef bint returns_y
@@ -60,11 +64,8 @@ cdef class Repeat:
         (self.thread, self.autocast, self.dual), self.settings = thread, settings
         self.setting = settings()
         self.job, self.apply = (None, None) if training is None else training
-        if training is not None:
-            if self.job.plan is not plan or packed is not None:
-                raise ValueError("training: expected a job of the plan, and no packed weights")
-        elif packed is None and plan.packs:
-            raise ValueError("packed: expected weights")
+        if training is not None and (self.job.plan is not plan or packed is not None):
+            raise ValueError("training: expected a job of the plan, and no packed weights")
         if not plan.is_dense or (packed is not None and len(packed) != count):
             raise ValueError("plan: expected a dense one, and packed weights for each layer and direction")
         if arrays.rows != plan.rows or arrays.width != plan.width or arrays.B != plan.B or arrays.H != plan.H:
@@ -76,14 +77,14 @@ cdef class Repeat:
         for j, one in enumerate(packed or ()):
             if one.nbytes < plan.packed_bytes(j // plan.directions):
                 raise ValueError("packed: expected weights of the plan")
-        if packed is None:
-            self.parameters = parameters_of(plan, [one for one in self.aliases if one is not None])
-            plan.check_parameters(self.parameters)
+        present = [one for one in self.aliases if one is not None]
+        self.parameters = parameters_of(plan, present)
+        plan.check_parameters(self.parameters)
+        self.keeps_pays = plan.packs and sum([one.nbytes for one in present]) > REPACKED_BYTES_MAX
 
     cdef bint _is_current(self, dict attributes) except -1:
+        """Whether the module has these attributes and parameters."""
         cdef Py_ssize_t j
-        cdef Py_ssize_t copy = 0
-        cdef int threads = self.setting[1]
         parameters = attributes["_parameters"]
         if not isinstance(parameters, dict):  # torch before 2.5 has an OrderedDict
             return False
@@ -99,10 +100,32 @@ cdef class Repeat:
                 continue
             if not weight.is_set_to(self.aliases[j]):
                 return False
-            if self.packed is not None:
+        return True
+
+    cdef bint _has_packed(self) except -1:
+        """Whether the kept weights are those of the current parameters."""
+        cdef Py_ssize_t copy = 0
+        cdef int threads = self.setting[1]
+        if self.packed is None:
+            return False
+        for weight in self.weights:
+            if weight is not None:
                 if not equal_bytes(address_of(weight), <cnp.ndarray>self.copies[copy], threads, self.plan.like.pace):
                     return False
                 copy += 1
+        return True
+
+    cdef bint _may_pack(self) except -1:
+        """Whether the call may pack the parameters itself."""
+        cdef tuple versions
+        if not self.keeps_pays:
+            return True
+        versions = tuple([
+            0 if weight is None or weight.is_inference() else weight._version for weight in self.weights
+        ])
+        if versions == self.versions:
+            return False
+        self.versions = versions
         return True
 
     cdef bint _find_sequence(self, object x, fastrnn_view_t *view) except -1:
@@ -153,10 +176,13 @@ cdef class Repeat:
             return None
         if not self._find_states(hx, states) or not self._is_current(attributes):
             return None
+        cdef list packed = self.packed if self._has_packed() else None
+        if packed is None and not self._may_pack():
+            return None
         if self.job is not None:
             return self._train(x, hx)
         y, final = self.plan.up(
-            self.arrays, x, x_view, None, states, self.parameters, self.packed, None, None, None, False
+            self.arrays, x, x_view, None, states, self.parameters, packed, None, None, None, False
         )  # fmt: skip
         state = final if self.plan.states > 1 else (<tuple>final)[0]
         return (y, state) if self.returns_y else state

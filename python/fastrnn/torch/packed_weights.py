@@ -26,8 +26,6 @@ from .plan import Network, Plan
 from .routes import IS_NOT_PLAIN, IS_NOT_PLAIN_IN_TRAINING
 from .tensors import Packed, arrays_of
 
-# A repeated training call packs weights of up to this many bytes anew: comparing them would take as long.
-REPACKED_BYTES_MAX = 256 << 10
 CALLS_MAX = 16  # dense calls that a module keeps
 
 
@@ -80,8 +78,11 @@ class PackedWeights:
     def __reduce__(self) -> Any:
         return PackedWeights, ()
 
-    def get(self, network: Network, tensors: Sequence[Tensor], pace: _core.Pace | None = None) -> Packed:
-        """Packed weights of the current tensors. pace: that of the call."""
+    def get(self, network: Network, tensors: Sequence[Tensor], pace: _core.Pace | None = None) -> Packed | None:
+        """Packed weights of the current tensors; None if the call packs them, since they were others before.
+
+        pace: that of the call.
+        """
         kept, marks = self._kept, _marks(tensors)
         if kept is not None:
             if (
@@ -92,10 +93,9 @@ class PackedWeights:
                 return kept.packed
             self._kept = self.again = None
         seen, self._seen = self._seen, (marks, _versions(tensors))
-        arrays = arrays_of(tensors)
         if seen != self._seen or not all(is_contiguous for _, is_contiguous, _ in marks):
-            return pack(network, arrays)
-        copies = tuple([array.copy() for array in arrays])
+            return None
+        copies = tuple([array.copy() for array in arrays_of(tensors)])
         packed = pack(network, copies)
         self._kept = Kept(marks, backend_index(), copies, packed)
         return packed
@@ -108,10 +108,9 @@ class PackedWeights:
         The plan must be dense and not for a PackedSequence.
         """
         kept, call, tensors = self._kept, self.calls.get(plan, x), tuple(parameters.values())
-        packs = call.plan.packs
-        if x.numel() == 0 or (kept is None if packs else not all(_is_plain(one) for one in tensors)):
+        if x.numel() == 0 or not all(_is_plain(one) for one in tensors):
             return
-        packed, copies = (kept.packed, kept.copies) if packs and kept is not None else (None, None)
+        packed, copies = (kept.packed, kept.copies) if call.plan.packs and kept is not None else (None, None)
         returns_y = not plan.returns_state_alone
         arrays = calls.arrays_of_call(plan, x.dtype, returns_y=returns_y)
         repeat = Repeat(
@@ -136,12 +135,11 @@ class PackedWeights:
         configuration: Mapping[str, Any],
         apply: Callable[..., Any],
     ) -> None:
-        """The same for training. `apply` makes a node of the graph. Large weights that are packed go to `get`."""
+        """The same for training. `apply` makes a node of the graph."""
         call, tensors = self.calls.get(plan, x), tuple(parameters.values())
         if x.numel() == 0 or (self.again is not None and self.again.holds(x.shape, tensors, True)):
             return
-        size = sum(one.nbytes for one in tensors if one is not None)
-        if (call.plan.packs and size > REPACKED_BYTES_MAX) or not all(_is_plain(one) for one in tensors):
+        if not all(_is_plain(one) for one in tensors):
             return
         repeat = Repeat(
             configuration,
