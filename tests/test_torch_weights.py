@@ -189,3 +189,26 @@ def test_calls_of_several_shapes_and_slices_take_turns_without_a_mistake():
                     for hx in (None, state, tuple(one.contiguous() for one in state)):
                         for found, expected in zip(flat(module(x, hx)), expected_of(module, x, hx), strict=True):
                             torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("hidden", [5, 100])  # small weights, and weights that are kept
+@pytest.mark.parametrize("T", [1, 5])
+def test_weights_that_change_in_every_call_and_then_stay(T, hidden, training):
+    theirs, ours = make_pair("LSTM", 3, hidden)
+    x = torch.randn(T, 2, 3, dtype=torch.float64, requires_grad=True)
+    for call in range(14):
+        for pair in zip(theirs.parameters(), ours.parameters(), strict=True):
+            with torch.no_grad():
+                for one in pair if call < 6 or call == 11 else ():
+                    one.neg_()
+        with torch.set_grad_enabled(training):
+            expected, found = theirs(x)[0], ours(x)[0]
+        torch.testing.assert_close(found, expected)
+        if training:
+            weights = [*theirs.parameters()], [*ours.parameters()]
+            for y, of_module in zip((expected, found), weights, strict=True):
+                of_module[:] = torch.autograd.grad(y.square().sum(), of_module)
+            for one, other in zip(*weights, strict=True):
+                torch.testing.assert_close(other, one)
+        assert call != 10 or (ours._fastrnn_memory._kept is not None) == (hidden == 100 and T == 5)

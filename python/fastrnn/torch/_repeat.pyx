@@ -44,7 +44,7 @@ cdef class Repeat:
     cdef list packed, parameters
     cdef tuple attributes, values, names, weights, aliases, copies, thread
     cdef object dtype, x_shape, state_shape, settings, setting, autocast, dual
-    cdef tuple versions  # of the parameters that the previous call packed
+    cdef list versions  # of the parameters that the previous call packed; a list, since several threads may set it
     cdef bint keeps_pays
     cdef object apply
     cdef Job job
@@ -63,6 +63,7 @@ cdef class Repeat:
         self.returns_y = returns_y
         (self.thread, self.autocast, self.dual), self.settings = thread, settings
         self.setting = settings()
+        self.versions = [None]
         self.job, self.apply = (None, None) if training is None else training
         if training is not None and (self.job.plan is not plan or packed is not None):
             raise ValueError("training: expected a job of the plan, and no packed weights")
@@ -123,9 +124,9 @@ cdef class Repeat:
         versions = tuple([
             0 if weight is None or weight.is_inference() else weight._version for weight in self.weights
         ])
-        if versions == self.versions:
+        if versions == self.versions[0]:
             return False
-        self.versions = versions
+        self.versions[0] = versions
         return True
 
     cdef bint _find_sequence(self, object x, fastrnn_view_t *view) except -1:
