@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from .plan import STATES, Plan, make_packed_plan, make_plan, weight_shapes
 from .tensors import array_on, arrays_or_none
 
 _INPUTS = "Tensor x, Tensor?[] states, Tensor[] weights, Tensor? masks, Tensor?[] order, str key"
-Maybe = Tensor | None
+Maybe: TypeAlias = Tensor | None
 
 
 CALLS_MAX = 256  # dense calls that each thread keeps
