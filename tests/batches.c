@@ -117,7 +117,7 @@ static struct call *new_call(const struct fastrnn_batch *const batch) {
                                              .threads = 2,
                                              .I = I,
                                              .H = H,
-                                             .team = (enum fastrnn_team)below(FASTRNN_TEAM_COUNT)};
+                                             .cut = (enum fastrnn_cut)below(FASTRNN_CUT_COUNT)};
     call->problem.backend = fastrnn_best_backend();
     call->problem.T = call->bound.T, call->problem.B = call->bound.B, call->problem.schedules = &call->bound;
     REQUIRE(fastrnn_make_plan(&call->problem, &call->plan) == FASTRNN_OK);
