@@ -1,6 +1,6 @@
 """The cost of ragged lengths, resets and truncation windows, as ratios to the plain call, with limits for --check.
 
-Both sides of a ratio take turns, so they see the same state of a shared machine; the ratio is that of medians.
+Both sides of a ratio take turns, so they see the same state of a shared machine. The ratio is the ratio of the medians.
 
     python benchmarks/sequences.py [--rounds N] [--threads N] [--check]
 """

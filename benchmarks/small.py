@@ -1,4 +1,4 @@
-"""The group `small` of run.py: what is measured, in which order, and the file that it fills.
+"""The group `small` of run.py: its cases, their order and the file of results.
 
     python benchmarks/run.py --suite small                          both numbers of threads, about ten minutes
     FASTRNN_HIDE=avx512 python benchmarks/run.py --suite small      as on a processor without AVX-512

@@ -1,4 +1,4 @@
-"""Pairwise covering sets: few rows of factor values, in which every allowed pair of values of two factors occurs.
+"""Pairwise covering sets: few rows of factor values that contain every allowed pair of values of two factors.
 
 Greedy, as AETG does it (Cohen et al. 1997): each row starts from a pair that no row has yet, and each further factor
 takes the value that adds the most new pairs. Of several such rows, the best is kept. Same seed, same rows.

@@ -1,4 +1,4 @@
-"""Times of the group `small`: contestants in processes of their own, whose turns are interleaved case by case."""
+"""Times of the group `small`: each contestant is a process, and turns are interleaved case by case."""
 
 from __future__ import annotations
 

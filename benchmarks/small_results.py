@@ -91,7 +91,7 @@ class Measured:
 
     @property
     def is_below(self) -> bool:
-        """Whether the whole interval of every run so far, of which there is one at least, is below the limit."""
+        """Whether there is a run, and the whole interval of every run is below the limit."""
         found = self.ratios[1:]
         return bool(found) and all(ratio.high < SLOWER_BELOW for ratio in found)
 

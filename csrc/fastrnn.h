@@ -142,7 +142,7 @@ enum fastrnn_cut {
 };
 
 /* What earlier calls of a layer have shown about threads (docs/threads.md). It makes calls with FASTRNN_CUT_AUTO faster
- * and changes no result. Plain memory of the caller's, zeroed at first. Use one for each layer, whose cell, dtype and
+ * and changes no result. The caller owns this plain memory and zeroes it. Use one for each layer, whose cell, dtype and
  * sizes I and H stay the same; calls in several threads may share it. Do not copy it while a call uses it, and do not
  * store it: it describes this process on this machine. */
 struct fastrnn_pace {

@@ -31,7 +31,7 @@ enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *const proble
 
 /* Unpacked weights are transposed in registers whenever they are read (unpacked.h), for up to eight rows at a time.
  * Packing costs as much as some such reads: few of them for weights in the caches, more for others
- * (docs/decisions/0010). Reading for more than four rows is dearer. Backward reads rows of torch's layout as they are,
+ * (docs/decisions/0010). Reading for more than four rows costs more. Backward reads rows of torch's layout as they are,
  * but in a pattern that only one step of few rows hides. */
 enum {
     UNPACKED_ROWS = 8,

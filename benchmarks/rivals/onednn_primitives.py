@@ -107,7 +107,7 @@ class Stage:
         return StageSpec(**self.spec, **pointers)
 
     def gradients(self) -> dict[str, np.ndarray]:
-        """Gradients under torch's names, in its order of gates. The gradient of a sum of two biases is that of both."""
+        """Gradients under torch's names, in torch's order of gates. Both biases get the gradient of their sum."""
         d_bias_ih = d_bias_hh = self.dbias[:, :, : len(self.rows)]
         if self.case.cell == "gru":
             d_bias_hh = self.dbias[:, :, [0, 1, 3]]
