@@ -16,7 +16,15 @@ from .keys import key_of
 from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import OPTIONAL, REQUIRED, STATES, Network, dense_plan, weight_shapes
-from .routes import Detour, Way, call_as_leaf, detour_of_mode, detour_of_tensors, detour_when_compiling, say_once
+from .routes import (
+    Fallback,
+    Path,
+    call_as_leaf,
+    fallback_of_mode,
+    fallback_of_tensors,
+    fallback_when_compiling,
+    say_once,
+)
 
 # All attributes on which a call depends.
 CONFIGURATION = ("input_size", "hidden_size", "nonlinearity")
@@ -64,15 +72,15 @@ class CellForward(_Base):
         count = STATES[cell]
         states = () if hx is None else tuple(hx) if count > 1 else (hx,)
         if is_compiling():
-            detour: Detour | None = detour_when_compiling((input, *states, *weights))
+            fallback: Fallback | None = fallback_when_compiling((input, *states, *weights))
         else:
-            detour = detour_of_mode() or detour_of_tensors(input, (*weights, *states))
-        if detour is not None:
-            say_once(self, detour)
+            fallback = fallback_of_mode() or fallback_of_tensors(input, (*weights, *states))
+        if fallback is not None:
+            say_once(self, fallback)
         network = Network(cell, 1, 1, self.hidden_size, has_bias)
-        if (detour is not None and detour.way is Way.TORCH) or not self._fits(network, input, states, weights):
+        if (fallback is not None and fallback.path is Path.TORCH) or not self._fits(network, input, states, weights):
             return super().forward(input, hx)
-        found = self._run(network, input, states or (None,) * count, weights, detour)
+        found = self._run(network, input, states or (None,) * count, weights, fallback)
         return found if count > 1 else found[0]
 
     def _get_name(self) -> str:
@@ -101,19 +109,19 @@ class CellForward(_Base):
         x: Tensor,
         states: tuple[Tensor | None, ...],
         weights: list[Tensor],
-        detour: Detour | None,
+        fallback: Fallback | None,
     ) -> Outputs:
         """The next states, in the shape of the given ones."""
         tensors = (x, *states, *weights)
         needs_graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
         batched = x.dim() == 2
-        if detour is not None and detour.way is Way.OPERATOR:
+        if fallback is not None and fallback.path is Path.OPERATOR:
             key = key_of(network, "dense" if batched else "unbatched", None, needs_graph)
             step = [None if one is None else one.unsqueeze(0) for one in states]
             found = recurrence(x.unsqueeze(0), step, weights, None, [None, None, None], key)
             return tuple([member.squeeze(0) for member in found[1 : 1 + len(states)]])
         plan = dense_plan(network, "step" if batched else "unbatched_step", 1, x.shape[0] if batched else 1)
-        if detour is not None:
+        if fallback is not None:
             return formulation.run(plan, x, states, weights, None)[1:]
         memory = self._fastrnn_memory
         if memory is None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import _check
-from .routes import ONNX, PROJECTIONS, Detour, Way, tracing_state
+from .routes import ONNX, PROJECTIONS, Fallback, Path, tracing_state
 from .tensors import array_on
 
 
@@ -37,16 +37,16 @@ def as_tensor(name: str, value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else torch.as_tensor(_check.unmasked(name, value))
 
 
-def for_extras(detour: Detour, extras: dict[str, Any]) -> Detour:
-    """Another way than torch's own for what torch's own does not know."""
+def for_extras(fallback: Fallback, extras: dict[str, Any]) -> Fallback:
+    """The fallback for a call with these extras, which torch's own implementation does not know."""
     given = [name for name, value in extras.items() if value is not None]
-    if detour.way is not Way.TORCH or not given:
-        return detour
-    if detour is PROJECTIONS:
+    if fallback.path is not Path.TORCH or not given:
+        return fallback
+    if fallback is PROJECTIONS:
         raise NotImplementedError(f"{given[0]}: expected None with proj_size")
-    if detour is ONNX:
+    if fallback is ONNX:
         raise NotImplementedError(f"{given[0]}: expected None in torch.onnx.export")
-    return Detour(Way.FORMULATION, detour.reason)
+    return Fallback(Path.FORMULATION, fallback.reason)
 
 
 def refused(result: Any, extras: dict[str, Any]) -> Any:

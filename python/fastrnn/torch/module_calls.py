@@ -17,7 +17,7 @@ from .module_arguments import ModuleArguments
 from .operator import recurrence
 from .packed_weights import PackedWeights
 from .plan import Network, Plan, make_packed_plan, make_plan
-from .routes import Detour, Way
+from .routes import Fallback, Path
 from .tensors import array_on, arrays_or_none
 
 # Every attribute that a call without dropout depends on.
@@ -39,17 +39,17 @@ class ModuleCalls(ModuleArguments):
         states: tuple[Tensor | None, ...],
         weights: list[Tensor],
         extras: dict[str, Any],
-        detour: Detour | None,
+        fallback: Fallback | None,
     ) -> Outputs:
         T, B = x.shape[1 if kind == "batch_first" else 0], x.shape[0 if kind == "batch_first" else 1]
         if kind == "unbatched":
             B = 1
         masks = self._masks((T, B), x)
-        if detour is not None and detour.way is Way.OPERATOR:
+        if fallback is not None and fallback.path is Path.OPERATOR:
             return self._as_operator(network, kind, x, states, weights, masks, extras, None)
         given = {name: on_host(name, value) for name, value in extras.items() if value is not None}
         plan = make_plan(network, kind, T, B, **given)
-        return self._carry_out(plan, x, states, weights, masks, detour)
+        return self._carry_out(plan, x, states, weights, masks, fallback)
 
     def _run_packed(
         self,
@@ -58,7 +58,7 @@ class ModuleCalls(ModuleArguments):
         hx: Any,
         weights: list[Tensor],
         extras: dict[str, Any],
-        detour: Detour | None,
+        fallback: Fallback | None,
     ) -> tuple[Any, ...]:
         x, sizes, to_sorted, to_original = packed
         if extras["lengths"] is not None:
@@ -70,7 +70,7 @@ class ModuleCalls(ModuleArguments):
             resets = resets if to_sorted is None or resets.dim() != 2 else resets[:, to_sorted]
         sorted_hx = None if hx is None else self.permute_hidden(hx, to_sorted)
         states = self._states(sorted_hx)
-        if detour is not None and detour.way is Way.OPERATOR:
+        if fallback is not None and fallback.path is Path.OPERATOR:
             if hx is None:
                 count = network.layers * network.directions
                 zeros = x.new_zeros((count, int(sizes[0].item()), network.hidden_size))
@@ -83,7 +83,7 @@ class ModuleCalls(ModuleArguments):
             plan = make_packed_plan(network, array_on(sizes), on_host("resets", resets), extras["truncation"])
             batch = plan.batches[0]
             masks = self._masks((batch.T, batch.B) if batch.dense else (x.shape[0], 1), x)
-            y, *final = self._carry_out(plan, x, states, weights, masks, detour)
+            y, *final = self._carry_out(plan, x, states, weights, masks, fallback)
         members = [m if to_original is None else m.index_select(1, to_original) for m in final]
         return PackedSequence(y, sizes, to_sorted, to_original), *members
 
@@ -94,9 +94,9 @@ class ModuleCalls(ModuleArguments):
         states: tuple[Tensor | None, ...],
         weights: list[Tensor],
         masks: list[Tensor] | None,
-        detour: Detour | None,
+        fallback: Fallback | None,
     ) -> Outputs:
-        if detour is not None:
+        if fallback is not None:
             return formulation.run(plan, x, states, weights, masks)
         memory = self._fastrnn_memory
         if memory is None:

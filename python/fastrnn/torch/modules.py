@@ -15,12 +15,12 @@ from .extras import for_extras, refused
 from .module_calls import ModuleCalls
 from .routes import (
     PROJECTIONS,
-    Detour,
-    Way,
+    Fallback,
+    Path,
     call_as_leaf,
-    detour_of_mode,
-    detour_of_tensors,
-    detour_when_compiling,
+    fallback_of_mode,
+    fallback_of_tensors,
+    fallback_when_compiling,
     say_once,
 )
 
@@ -81,11 +81,11 @@ class RecurrentForward(ModuleCalls):
                 given = {"lengths": lengths, "resets": resets, "truncation": truncation}
                 return call_as_leaf(self, input, hx, **{n: value for n, value in given.items() if value is not None})
         extras = {"lengths": lengths, "resets": resets, "truncation": truncation}
-        weights, detour = self._weights_and_detour(input[0] if isinstance(input, PackedSequence) else input, hx)
-        if detour is not None:
-            detour = for_extras(detour, extras)
-            say_once(self, detour)
-        if detour is not None and detour.way is Way.TORCH:
+        weights, fallback = self._weights_and_fallback(input[0] if isinstance(input, PackedSequence) else input, hx)
+        if fallback is not None:
+            fallback = for_extras(fallback, extras)
+            say_once(self, fallback)
+        if fallback is not None and fallback.path is Path.TORCH:
             return super().forward(input, hx)
         network = self._network()
         if not self._fits(network, input, hx, weights):
@@ -93,22 +93,22 @@ class RecurrentForward(ModuleCalls):
                 self._check_packed(input, hx)
             return refused(super().forward(input, hx), extras)
         if isinstance(input, PackedSequence):
-            found = self._run_packed(network, input, hx, weights, extras, detour)
+            found = self._run_packed(network, input, hx, weights, extras, fallback)
         else:
             kind = "unbatched" if input.dim() == 2 else "batch_first" if self.batch_first else "dense"
-            found = self._run_padded(network, kind, input, self._states(hx), weights, extras, detour)
+            found = self._run_padded(network, kind, input, self._states(hx), weights, extras, fallback)
         y, *states = found
         return y, (tuple(states) if len(states) > 1 else states[0])
 
-    def _weights_and_detour(self, data: Any, hx: Any) -> tuple[list[Tensor], Detour | None]:
+    def _weights_and_fallback(self, data: Any, hx: Any) -> tuple[list[Tensor], Fallback | None]:
         if is_compiling():
             weights = [getattr(self, name) for name in self._flat_weights_names]
-            detour: Detour | None = detour_when_compiling((data, *weights))
+            fallback: Fallback | None = fallback_when_compiling((data, *weights))
         else:
             weights = self._weights_now()
             states = () if hx is None else self._states(hx)
-            detour = detour_of_mode() or detour_of_tensors(data, (*weights, *states))
-        return weights, PROJECTIONS if self.proj_size else detour
+            fallback = fallback_of_mode() or fallback_of_tensors(data, (*weights, *states))
+        return weights, PROJECTIONS if self.proj_size else fallback
 
 
 @stands_for(torch.nn.LSTM)

@@ -32,7 +32,7 @@ IS_NOT_PLAIN = (torch.is_grad_enabled, _dispatch_modes, _functorch_active, traci
 IS_NOT_PLAIN_IN_TRAINING = (_dispatch_modes, _functorch_active, tracing_state), _autocast, forward_ad
 
 
-class Way(enum.Enum):
+class Path(enum.Enum):
     """The path of a call that cannot call the kernels directly."""
 
     TORCH = "torch's own implementation"
@@ -40,18 +40,18 @@ class Way(enum.Enum):
     OPERATOR = "the operator fastrnn::recurrence"
 
 
-class Detour(NamedTuple):
+class Fallback(NamedTuple):
     """A fallback, and the reason for it."""
 
-    way: Way
+    path: Path
     reason: str
 
 
-ONNX = Detour(Way.TORCH, "torch.onnx.export knows torch's operations alone")
-PROJECTIONS = Detour(Way.TORCH, "projections (proj_size) are not among the kernels")
+ONNX = Fallback(Path.TORCH, "torch.onnx.export knows torch's operations alone")
+PROJECTIONS = Fallback(Path.TORCH, "projections (proj_size) are not among the kernels")
 
 
-def detour_of_mode() -> Detour | None:
+def fallback_of_mode() -> Fallback | None:
     """The fallback that the state of the thread requires."""
     if not (
         _dispatch_modes()
@@ -62,58 +62,58 @@ def detour_of_mode() -> Detour | None:
     ):
         return None
     if tracing_state() is not None:
-        return Detour(Way.TORCH, "torch.jit.trace records torch's operations alone")
+        return Fallback(Path.TORCH, "torch.jit.trace records torch's operations alone")
     if _autocast("cpu"):
-        return Detour(Way.TORCH, "autocast is on")
+        return Fallback(Path.TORCH, "autocast is on")
     if _functorch_active():
-        return Detour(Way.FORMULATION, "a transform of torch.func is active")
+        return Fallback(Path.FORMULATION, "a transform of torch.func is active")
     if forward_ad._current_level >= 0:
-        return Detour(Way.FORMULATION, "forward-mode differentiation is on")
-    return Detour(Way.OPERATOR, "a mode that intercepts operators is active")
+        return Fallback(Path.FORMULATION, "forward-mode differentiation is on")
+    return Fallback(Path.OPERATOR, "a mode that intercepts operators is active")
 
 
-def detour_of_tensors(x: Any, tensors: Sequence[Any]) -> Detour | None:
+def fallback_of_tensors(x: Any, tensors: Sequence[Any]) -> Fallback | None:
     """The fallback that the kind of the tensors requires; `tensors` are the weights and any states."""
     dtype = getattr(x, "dtype", None)
     for tensor in (x, *tensors):
         if type(tensor) not in PLAIN:
-            return _detour_of_kind(tensor)
+            return _fallback_of_kind(tensor)
         if not tensor.is_cpu:
-            return Detour(Way.TORCH, f"the kernels run on the CPU alone, and a tensor is on {tensor.device.type!r}")
+            return Fallback(Path.TORCH, f"the kernels run on the CPU alone, and a tensor is on {tensor.device.type!r}")
         if tensor.dtype not in REALS:
-            return Detour(Way.TORCH, f"the kernels run in float32 and float64, and a tensor is {tensor.dtype}")
+            return Fallback(Path.TORCH, f"the kernels run in float32 and float64, and a tensor is {tensor.dtype}")
         if tensor.dtype != dtype:
-            return Detour(Way.TORCH, "tensors are of different dtypes")
+            return Fallback(Path.TORCH, "tensors are of different dtypes")
         if tensor.layout is not torch.strided:
-            return Detour(Way.TORCH, f"the kernels read dense tensors, and one is {tensor.layout}")
+            return Fallback(Path.TORCH, f"the kernels read dense tensors, and one is {tensor.layout}")
     return None
 
 
-def detour_when_compiling(tensors: Sequence[Any]) -> Detour:
+def fallback_when_compiling(tensors: Sequence[Any]) -> Fallback:
     """The same while torch.compile or torch.export traces the call."""
     if torch.onnx.is_in_onnx_export():
         return ONNX
     if torch.is_autocast_enabled("cpu"):
-        return Detour(Way.TORCH, "autocast is on")
+        return Fallback(Path.TORCH, "autocast is on")
     dtype = tensors[0].dtype
     for tensor in tensors:
         if tensor.device.type != "cpu" or tensor.dtype not in REALS or tensor.dtype != dtype:
-            return Detour(Way.TORCH, "the kernels run on the CPU alone, in float32 and float64, which are not mixed")
-    return Detour(Way.OPERATOR, "the call is compiled or exported")
+            return Fallback(Path.TORCH, "the kernels run on the CPU alone, in float32 and float64, which are not mixed")
+    return Fallback(Path.OPERATOR, "the call is compiled or exported")
 
 
-def _detour_of_kind(tensor: Any) -> Detour:
+def _fallback_of_kind(tensor: Any) -> Fallback:
     if isinstance(tensor, torch._subclasses.FakeTensor):
-        return Detour(Way.OPERATOR, "tensors have no data")
-    return Detour(Way.TORCH, f"the kernels run on plain tensors, and one is a {type(tensor).__name__}")
+        return Fallback(Path.OPERATOR, "tensors have no data")
+    return Fallback(Path.TORCH, f"the kernels run on plain tensors, and one is a {type(tensor).__name__}")
 
 
-def say_once(who: Any, detour: Detour) -> None:
+def say_once(who: Any, fallback: Fallback) -> None:
     """Log the reason at level INFO, the first time that it occurs in the process."""
-    if torch.compiler.is_compiling() or detour.reason in _said:
+    if torch.compiler.is_compiling() or fallback.reason in _said:
         return
-    _said.add(detour.reason)
-    logger.info("%s uses %s: %s", type(who).__name__, detour.way.value, detour.reason)
+    _said.add(fallback.reason)
+    logger.info("%s uses %s: %s", type(who).__name__, fallback.path.value, fallback.reason)
 
 
 def call_as_leaf(module: Any, input: Any, hx: Any, **more: Any) -> Any:  # noqa: A002  (torch's name)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from .classes import MIXINS
-from .routes import Detour, Way, say_once
+from .routes import Fallback, Path, say_once
 from .swapped_classes import as_torch
 
-_TORCHSCRIPT = Detour(Way.TORCH, "TorchScript holds torch's operations alone")
+_TORCHSCRIPT = Fallback(Path.TORCH, "TorchScript holds torch's operations alone")
 
 
 def admit() -> None:
