@@ -65,8 +65,8 @@ cdef class Repeat:
         self.setting = settings()
         self.versions = [None]
         self.job, self.apply = (None, None) if training is None else training
-        if training is not None and (self.job.plan is not plan or packed is not None):
-            raise ValueError("training: expected a job of the plan, and no packed weights")
+        if training is not None and self.job.plan is not plan:
+            raise ValueError("training: expected a job of the plan")
         if not plan.is_dense or (packed is not None and len(packed) != count):
             raise ValueError("plan: expected a dense one, and packed weights for each layer and direction")
         if arrays.rows != plan.rows or arrays.width != plan.width or arrays.B != plan.B or arrays.H != plan.H:
@@ -81,6 +81,8 @@ cdef class Repeat:
         present = [one for one in self.aliases if one is not None]
         self.parameters = parameters_of(plan, present)
         plan.check_parameters(self.parameters)
+        if self.job is not None:
+            self.job.repeat_with(tuple(present), self.parameters)
         self.keeps_pays = plan.packs and sum([one.nbytes for one in present]) > REPACKED_BYTES_MAX
 
     cdef bint _is_current(self, dict attributes) except -1:
@@ -181,18 +183,28 @@ cdef class Repeat:
         if packed is None and not self._may_pack():
             return None
         if self.job is not None:
-            return self._train(x, hx)
+            return self._train(x, hx, packed)
         y, final = self.plan.up(
             self.arrays, x, x_view, None, states, self.parameters, packed, None, None, None, False
         )  # fmt: skip
         state = final if self.plan.states > 1 else (<tuple>final)[0]
         return (y, state) if self.returns_y else state
 
-    cdef object _train(self, object x, object hx):
+    cdef bint is_like(self, tuple weights, list packed) except -1:
+        """Whether it is for these parameters and kept weights."""
+        cdef Py_ssize_t j
+        if self.packed is not packed or len(self.weights) != len(weights):
+            return False
+        for j in range(len(weights)):
+            if self.weights[j] is not weights[j]:
+                return False
+        return True
+
+    cdef object _train(self, object x, object hx, list packed):
         """The call as a node of the graph; None if no gradient is wanted."""
         cdef tuple states, found
         cdef bint wanted = x.requires_grad
-        cdef list tensors = [self.job, x]
+        cdef list tensors = [self.job if packed is None else self.job.with_packed(packed), x]
         if hx is None:
             states = (None,) * self.plan.states
         else:
@@ -226,14 +238,14 @@ cdef class Repeats:
             calls.clear()
         calls[call.x_shape] = call
 
-    def holds(self, shape, tuple weights, bint training):
-        """Whether there is a call of this shape with these parameters."""
+    def holds(self, shape, tuple weights, bint training, list packed):
+        """Whether there is a call of this shape with these parameters and kept weights."""
         cdef Repeat call
         found = self.calls[training].get(shape)
         if found is None:
             return False
         call = found
-        return len(call.weights) == len(weights) and all([a is b for a, b in zip(call.weights, weights)])
+        return call.is_like(weights, packed)
 
     def __call__(self, dict attributes, x, hx):
         """As a `Repeat`."""

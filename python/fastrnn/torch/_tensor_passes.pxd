@@ -13,3 +13,9 @@ cdef class Job:
     cdef list packed
     cdef object masks, starting
     cdef int mask_count
+    cdef tuple aliases
+    cdef list parameters
+
+    cdef void repeat_with(self, tuple aliases, list parameters) noexcept
+    cdef Job with_packed(self, list packed)
+    cdef list parameters_of(self, object weights)

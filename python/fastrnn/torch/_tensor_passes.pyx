@@ -52,9 +52,16 @@ def forward(
     Plan plan not None, TensorArrays arrays not None, x, states, weights, packed, masks, starting, bint training=True
 ):
     """(outputs, kept): y and the final states, and what backward needs. packed: forward's weights, or None."""
+    return run_forward(plan, arrays, x, states, parameters_of(plan, weights), packed, masks, starting, training)
+
+
+cdef tuple run_forward(
+    Plan plan, TensorArrays arrays, x, states, list parameters, packed, masks, starting, bint training
+):
+    """`forward` of parameters as the core reads them."""
     cdef int layer
     cdef Tape tape
-    cdef list kept = [], parameters = parameters_of(plan, weights)
+    cdef list kept = []
     cdef tuple initial = readable_states(plan, states)
     y, final, found = plan.forward(
         arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, training, False,
@@ -96,17 +103,42 @@ cdef class Job:
         self.starting, self.packed, self.masks = starting, packed, masks
         self.mask_count = 0 if masks is None else len(masks)
 
+    cdef void repeat_with(self, tuple aliases, list parameters) noexcept:
+        """Prepare for calls with the same weights. aliases: of these weights, see `unswappable`."""
+        self.aliases, self.parameters = aliases, parameters
+
+    cdef Job with_packed(self, list packed):
+        """The same call with packed weights for forward."""
+        cdef Job job = Job(self.description, self.plan, self.arrays, self.starting, packed, None)
+        job.aliases, job.parameters = self.aliases, self.parameters
+        return job
+
+    cdef list parameters_of(self, object weights):
+        """The parameters as the core reads them; weights: those of the node, or what autograd has saved of them."""
+        cdef Py_ssize_t j
+        if self.aliases is None or len(weights) != len(self.aliases):
+            return parameters_of(self.plan, weights)
+        for j in range(len(self.aliases)):
+            if weights[j] is not self.aliases[j]:  # a hook on saved tensors may return others
+                return parameters_of(self.plan, weights)
+        return self.parameters
+
 
 def begin(ctx, Job job not None, x, tuple tensors):
     """Forward of a node of the graph; ctx keeps what backward reads. tensors: the states and the weights."""
-    cdef int states = job.plan.states
+    cdef int states = job.plan.states, j
+    cdef tuple weights = tensors[states:] if job.aliases is None else job.aliases
     applied = None if job.masks is None else arrays_or_none(job.masks)
-    outputs, kept = forward(
-        job.plan, job.arrays, x, tensors[:states], tensors[states:], job.packed, applied, job.starting
+    outputs, kept = run_forward(
+        job.plan, job.arrays, x, tensors[:states], job.parameters_of(weights), job.packed, applied, job.starting, True
     )
     cdef list saved = [outputs[0], unswappable(x)]
-    for tensor in tensors:
-        saved.append(unswappable(tensor))
+    for j in range(states):
+        saved.append(unswappable(tensors[j]))
+    if job.aliases is None:
+        saved.extend([unswappable(weight) for weight in weights])
+    else:
+        saved.extend(weights)
     if job.masks is not None:
         saved.extend(job.masks)
     saved.extend(kept)
@@ -131,10 +163,10 @@ def end(ctx, tuple d, tuple wanted, truncation):
     cdef Job job = ctx.job
     cdef int states = job.plan.states
     y, inputs, masks, kept = saved_of(ctx)
-    weights, masks = inputs[1 + states :], None if masks is None else arrays_or_none(masks)
-    return backward(
-        job.plan, job.arrays, y, inputs[0], inputs[1 : 1 + states], weights, masks, job.starting, kept, d, wanted,
-        truncation,
+    masks = None if masks is None else arrays_or_none(masks)
+    return run_backward(
+        job.plan, job.arrays, y, inputs[0], inputs[1 : 1 + states], job.parameters_of(inputs[1 + states :]), masks,
+        job.starting, kept, d, wanted, truncation,
     )  # fmt: skip
 
 
@@ -173,8 +205,16 @@ def backward(
 
     kept: what forward returned; d: of y and the final states, None standing for zero; wanted: for each gradient.
     """
+    cdef list parameters = parameters_of(plan, weights)
+    return run_backward(plan, arrays, y, x, states, parameters, masks, starting, kept, d, wanted, truncation)
+
+
+cdef list run_backward(
+    Plan plan, TensorArrays arrays, y, x, states, list parameters, masks, starting, kept, d, wanted, truncation
+):
+    """`backward` of parameters as the core reads them."""
     cdef int j, k, at = 1 + plan.states
-    cdef list parameters = parameters_of(plan, weights), into = [None] * len(parameters), found = []
+    cdef list into = [None] * len(parameters), found = []
     cdef Tape tape = tape_again(plan, arrays, y, x, states, parameters, masks, starting, kept)
     cdef bint wants_states = False
     for j in range(len(parameters)):

@@ -107,10 +107,10 @@ class PackedWeights:
 
         The plan must be dense and not for a PackedSequence.
         """
-        kept, call, tensors = self._kept, self.calls.get(plan, x), tuple(parameters.values())
+        call, tensors = self.calls.get(plan, x), tuple(parameters.values())
         if x.numel() == 0 or not all(_is_plain(one) for one in tensors):
             return
-        packed, copies = (kept.packed, kept.copies) if call.plan.packs and kept is not None else (None, None)
+        packed, copies = self._packed_and_copies(call)
         returns_y = not plan.returns_state_alone
         arrays = calls.arrays_of_call(plan, x.dtype, returns_y=returns_y)
         repeat = Repeat(
@@ -137,7 +137,8 @@ class PackedWeights:
     ) -> None:
         """The same for training. `apply` makes a node of the graph."""
         call, tensors = self.calls.get(plan, x), tuple(parameters.values())
-        if x.numel() == 0 or (self.again is not None and self.again.holds(x.shape, tensors, True)):
+        packed, copies = self._packed_and_copies(call)
+        if x.numel() == 0 or (self.again is not None and self.again.holds(x.shape, tensors, True, packed)):
             return
         if not all(_is_plain(one) for one in tensors):
             return
@@ -145,8 +146,8 @@ class PackedWeights:
             configuration,
             call.plan,
             call.arrays,
-            None,
-            (tuple(parameters), tensors, _aliases(tensors), None),
+            packed,
+            (tuple(parameters), tensors, _aliases(tensors), copies),
             (x.shape, torch.Size(plan.states_shape())),
             x.dtype,
             not plan.returns_state_alone,
@@ -155,6 +156,11 @@ class PackedWeights:
             (Job(plan, *call, None, None, None), apply),
         )
         self._add(repeat)
+
+    def _packed_and_copies(self, call: calls.Call) -> tuple[Packed | None, tuple[Array, ...] | None]:
+        """The kept weights of a call that packs its weights, and copies of the parameters."""
+        kept = self._kept
+        return (None, None) if kept is None or not call.plan.packs else (kept.packed, kept.copies)
 
     def _add(self, repeat: Repeat) -> None:
         if self.again is None:
