@@ -191,17 +191,42 @@ static inline int64_t layout_place_reals(const struct layout_shape *const s) {
 }
 
 /* Forward's scratch. State rows are sequences; x, gates and places are rows of the current chunk. Group g of the team
- * owns the chunk rows from  first sequence + g * chunk_rows  on. */
+ * owns the chunk rows from  first sequence + g * chunk_rows  on. Each thread has a room for unpacked weights: biases
+ * as in struct layout_packed_forward, and some packed blocks, for products of many rows. */
 struct layout_forward_scratch {
     int64_t state_row, x_row, gates_row; /* reals in a row */
     int64_t chunk_rows;
-    size_t h[2], states, x, gates, places, bytes; /* states: the cell's states after h, `state` reals apart */
-    size_t state;                                 /* reals of one state */
+    size_t h[2], states, x, gates, places, rooms, bytes; /* states: the cell's states after h, `state` reals apart */
+    size_t state;                                        /* reals of one state */
+    size_t room, room_b_apart, room_weights;             /* reals of a room, and offsets in it */
+    int room_blocks;                                     /* packed blocks in a room */
     bool overflowed;
 };
 
+enum {
+    LAYOUT_UNPACKED_ROWS = 8, /* products of at most so many rows transpose unpacked weights in registers */
+    LAYOUT_ROOM_BLOCKS = 4,   /* blocks of one panel that make a tile */
+};
+
+/* The room of one thread. A block of several gates has enough panels for a tile. */
+static inline void layout_room(struct layout_forward_scratch *const l, const struct layout_shape *const s,
+                               const struct layout_packed_forward *const packed) {
+    struct layout_cursor cursor = {0};
+    const int line = layout_line(s);
+    const int64_t NB = block_count(s->units, s->vl);
+    const int64_t block =
+        packed->of_input.block > packed->of_state.block ? packed->of_input.block : packed->of_state.block;
+    l->room_blocks = s->gates == 1 ? LAYOUT_ROOM_BLOCKS : 1;
+    layout_take(&cursor, line, NB, s->gates, s->vl, 1);
+    l->room_b_apart = layout_take(&cursor, line, NB, s->table->apart ? s->gates : 0, s->vl, 1);
+    l->room_weights = layout_take(&cursor, line, l->room_blocks, block, 1, 1);
+    l->room = cursor.reals;
+    l->overflowed |= cursor.overflowed;
+}
+
 static inline struct layout_forward_scratch layout_forward_scratch(const struct layout_shape *const s,
-                                                                   const int groups) {
+                                                                   const struct layout_packed_forward *const packed,
+                                                                   const int groups, const int threads) {
     struct layout_forward_scratch l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
@@ -223,8 +248,12 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     l.x = layout_take(&cursor, line, rows, l.x_row, 1, 1);
     l.gates = layout_take(&cursor, line, rows, l.gates_row, 1, 1);
     l.places = layout_take(&cursor, line, rows, layout_place_reals(s), 1, 1);
+    if (s->rows > LAYOUT_UNPACKED_ROWS) {
+        layout_room(&l, s, packed);
+    }
+    l.rooms = layout_take(&cursor, line, threads, (int64_t)l.room, 1, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
-    l.overflowed = cursor.overflowed;
+    l.overflowed |= cursor.overflowed;
     return l;
 }
 

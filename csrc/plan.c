@@ -29,25 +29,25 @@ enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *const proble
     return status;
 }
 
-/* Unpacked weights are transposed in registers whenever they are read (unpacked.h), for up to eight rows at a time.
- * Packing costs as much as some such reads: few of them for weights in the caches, more for others
- * (docs/decisions/0010). Reading for more than four rows costs more. Backward reads rows of torch's layout as they are,
- * but in a pattern that only one step of few rows hides. */
+/* Unpacked weights are transposed whenever they are read: in registers for up to LAYOUT_UNPACKED_ROWS rows, in the
+ * caches for more (unpacked.h, gemm.h). Packing costs as much as some such reads: few of them for weights in the
+ * caches, more for others (docs/decisions/0020). Reading for more than four rows costs more. Backward reads rows of
+ * torch's layout as they are, but in a pattern that only few rows hide. */
 enum {
-    UNPACKED_ROWS = 8,
     UNPACKED_ROWS_CHEAP = 4,
     UNPACKED_BACKWARD_ROWS = 4,
+    UNPACKED_BACKWARD_ROWS_FAR = 3,
+    FAR_WEIGHTS_BYTES = 8 << 20,
     NEAR_WEIGHTS_BYTES = 4 << 20,
 };
 static const double unpacked_cost_of_more_rows = 1.5, unpacked_cost_near = 1.5, unpacked_cost_far = 5;
 
 /* How often forward reads the weights of a dense problem, with the share of each matrix. */
-static double unpacked_cost(const struct fastrnn_problem *const p) {
-    const double rows = (double)p->T * (double)p->B;
-    const int64_t of_step = (p->B + UNPACKED_ROWS - 1) / UNPACKED_ROWS;
-    const double of_input = (double)((int64_t)(rows + UNPACKED_ROWS - 1) / UNPACKED_ROWS);
-    const double reads =
-        (of_input * (double)p->I + (double)p->T * (double)of_step * (double)p->H) / (double)(p->I + p->H + 1);
+static double unpacked_cost(const struct plan *const plan) {
+    const struct fastrnn_problem *const p = &plan->problem;
+    const int64_t rows = plan->shape.rows, chunk_rows = plan->forward_scratch.chunk_rows;
+    const double of_input = rows > 0 ? (double)layout_blocks(rows, (int)chunk_rows) : 0;
+    const double reads = (of_input * (double)p->I + (double)p->T * (double)p->H) / (double)(p->I + p->H + 1);
     return p->B > UNPACKED_ROWS_CHEAP ? unpacked_cost_of_more_rows * reads : reads;
 }
 
@@ -57,8 +57,9 @@ int fastrnn_packing_pays(const struct fastrnn_plan *const plan, const enum fastr
         return 1;
     }
     if (pass == FASTRNN_BACKWARD) {
-        return p->problem.T != 1 || p->problem.B > UNPACKED_BACKWARD_ROWS;
+        const bool is_far = p->sizes.packed_backward > FAR_WEIGHTS_BYTES;
+        return p->shape.rows > (is_far ? UNPACKED_BACKWARD_ROWS_FAR : UNPACKED_BACKWARD_ROWS);
     }
     const bool is_near = p->sizes.packed_forward <= NEAR_WEIGHTS_BYTES;
-    return unpacked_cost(&p->problem) > (is_near ? unpacked_cost_near : unpacked_cost_far);
+    return unpacked_cost(p) > (is_near ? unpacked_cost_near : unpacked_cost_far);
 }

@@ -12,13 +12,25 @@ from core_call import CoreCall, assert_same_bits, same_bits
 from fastrnn import _core, _plan, config
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import batches, members, pair, problems, seeds, stacks
+from strategies import batches, make, members, pair, problems, seeds, stacks
 
 
 @given(p=problems(), threads=st.sampled_from([1, 2, 5]))
 def test_weights_as_they_are_give_the_bits_of_packed_ones(backend, p, threads):
     found = CoreCall(p, threads, packs=False)
     assert_same_bits(found.outputs, CoreCall(p, threads).outputs)
+    assert all(guarded.intact() for guarded in found.guarded.values())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("cut", ["sequences", "units"])
+@pytest.mark.parametrize(("T", "B"), [(1, 9), (3, 16), (2, 100)])
+@pytest.mark.parametrize("cell", _core.cells())
+def test_products_of_many_rows_pack_some_blocks_at_a_time(backend, cell, T, B, cut, threads):
+    """More than LAYOUT_UNPACKED_ROWS rows; 100 are more than a strip has, and H fills more than one room."""
+    p = make(cell, T, B, I=21, H=77, dtype="float32", seed=T * B)
+    found = CoreCall(p, threads, packs=False, cut=cut)
+    assert_same_bits(found.outputs, CoreCall(p).outputs)
     assert all(guarded.intact() for guarded in found.guarded.values())
 
 

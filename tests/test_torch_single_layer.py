@@ -13,7 +13,7 @@ from torch_cases import hold_in_new_memory
 
 CELLS = ["LSTM", "GRU", "RNN"]
 KINDS = ["dense", "batch_first", "unbatched", "step", "unbatched_step"]
-# Calls with T = 1, B <= 4 read unpacked weights; all other calls pack them.
+# Backward of calls with up to four rows reads unpacked weights; other calls pack them.
 SIZES = [(1, 1), (1, 4), (1, 7), (3, 2)]
 
 

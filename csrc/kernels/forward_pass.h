@@ -25,6 +25,21 @@ struct forward_chunk {
     int64_t begin, end, rows, offset, offset_end;
 };
 
+/* Gives unpacked weights the room of this thread, with the biases of its blocks. */
+static void find_room(struct forward_pass *const pass) {
+    const struct layout_forward_scratch *const layout = &pass->plan->forward_scratch;
+    real *const room = aligned(pass->arrays->scratch) + layout->rooms + (size_t)team_rank(pass->me) * layout->room;
+    struct unit_weights *const weights[] = {&pass->w_ih, &pass->w_hh};
+    for (size_t j = 0; j < sizeof weights / sizeof *weights; j++) {
+        weights[j]->room = room + layout->room_weights;
+        weights[j]->room_blocks = layout->room_blocks;
+        weights[j]->b_x = room;
+        weights[j]->b_apart = room + layout->room_b_apart;
+    }
+    pack_biases(pass->cell, pass->plan->shape.units, pass->arrays->parameters[FASTRNN_B_IH],
+                pass->arrays->parameters[FASTRNN_B_HH], room, room + layout->room_b_apart, pass->blocks);
+}
+
 static void find_unit_weights(struct forward_pass *const pass) {
     const struct layout_packed_forward *const layout = &pass->plan->packed_forward;
     const struct fastrnn_arrays *const arrays = pass->arrays;
@@ -45,6 +60,8 @@ static void find_unit_weights(struct forward_pass *const pass) {
         pass->w_hh.packed = packed + layout->w_hh;
         pass->w_ih.b_x = pass->w_hh.b_x = packed + layout->b_x;
         pass->w_ih.b_apart = pass->w_hh.b_apart = packed + layout->b_apart;
+    } else if (pass->plan->shape.rows > UNPACKED_ROWS) {
+        find_room(pass);
     }
 }
 

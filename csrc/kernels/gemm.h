@@ -58,7 +58,7 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
     const int64_t K = block_depth(block), panel = block.at * p->G;
     struct tile t = {.a_row = p->a_row, .w_block = p->w->at.block};
     vreal sums[STRIP_VECTORS];
-    const real *const a = p->a + block.k_begin, *w = p->w->packed + number * p->w->at.block;
+    const real *const a = p->a + block.k_begin, *w = packed_block(p->w, number);
     int64_t k = 0;
     do {
         const bool first = k == 0, last = K - k <= strip->chunk;
@@ -105,8 +105,8 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
         const struct fetches own = {.Q = Q};
         vreal acc[TILE_VECTORS_MAX];
         t.to_row = p->to ? p->to_row : Q * p->G * VL;
-        run_unit_tile(&t, &own, 0, p->G, R, a, p->w->packed + block * p->w->at.block, start + panel,
-                      p->w->b_apart + panel, p->to ? p->to + rows.begin * p->to_row + panel : (real *)acc);
+        run_unit_tile(&t, &own, 0, p->G, R, a, packed_block(p->w, block), start + panel, p->w->b_apart + panel,
+                      p->to ? p->to + rows.begin * p->to_row + panel : (real *)acc);
         if (!p->to) {
             p->finish(p->job, R, Q, acc, rows.begin, block);
         }
@@ -120,7 +120,7 @@ static void single_panel_tile(const struct unit_product *const p, const int R, c
                               real *const to, const ptrdiff_t to_row) {
     const struct block block = block_at(p->w->rows.blocks, number, VL);
     const int64_t panel = block.at * p->G;
-    const real *const a = p->a + row * p->a_row + block.k_begin, *const w = p->w->packed + number * p->w->at.block;
+    const real *const a = p->a + row * p->a_row + block.k_begin, *const w = packed_block(p->w, number);
     const real *const start = p->start + row * p->start_row + panel;
     struct tile t = {.K = block_depth(block), .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
     for (int g = 0; g < p->G;) {
@@ -156,13 +156,9 @@ static void single_panel_product(const struct unit_product *const p, const struc
     }
 }
 
-/* For a run of blocks. */
-static inline void unit_product_of_run(const struct unit_product *const p, const struct team_range rows,
+/* For a run of blocks of packed weights. */
+static inline void packed_unit_product(const struct unit_product *const p, const struct team_range rows,
                                        const struct team_range blocks) {
-    if (!p->w->packed) {
-        unpacked_unit_product(p, rows, blocks);
-        return;
-    }
     if (!layout_has_tile(p->G)) {
         single_panel_product(p, rows, blocks);
         return;
@@ -183,9 +179,37 @@ static inline void unit_product_of_run(const struct unit_product *const p, const
             const int64_t left = blocks.end - block;
             const int Q = blocks_of_rows(p->G, TILE_ROWS, left);
             const int64_t next = left > Q ? block + Q : blocks.begin;
-            unit_strip(p, &strip, block, Q, p->w->packed + next * p->w->at.block);
+            unit_strip(p, &strip, block, Q, packed_block(p->w, next));
             block += Q;
         }
+    }
+}
+
+/* Packs some blocks of a run at a time, and multiplies many rows by them while they are in the cache. */
+static void packing_unit_product(const struct unit_product *const p, const struct team_range rows,
+                                 const struct team_range blocks) {
+    struct unit_weights some = *p->w;
+    struct unit_product part = *p;
+    some.packed = some.room;
+    part.w = &some;
+    for (int64_t begin = blocks.begin; begin < blocks.end; begin += some.room_blocks) {
+        const int64_t end = begin + some.room_blocks;
+        const struct team_range packed = {begin, end < blocks.end ? end : blocks.end};
+        some.first = begin;
+        pack_units(p->G, &some.rows, some.room, some.at, packed);
+        packed_unit_product(&part, rows, packed);
+    }
+}
+
+/* For a run of blocks. */
+static inline void unit_product_of_run(const struct unit_product *const p, const struct team_range rows,
+                                       const struct team_range blocks) {
+    if (p->w->packed) {
+        packed_unit_product(p, rows, blocks);
+    } else if (rows.end - rows.begin > UNPACKED_ROWS) {
+        packing_unit_product(p, rows, blocks);
+    } else {
+        unpacked_unit_product(p, rows, blocks);
     }
 }
 

@@ -45,7 +45,8 @@ static enum fastrnn_status lay_out(struct plan *const plan) {
     const struct layout_shape shape = plan->shape = shape_of(&plan->problem, plan->table);
     plan->packed_forward = layout_packed_forward(&shape);
     plan->packed_backward = layout_packed_backward(&shape);
-    plan->forward_scratch = layout_forward_scratch(&shape, most_groups(&plan->problem, &shape));
+    plan->forward_scratch = layout_forward_scratch(&shape, &plan->packed_forward, most_groups(&plan->problem, &shape),
+                                                   cut_threads_max(plan->problem.threads));
     plan->backward_scratch = layout_backward_scratch(&shape);
     const size_t marks = layout_marks_bytes(&plan->problem);
     bool overflowed;
@@ -76,8 +77,10 @@ static void pack_forward(const struct plan *const plan, const struct fastrnn_arr
     struct team_parts parts = team_parts(me, TEAM_PACK_STATE, block_count(shape->units, VL), CUT_PIECE_BLOCKS);
     struct team_range units;
     while (team_next(&parts, &units)) {
-        pack_units(cell->row.gates, &w_ih, to + layout->w_ih, layout->of_input, units);
-        pack_units(cell->row.gates, &w_hh, to + layout->w_hh, layout->of_state, units);
+        pack_units(cell->row.gates, &w_ih, to + layout->w_ih + units.begin * layout->of_input.block, layout->of_input,
+                   units);
+        pack_units(cell->row.gates, &w_hh, to + layout->w_hh + units.begin * layout->of_state.block, layout->of_state,
+                   units);
         pack_biases(cell, shape->units, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x,
                     to + layout->b_apart, units);
     }

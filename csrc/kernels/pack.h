@@ -104,8 +104,8 @@ ALWAYS_INLINE void pack_square(const real *const rows, const ptrdiff_t row_step,
     }
 }
 
-/* Packs w[(g*H + u)*K + k] to a vector for each block, each k of its range and each gate, laid out by `at`. Reads a
- * line of each row at a time, for as many gates as fill a line of the result. */
+/* Packs w[(g*H + u)*K + k] to a vector for each block, each k of its range and each gate, laid out by `at`; `to` takes
+ * the first of the blocks. Reads a line of each row at a time, for as many gates as fill a line of the result. */
 static void pack_units(const int G, const struct unit_rows *const from, real *const to, const struct layout_weights at,
                        const struct team_range blocks) {
     enum { GATES = LINE_REALS / VL };
@@ -121,7 +121,7 @@ static void pack_units(const int G, const struct unit_rows *const from, real *co
                         const int64_t left = block_depth(block_at(from->blocks, j, VL)) - k;
                         const int columns = left < VL ? (int)left : VL;
                         pack_square(from->w + first + k, from->blocks.K, block.lanes, columns,
-                                    to + j * at.block + g * at.gate + k * at.step, at.step);
+                                    to + (j - blocks.begin) * at.block + g * at.gate + k * at.step, at.step);
                     }
                 }
             }

@@ -22,7 +22,7 @@ ALWAYS_INLINE bool lie_far(const int64_t rows, const int64_t columns) {
 
 /* ---- units ---- */
 
-enum { UNPACKED_ROWS = 8 }; /* rows of a that share one transposed square */
+enum { UNPACKED_ROWS = LAYOUT_UNPACKED_ROWS }; /* rows of a that share one transposed square */
 
 /* The start value of a pre-activation before the input product. */
 ALWAYS_INLINE vreal bias_of_input(const struct unit_weights *const w, const int64_t block, const int gate,

@@ -6,12 +6,19 @@
 
 /* Weights for forward: lanes are units. */
 struct unit_weights {
-    const real *packed; /* laid out by `at`; null: not packed */
+    const real *packed; /* blocks from `first` on, laid out by `at`; null: not packed */
+    int64_t first;
+    real *room; /* of unpacked weights: memory for so many packed blocks */
+    int64_t room_blocks;
     struct layout_weights at;
     struct unit_rows rows;
-    const real *b_x, *b_apart; /* packed biases, [NB][G][VL] */
+    const real *b_x, *b_apart; /* packed biases, [NB][G][VL], also of unpacked weights with room */
     const real *b_ih, *b_hh;   /* biases of unpacked weights; null: zero */
 };
+
+ALWAYS_INLINE const real *packed_block(const struct unit_weights *const w, const int64_t number) {
+    return w->packed + (number - w->first) * w->at.block;
+}
 
 /* Weights for backward: lanes are inputs or earlier units. */
 struct slot_weights {
