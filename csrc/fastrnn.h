@@ -348,8 +348,22 @@ int fastrnn_same_bytes(const void *one, const void *other, size_t n, int threads
 
 const char *fastrnn_build(void); /* the compiler, and the flags of every file */
 
-/* The activations that the cells use, for tests: y[j] = f(x[j]) for j < n. */
-enum fastrnn_activation { FASTRNN_TANH, FASTRNN_SIGMOID, FASTRNN_ACTIVATION_COUNT };
+/* The functions of one number that cells use, for tests: y[j] = f(x[j]) for j < n. */
+enum fastrnn_activation {
+    FASTRNN_TANH,
+    FASTRNN_SIGMOID,
+    FASTRNN_EXP,
+    FASTRNN_EXPM1,
+    FASTRNN_LOG,
+    FASTRNN_LOG1P,
+    FASTRNN_SOFTPLUS,
+    FASTRNN_LOG_SIGMOID,
+    FASTRNN_RELU,
+    FASTRNN_ABS,
+    FASTRNN_SIGN,
+    FASTRNN_SQRT,
+    FASTRNN_ACTIVATION_COUNT
+};
 enum fastrnn_status fastrnn_activate(int backend, enum fastrnn_dtype dtype, enum fastrnn_activation activation,
                                      int64_t n, const void *x, void *y);
 

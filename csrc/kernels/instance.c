@@ -4,6 +4,8 @@
 #include "../threads/cut.h"
 
 #include "backward.h"
+#include "elementwise.h"
+#include "exponentials.h"
 #include "forward.h"
 
 static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
@@ -105,11 +107,42 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
     }
 }
 
+ALWAYS_INLINE vreal vactivate(const enum fastrnn_activation activation, const vreal x) {
+    switch (activation) {
+    case FASTRNN_TANH:
+        return vtanh(x);
+    case FASTRNN_SIGMOID:
+        return vsigmoid(x);
+    case FASTRNN_EXP:
+        return vexp(x);
+    case FASTRNN_EXPM1:
+        return vexpm1(x);
+    case FASTRNN_LOG:
+        return vlog(x);
+    case FASTRNN_LOG1P:
+        return vlog1p(x);
+    case FASTRNN_SOFTPLUS:
+        return vsoftplus(x);
+    case FASTRNN_LOG_SIGMOID:
+        return vlog_sigmoid(x);
+    case FASTRNN_RELU:
+        return vrelu(x);
+    case FASTRNN_ABS:
+        return vabs(x);
+    case FASTRNN_SIGN:
+        return vsign(x);
+    case FASTRNN_SQRT:
+        return vsqrt(x);
+    default:
+        return x; /* api.c has refused others */
+    }
+}
+
 static void activate(const enum fastrnn_activation activation, const int64_t n, const void *const x, void *const y) {
     for (int64_t j = 0; j < n; j += VL) {
         const int lanes = n - j < VL ? (int)(n - j) : VL;
         const vreal v = vload_n((const real *)x + j, lanes);
-        vstore_n((real *)y + j, activation == FASTRNN_TANH ? vtanh(v) : vsigmoid(v), lanes);
+        vstore_n((real *)y + j, vactivate(activation, v), lanes);
     }
 }
 

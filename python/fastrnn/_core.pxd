@@ -49,6 +49,16 @@ cdef extern from "fastrnn.h" nogil:
     enum:
         FASTRNN_TANH
         FASTRNN_SIGMOID
+        FASTRNN_EXP
+        FASTRNN_EXPM1
+        FASTRNN_LOG
+        FASTRNN_LOG1P
+        FASTRNN_SOFTPLUS
+        FASTRNN_LOG_SIGMOID
+        FASTRNN_RELU
+        FASTRNN_ABS
+        FASTRNN_SIGN
+        FASTRNN_SQRT
 
     ctypedef struct fastrnn_schedule_t "struct fastrnn_schedule":
         int64_t steps

@@ -846,9 +846,25 @@ def same_bytes(arrays, copies, int threads, Pace pace=None):
     return True
 
 
+_ACTIVATIONS = {
+    "tanh": FASTRNN_TANH,
+    "sigmoid": FASTRNN_SIGMOID,
+    "exp": FASTRNN_EXP,
+    "expm1": FASTRNN_EXPM1,
+    "log": FASTRNN_LOG,
+    "log1p": FASTRNN_LOG1P,
+    "softplus": FASTRNN_SOFTPLUS,
+    "log_sigmoid": FASTRNN_LOG_SIGMOID,
+    "relu": FASTRNN_RELU,
+    "abs": FASTRNN_ABS,
+    "sign": FASTRNN_SIGN,
+    "sqrt": FASTRNN_SQRT,
+}
+
+
 def activate(int backend, str name, array):
-    """tanh or sigmoid of every element, as in the cells of a backend."""
-    cdef int activation = {"tanh": FASTRNN_TANH, "sigmoid": FASTRNN_SIGMOID}[name]
+    """A function of every element, as the cells of a backend compute it: tanh, sigmoid, exp and others."""
+    cdef int activation = _ACTIVATIONS[name]
     cdef int t = _type_number(array.dtype)
     cdef cnp.ndarray x = _array(array, "array", t, array.shape, False)
     if not cnp.PyArray_IS_C_CONTIGUOUS(x):
