@@ -39,6 +39,8 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
         return "memory: fewer bytes than the schedules need";
     case FASTRNN_BAD_STAGE:
         return "stage: expected 0, or a stage of the schedules";
+    case FASTRNN_BAD_PROGRAM:
+        return "program: it breaks a rule; fastrnn_program_error says which";
     case FASTRNN_BAD_INPUTS:
         return "inputs, options: the cell has no such input of a step, or no options";
     }

@@ -46,6 +46,7 @@ static const struct fastrnn_cell_table cells[] = {
         .saved = saved_of_##cell, \
         .inputs = inputs_of_##cell, \
         .options = options_of_##cell, \
+        .phase_count = 1, \
         .phases = &dense, \
     },
 #include "cells.def"
@@ -53,6 +54,10 @@ static const struct fastrnn_cell_table cells[] = {
 
 const struct fastrnn_cell_table *fastrnn_cell_table(const enum fastrnn_cell cell) {
     return (int)cell >= 0 && cell < FASTRNN_CELL_COUNT ? &cells[cell] : NULL;
+}
+
+const struct fastrnn_cell_table *cell_table_of(const struct fastrnn_problem *const problem) {
+    return problem->program ? problem->program->table : fastrnn_cell_table(problem->cell);
 }
 
 int64_t cell_parameter_columns(const struct fastrnn_parameter *const parameter, const int64_t I, const int64_t H) {

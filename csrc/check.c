@@ -52,7 +52,10 @@ enum fastrnn_status check_problem(const struct fastrnn_problem *const p, const s
     if (!p) {
         return FASTRNN_NULL_POINTER;
     }
-    if (!fastrnn_cell_table(p->cell)) {
+    if (p->program && fastrnn_program_error(p->program)) {
+        return FASTRNN_BAD_PROGRAM;
+    }
+    if (!cell_table_of(p)) {
         return FASTRNN_BAD_CELL;
     }
     if (p->dtype != FASTRNN_F32 && p->dtype != FASTRNN_F64) {

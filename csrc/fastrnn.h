@@ -34,9 +34,19 @@ enum fastrnn_status {
     FASTRNN_NO_ROOM,      /* the memory for schedules has fewer bytes than they need */
     FASTRNN_BAD_STAGE,    /* arrays.stage is negative or exceeds the number of stages */
     FASTRNN_BAD_INPUTS,   /* an input or options for a cell that has none */
+    FASTRNN_BAD_PROGRAM,  /* fastrnn_program_error has a message */
 };
 
-enum { FASTRNN_GATES_MAX = 8, FASTRNN_STATES_MAX = 8, FASTRNN_PARAMETERS_MAX = 16, FASTRNN_INPUTS_MAX = 4 };
+/* Limits of all cells. */
+enum {
+    FASTRNN_GATES_MAX = 8,
+    FASTRNN_STATES_MAX = 8,
+    FASTRNN_PARAMETERS_MAX = 16,
+    FASTRNN_INPUTS_MAX = 4,
+    FASTRNN_OPTIONS_MAX = 8,
+    FASTRNN_SAVED_MAX = 16, /* saved vectors */
+    FASTRNN_PHASES_MAX = 8,
+};
 
 enum fastrnn_cell {
 #define FASTRNN_CELL(name, gates, output, tables) FASTRNN_CELL_##name,
@@ -149,8 +159,11 @@ struct fastrnn_pace {
     uint64_t rest[880]; /* private */
 };
 
+struct fastrnn_program; /* below */
+
 struct fastrnn_problem {
     enum fastrnn_cell cell;
+    const struct fastrnn_program *program; /* null, or a cell of the caller's in place of `cell` */
     enum fastrnn_dtype dtype;
     int backend; /* an index below fastrnn_backend_count() */
     int threads; /* at most this many threads; at least 1 */
@@ -176,11 +189,11 @@ struct fastrnn_sizes {
 };
 
 /* A checked problem with its sizes and layouts. A plan is plain memory: it may be copied, and need not be released. It
- * refers to the problem's schedule or schedules, which must outlive the plan and not change. */
+ * refers to the problem's program and its schedule or schedules, which must outlive the plan and not change. */
 struct fastrnn_plan {
     size_t struct_size; /* set by fastrnn_make_plan */
     struct fastrnn_sizes sizes;
-    uint64_t rest[96]; /* private */
+    uint64_t rest[128]; /* private */
 };
 
 /* A (T, B, n) tensor or a (B, n) matrix with a contiguous last axis. Strides count elements and may be negative.
@@ -241,6 +254,9 @@ struct fastrnn_arrays {
     struct fastrnn_view dx;       /* (T, B, I), overwritten */
     struct fastrnn_const_view d_final[FASTRNN_STATES_MAX];
     struct fastrnn_view d_initial[FASTRNN_STATES_MAX]; /* overwritten */
+    /* Of programs that write them: (T, B, H), also for an input of one column, whose gradient is the sum over units.
+     * Rows that the schedule does not visit are not written. */
+    struct fastrnn_view d_inputs[FASTRNN_INPUTS_MAX];
 
     void *reserve; /* forward: null for inference, else filled; backward reads it and leaves it unchanged */
     void *scratch;
@@ -285,7 +301,7 @@ struct fastrnn_saved {
     int per_unit; /* number of vectors */
 };
 
-/* An input of each step that no parameter multiplies, for example a mask. It has no gradient. */
+/* An input of each step that no parameter multiplies, for example a mask. It has a gradient in programs alone. */
 struct fastrnn_input {
     const char *name;
     enum fastrnn_columns columns; /* H: a value for each unit; one: the value of all units */
@@ -317,10 +333,134 @@ struct fastrnn_cell_table {
     const struct fastrnn_saved *saved;  /* in the order of a row of the reserve */
     const struct fastrnn_input *inputs;
     const struct fastrnn_option *options;
-    const struct fastrnn_phase *phases; /* one: the compiled cells have no others */
+    int phase_count; /* 1: there are no others yet */
+    const struct fastrnn_phase *phases;
 };
 
 const struct fastrnn_cell_table *fastrnn_cell_table(enum fastrnn_cell cell); /* null: no such cell */
+
+/* ---- programs ---- */
+
+/* A program is a cell of the caller's: a table, and for each direction a straight list of instructions that run on
+ * vectors of units in every step. It is plain data. fastrnn_make_plan checks it, so no program can make a call read or
+ * write out of bounds.
+ *
+ * The table has the parameters w_ih, w_hh, b_ih, b_hh of the compiled cells, and then vectors of H, which are required.
+ * A program has one phase: w_hh times all of h, and then the instructions. */
+enum {
+    FASTRNN_REGISTERS_MAX = 32,
+    FASTRNN_INSTRUCTIONS_MAX = 256, /* in a direction */
+    FASTRNN_READS_MAX = 64,
+    FASTRNN_CONSTANTS_MAX = 64,
+    FASTRNN_WRITES_MAX = 64,
+    FASTRNN_SLOTS_MAX = 2 * FASTRNN_GATES_MAX,
+};
+
+enum fastrnn_operation {
+#define FASTRNN_OPERATION(number, name, arguments, masks, makes_mask) FASTRNN_OPERATION_##name = number,
+#include "operations.def"
+    FASTRNN_OPERATION_COUNT
+};
+
+const char *fastrnn_operation_name(int operation); /* null: no such operation */
+int fastrnn_operation_arguments(int operation);    /* 0: no such operation */
+
+/* An operand is the number of a register, read, constant or write, plus one of these. A write is an operand once it has
+ * been written. */
+enum fastrnn_operand {
+    FASTRNN_OPERAND_REGISTER = 0,
+    FASTRNN_OPERAND_READ = 0x100,
+    FASTRNN_OPERAND_CONSTANT = 0x200,
+    FASTRNN_OPERAND_WRITE = 0x300,
+};
+
+/* to = operation(a, b, c). `to` is a register or a write. Operands that the operation does not have are 0. */
+struct fastrnn_instruction {
+    uint16_t operation, to, a, b, c;
+};
+
+/* A vector that instructions read. `index` counts gates, states, saved vectors, vectors (from the first parameter after
+ * b_hh), inputs or options; 0 for y and its gradient. */
+enum fastrnn_read_kind {
+    /* forward */
+    FASTRNN_READ_GATE,       /* the pre-activation of a gate that does not stay apart */
+    FASTRNN_READ_GATE_INPUT, /* the halves of a gate that stays apart: w_ih x + b_ih … */
+    FASTRNN_READ_GATE_STATE, /* … and w_hh h + b_hh */
+    /* both directions */
+    FASTRNN_READ_BEFORE, /* a state before the step */
+    FASTRNN_READ_VECTOR,
+    FASTRNN_READ_INPUT,
+    FASTRNN_READ_OPTION,
+    /* backward */
+    FASTRNN_READ_Y,
+    FASTRNN_READ_DY,      /* only if the output is not a state */
+    FASTRNN_READ_D_AFTER, /* the gradient of a state after the step; of the output, it includes dy */
+    FASTRNN_READ_SAVED,
+    FASTRNN_READ_KINDS
+};
+
+struct fastrnn_read {
+    enum fastrnn_read_kind kind;
+    int index;
+};
+
+/* A vector that instructions write, each once. A direction writes all that it has, except that D_BEFORE of h and
+ * D_INPUT are optional. */
+enum fastrnn_write_kind {
+    /* forward */
+    FASTRNN_WRITE_Y,     /* only if the output is not a state */
+    FASTRNN_WRITE_AFTER, /* a state after the step */
+    FASTRNN_WRITE_SAVED, /* a saved vector that is not a state */
+    /* backward */
+    FASTRNN_WRITE_SLOT,
+    FASTRNN_WRITE_D_BEFORE, /* the gradient of a state before the step; of h, the part that bypasses the product */
+    FASTRNN_WRITE_D_VECTOR, /* the contribution of a row to the gradient of a vector */
+    FASTRNN_WRITE_D_INPUT,  /* the gradient of an input; of an input of one column, the part of each unit */
+    FASTRNN_WRITE_KINDS
+};
+
+struct fastrnn_write {
+    enum fastrnn_write_kind kind;
+    int index;
+};
+
+/* The program of a direction. Phase p has the instructions from phase_ends[p - 1] on; the last phase ends the list. */
+struct fastrnn_code {
+    int instruction_count, read_count, constant_count, write_count, phase_count;
+    const struct fastrnn_instruction *instructions;
+    const struct fastrnn_read *reads;
+    const double *constants; /* no NaN */
+    const struct fastrnn_write *writes;
+    const int *phase_ends;
+};
+
+/* The operand of a slot's product. */
+enum fastrnn_slot_operand { FASTRNN_SLOT_WITHOUT_OPERAND = -1, FASTRNN_SLOT_OF_H = 0 };
+
+/* The gradient of a gate, towards the input, towards an operand or both. */
+struct fastrnn_slot {
+    int gate;
+    int to_input; /* nonzero: multiplied by w_ih */
+    int operand;  /* an enum fastrnn_slot_operand */
+};
+
+struct fastrnn_program {
+    size_t struct_size; /* sizeof(struct fastrnn_program) */
+    const struct fastrnn_cell_table *table;
+    /* The saved vector that is this state after the step, which the library writes; -1: none. Required of a state that
+     * is not the output if it is h or if backward reads it before the step. */
+    int saved_state[FASTRNN_STATES_MAX];
+    /* In the order of the products' sums. The slots towards the input are consecutive and have each gate once, and so
+     * are those with the operand h. */
+    int slot_count;
+    const struct fastrnn_slot *slots;
+    struct fastrnn_code forward, backward;
+};
+
+/* A message about the first rule that the program breaks; null if it is sound. */
+const char *fastrnn_program_error(const struct fastrnn_program *program);
+
+/* ---- backends ---- */
 
 /* Backends, best first. Some of them may not run on this CPU.
  *
@@ -348,8 +488,22 @@ int fastrnn_same_bytes(const void *one, const void *other, size_t n, int threads
 
 const char *fastrnn_build(void); /* the compiler, and the flags of every file */
 
-/* The activations that the cells use, for tests: y[j] = f(x[j]) for j < n. */
-enum fastrnn_activation { FASTRNN_TANH, FASTRNN_SIGMOID, FASTRNN_ACTIVATION_COUNT };
+/* The functions of one number that cells use, for tests: y[j] = f(x[j]) for j < n. */
+enum fastrnn_activation {
+    FASTRNN_TANH,
+    FASTRNN_SIGMOID,
+    FASTRNN_EXP,
+    FASTRNN_EXPM1,
+    FASTRNN_LOG,
+    FASTRNN_LOG1P,
+    FASTRNN_SOFTPLUS,
+    FASTRNN_LOG_SIGMOID,
+    FASTRNN_RELU,
+    FASTRNN_ABS,
+    FASTRNN_SIGN,
+    FASTRNN_SQRT,
+    FASTRNN_ACTIVATION_COUNT
+};
 enum fastrnn_status fastrnn_activate(int backend, enum fastrnn_dtype dtype, enum fastrnn_activation activation,
                                      int64_t n, const void *x, void *y);
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 #include "blocks.h"
-#include "fastrnn.h"
+#include "cell_shape.h"
 
 enum {
     LAYOUT_LINE_BYTES = 64,
@@ -26,7 +26,7 @@ enum {
 /* The sizes that determine a layout. */
 struct layout_shape {
     const struct fastrnn_cell_table *table;
-    int gates, slots;
+    int gates, slots; /* slots: with those of vectors */
     int vl, real_bytes;
     int64_t T, B, I, H;
     struct blocks projected;        /* of the input product: lanes are units, k runs over the inputs */
@@ -106,11 +106,16 @@ static inline struct layout_weights layout_weights(const struct layout_shape *co
     return (struct layout_weights){s->gates * panel, panel, s->vl};
 }
 
+/* The parameters of the table that are vectors of H. */
+static inline int layout_vectors(const struct layout_shape *const s) {
+    return s->table->parameter_count - CELL_VECTORS;
+}
+
 /* Weights for forward, block by block, and biases [NB][G][VL]. b_x holds b_ih + b_hh. For gates that stay apart, b_x
- * holds b_ih alone, and b_apart [NB][G][VL] holds b_hh. */
+ * holds b_ih alone, and b_apart [NB][G][VL] holds b_hh. Vectors are [vectors][NB][VL]. */
 struct layout_packed_forward {
     struct layout_weights of_input, of_state;
-    size_t w_ih, w_hh, b_x, b_apart, bytes;
+    size_t w_ih, w_hh, b_x, b_apart, vectors, bytes;
     bool overflowed;
 };
 
@@ -125,15 +130,17 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     l.w_hh = layout_take(&cursor, line, NB, l.of_state.block, 1, 1);
     l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
     l.b_apart = layout_take(&cursor, line, NB, s->table->apart ? s->gates : 0, s->vl, 1);
+    l.vectors = layout_take(&cursor, line, layout_vectors(s), NB, s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;
 }
 
-/* The transposes for backward: w_hh [NB][G][H][VL] and w_ih [NI][G][H][VL], k running over gates in slot order. */
+/* The transposes for backward: w_hh [NB][G][H][VL] and w_ih [NI][G][H][VL], k running over gates in slot order; and
+ * vectors as above. */
 struct layout_packed_backward {
     int64_t w_ih_block, w_hh_block; /* reals from one block to the next */
-    size_t w_ih, w_hh, bytes;
+    size_t w_ih, w_hh, vectors, bytes;
     bool overflowed;
 };
 
@@ -145,6 +152,7 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
     l.w_hh_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), s->gates, s->vl, line);
     l.w_ih = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.w_ih_block, 1, 1);
     l.w_hh = layout_take(&cursor, line, block_count(s->units, s->vl), l.w_hh_block, 1, 1);
+    l.vectors = layout_take(&cursor, line, layout_vectors(s), block_count(s->units, s->vl), s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;

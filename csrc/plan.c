@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "cells.h"
 #include "check.h"
 
 enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *const problem, struct fastrnn_plan *const plan) {
@@ -16,7 +17,7 @@ enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *const proble
         return status;
     }
     made->problem = *problem;
-    made->table = fastrnn_cell_table(problem->cell);
+    made->table = cell_table_of(problem);
     status = made->backend->lay_out(made);
     bool overflowed = false;
     if (problem->schedules) {

@@ -2,6 +2,7 @@
 #ifndef FASTRNN_PLAN_H
 #define FASTRNN_PLAN_H
 
+#include "cell_shape.h"
 #include "layout.h"
 
 struct backend;
@@ -12,6 +13,7 @@ struct plan {
     struct fastrnn_problem problem;
     const struct backend *backend;
     const struct fastrnn_cell_table *table;
+    struct cell_shape cell;
     struct layout_shape shape;
     struct layout_packed_forward packed_forward;
     struct layout_packed_backward packed_backward;

@@ -24,43 +24,56 @@ class Guarded:
 class CoreCall:
     """Runs a problem; outputs by name in `outputs`, all guarded memory in `guarded`.
 
-    Weights are passed packed or unpacked.
+    Weights are passed packed or unpacked. cell: in place of the drawn cell. backward_schedule: in place of `schedule`.
     """
 
-    def __init__(self, drawn, threads=1, schedule=None, backend=None, poison=0xFF, into=None, packs=True, cut="all"):
+    def __init__(self, drawn, threads=1, schedule=None, backend=None, poison=0xFF, into=None, packs=True, cut="all",
+                 cell=None, backward_schedule=None):  # fmt: skip
         d, dtype = drawn, drawn.x.dtype
         index = config.backend_index() if backend is None else [b.name for b in _core.backends()].index(backend)
-        self.guarded = {}
-        p = _core.Problem(d.cell, dtype, index, threads, d.T, d.B, d.I, d.H, schedule, cut=_core.CUTS.index(cut))
+        self.guarded, self.outputs = {}, {}
+        sizes = threads, d.T, d.B, d.I, d.H
+        p, back = (
+            _core.Problem(cell or d.cell, dtype, index, *sizes, one, cut=_core.CUTS.index(cut))
+            for one in (schedule, backward_schedule or schedule)
+        )
+        given = {name: getattr(d, name, ()) for name in ("inputs", "options")}
         memory = {
-            name: self._new(name, (getattr(p, name),), np.uint8, poison)
-            for name in ("packed_forward", "packed_backward", "reserve", "scratch_forward", "scratch_backward")
-        }
+            name: self._new(name, (getattr(of, name),), np.uint8, poison)
+            for of, name in (
+                (p, "packed_forward"), (back, "packed_backward"), (p, "reserve"), (p, "scratch_forward"),
+                (back, "scratch_backward"),
+            )
+        }  # fmt: skip
         packed, unpacked = (memory["packed_forward"], memory["packed_backward"]), None
         if packs:
             _core.pack_forward(p, d.weights, packed[0])
-            _core.pack_backward(p, d.weights, packed[1])
+            _core.pack_backward(back, d.weights, packed[1])
         else:
             packed, unpacked = (None, None), d.weights
-        states, state = _core.cells()[d.cell].states, (d.B, d.H)
-        y = self._new("y", (d.T, d.B, d.H), dtype)
-        final = [self._new(f"{name}_n", state, dtype) for name in states]
+        states, state = p.row.states, (d.B, d.H)
+        y = self._output("y", (d.T, d.B, d.H), dtype)
+        final = [self._output(f"{name}_n", state, dtype) for name in states]
         _core.forward(
-            p, packed[0], d.x, d.initial, y, final, memory["reserve"], memory["scratch_forward"], None, unpacked
-        )
-        dx = self._new("dx", d.x.shape, dtype)
-        d_initial = [self._new(f"d{name}0", state, dtype) for name in states]
-        gradients = []
-        for name, weight in zip(("dw_ih", "dw_hh", "db_ih", "db_hh"), d.weights, strict=True):
-            gradients.append(self._new(name, weight.shape, dtype))
-            if into is not None:
-                gradients[-1][...] = into[name]
-        _core.backward(
-            p, packed[1], d.x, d.initial, y, memory["reserve"], d.dy, d.d_final, dx, d_initial, gradients,
-            memory["scratch_backward"], into is None, unpacked,
+            p, packed[0], d.x, d.initial, y, final, memory["reserve"], memory["scratch_forward"], None, unpacked,
+            **given,
         )  # fmt: skip
-        names = ("y", "h_n", "c_n", "dx", "dh0", "dc0", "dw_ih", "dw_hh", "db_ih", "db_hh")
-        self.outputs = {name: self.guarded[name].array for name in names if name in self.guarded}
+        dx = self._output("dx", d.x.shape, dtype)
+        d_initial = [self._output(f"d{name}0", state, dtype) for name in states]
+        gradients = []
+        for one, weight in zip(p.row.parameters, d.weights, strict=True):
+            gradients.append(self._output(f"d{one.name}", weight.shape, dtype))
+            if into is not None:
+                gradients[-1][...] = into[f"d{one.name}"]
+        d_inputs = [self._output(f"d{name}", (d.T, d.B, d.H), dtype) for name in p.row.inputs]
+        _core.backward(
+            back, packed[1], d.x, d.initial, y, memory["reserve"], d.dy, d.d_final, dx, d_initial, gradients,
+            memory["scratch_backward"], into is None, unpacked, **given, d_inputs=d_inputs,
+        )  # fmt: skip
+
+    def _output(self, name, shape, dtype):
+        self.outputs[name] = self._new(name, shape, dtype)
+        return self.outputs[name]
 
     def _new(self, name, shape, dtype, fill=0xFF):
         self.guarded[name] = Guarded(shape, dtype, fill)

@@ -19,6 +19,8 @@ BELOW = {
     CSRC / "kernels" / "cells": {CSRC / "kernels"},
     PACKAGE: set(),
     PACKAGE / "torch": {PACKAGE},
+    PACKAGE / "cell": set(),
+    PACKAGE / "cell" / "library": {PACKAGE / "cell"},
     PACKAGE / "convert": {PACKAGE},
     PACKAGE / "testing": {PACKAGE},
 }

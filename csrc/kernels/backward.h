@@ -61,6 +61,9 @@ static void backward_step(struct backward_pass *const pass, const int64_t s, con
     const int64_t continuing = active_in_group(problem, s + 1, pass->sequences);
     const int64_t active = active_in_group(problem, s, pass->sequences);
     backward_job_at(pass, s, row);
+    if (pass->interpreter) {
+        interpreter_begin_step(pass->interpreter, active);
+    }
     slot_product(&pass->continuing, (struct team_range){0, continuing}, pass->blocks);
     slot_product(&pass->ending, (struct team_range){continuing, active}, pass->blocks);
 }
@@ -138,7 +141,7 @@ static void finish_states(struct backward_pass *const pass) {
     }
     for (int64_t i = 0; i < owned; i++) {
         const int64_t to = schedule_d_first(problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->row.states; j++) {
+        for (int j = 0; j < pass->cell->states; j++) {
             store_state(pass->arrays->d_initial[j], to, pass->blocks, pass->plan->shape.units,
                         backward_state(pass, j, i));
         }
@@ -147,8 +150,9 @@ static void finish_states(struct backward_pass *const pass) {
 
 static void run_backward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
                          const struct team_member *const me) {
+    struct interpreter interpreter; /* of a program; otherwise it is not touched */
     struct backward_pass pass;
-    begin_backward(&pass, plan, arrays, me);
+    begin_backward(&pass, &interpreter, plan, arrays, me);
     const double work = cut_work(&plan->shape, pass.sequences.end - pass.sequences.begin);
     struct team_looks looks = team_looks(plan->problem.interrupted, work);
     int64_t offset = plan->shape.rows;

@@ -2,7 +2,7 @@
 #ifndef FASTRNN_BACKWARD_PASS_H
 #define FASTRNN_BACKWARD_PASS_H
 
-#include "step.h"
+#include "program_backward.h"
 
 /* Chunk row 0 is row `sequences` of the buffer of gate gradients. The rows before it hold the last step of the previous
  * chunk, in the order of the sequences. Places count from chunk row 0 and reach back one step beyond the chunk. */
@@ -10,7 +10,7 @@ struct backward_pass {
     const struct plan *plan;
     const struct fastrnn_arrays *arrays;
     const struct team_member *me;
-    const struct cell *cell;
+    const struct cell_shape *cell;
     int64_t all_sequences;
     struct team_range share;             /* the group's equal share of the sequences */
     struct team_range sequences, blocks; /* sequences: the share, or a piece that the group has taken */
@@ -21,6 +21,7 @@ struct backward_pass {
     ptrdiff_t gradient_slot, gradient_block;
     struct step_backward_job job;           /* the current step, for both products below */
     struct slot_product continuing, ending; /* rows that have a later step, rows that end their sequences */
+    struct interpreter *interpreter;        /* of a program; else null */
 };
 
 /* A chunk of steps [begin, end), visited from the last to the first. */
@@ -35,7 +36,7 @@ static struct gradient_slots slots_from(const struct backward_pass *const pass, 
                                         const int64_t first_row) {
     return (struct gradient_slots){
         .data = pass->gradients + first_slot * pass->gradient_slot + first_row * VL,
-        .gates = pass->cell->row.gates,
+        .gates = pass->cell->gates,
         .block = pass->gradient_block,
         .slot = pass->gradient_slot,
     };
@@ -71,7 +72,7 @@ static void find_backward_scratch(struct backward_pass *const pass) {
     pass->h_before = scratch + layout->h_prev;
     pass->place = (struct layout_place *)(scratch + layout->places);
     pass->gradient_slot = layout->gradient_rows * VL;
-    pass->gradient_block = pass->cell->slots * pass->gradient_slot;
+    pass->gradient_block = (pass->cell->slots + pass->cell->vectors) * pass->gradient_slot;
 }
 
 /* Sets the pass to some sequences: those of the group, or a piece. */
@@ -80,7 +81,7 @@ static void backward_set_sequences(struct backward_pass *const pass, const struc
     real *const scratch = aligned(pass->arrays->scratch);
     pass->sequences = sequences;
     pass->job.first_sequence = sequences.begin;
-    for (int j = 0; j < pass->cell->row.states; j++) {
+    for (int j = 0; j < pass->cell->states; j++) {
         pass->job.d_states[j] =
             scratch + layout->states + (size_t)j * layout->state + (size_t)(sequences.begin * layout->state_row);
     }
@@ -92,7 +93,7 @@ static void backward_set_sequences(struct backward_pass *const pass, const struc
 static void find_outputs(struct backward_pass *const pass) {
     const struct fastrnn_view y = pass->arrays->y;
     pass->y = pass->h = (struct fastrnn_const_view){y.data, y.stride_t, y.stride_b};
-    if (pass->cell->row.output != 0) {
+    if (pass->cell->output != 0) {
         const struct saved_rows *const saved = &pass->job.saved;
         const real *const h = saved->data ? saved->data + pass->cell->saved_state[0] * saved->units : NULL;
         pass->h = (struct fastrnn_const_view){h, saved->B * saved->row, saved->row};
@@ -122,11 +123,23 @@ static void begin_backward_job(struct backward_pass *const pass) {
         .w = &pass->w_hh,
         .start_row = pass->job.state_row,
         .multiplies = true,
-        .finish = finish_backward,
+        .finish = pass->interpreter ? finish_backward_program : finish_backward,
+        .finishes_together = pass->interpreter,
         .job = &pass->job,
     };
     pass->ending = pass->continuing;
     pass->ending.multiplies = false;
+}
+
+static void begin_interpreter_of_backward(struct backward_pass *const pass) {
+    const void *const packed = pass->arrays->packed;
+    const struct program_vectors vectors = {
+        packed ? (const real *)aligned_const(packed) + pass->plan->packed_backward.vectors : NULL,
+        pass->arrays->parameters,
+    };
+    pass->job.interpreter = pass->interpreter;
+    begin_backward_program(pass->interpreter, &pass->plan->problem.program->backward, pass->cell, &pass->job, &vectors,
+                           pass->arrays->d_inputs);
 }
 
 /* The gradient of state j of the group's sequence i. */
@@ -137,29 +150,34 @@ static real *backward_state(const struct backward_pass *const pass, const int j,
 static void load_final_gradients(const struct backward_pass *const pass) {
     for (int64_t i = 0; i < pass->sequences.end - pass->sequences.begin; i++) {
         const int64_t last = schedule_last(&pass->plan->problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->row.states; j++) {
+        for (int j = 0; j < pass->cell->states; j++) {
             load_state(pass->arrays->d_final[j], last, 0, pass->blocks, pass->plan->shape.units,
                        backward_state(pass, j, i));
         }
     }
 }
 
-/* The caller owns `pass` and must not move it. */
-static void begin_backward(struct backward_pass *const pass, const struct plan *const plan,
-                           const struct fastrnn_arrays *const arrays, const struct team_member *const me) {
+/* The caller owns `pass` and the interpreter, and must not move them. */
+static void begin_backward(struct backward_pass *const pass, struct interpreter *const interpreter,
+                           const struct plan *const plan, const struct fastrnn_arrays *const arrays,
+                           const struct team_member *const me) {
     const struct fastrnn_problem *const problem = &plan->problem;
     *pass = (struct backward_pass){
         .plan = plan,
         .arrays = arrays,
         .me = me,
-        .cell = cell_of(problem->cell),
+        .cell = &plan->cell,
         .all_sequences = plan->shape.sequences,
+        .interpreter = problem->program ? interpreter : NULL,
         .share = schedule_share(problem, plan->shape.rows, me->group, me->groups),
         .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
     };
     find_slot_weights(pass);
     find_backward_scratch(pass);
     begin_backward_job(pass);
+    if (pass->interpreter) {
+        begin_interpreter_of_backward(pass);
+    }
     backward_set_sequences(pass, pass->share);
     load_final_gradients(pass);
 }

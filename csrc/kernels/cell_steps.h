@@ -3,7 +3,7 @@
 #define FASTRNN_CELL_STEPS_H
 
 #include "cell_files.def" /* written by CMake: it includes all files of cells/ */
-#include "fastrnn.h"
+#include "../cell_shape.h"
 
 static const struct cell *cell_of(const enum fastrnn_cell cell) {
     static const struct cell *const cells[] = {
@@ -11,6 +11,22 @@ static const struct cell *cell_of(const enum fastrnn_cell cell) {
 #include "../cells.def"
     };
     return cells[cell];
+}
+
+static struct cell_shape compiled_shape(const struct cell *const cell) {
+    struct cell_shape shape = {
+        .gates = cell->row.gates,
+        .states = cell->row.states,
+        .output = cell->row.output,
+        .apart = cell->row.apart,
+        .slots = cell->slots,
+        .input_slot = cell->input_slot,
+        .hidden_slot = cell->hidden_slot,
+        .carries_dh = cell->carries_dh,
+    };
+    memcpy(shape.saved_state, cell->saved_state, sizeof cell->saved_state);
+    memcpy(shape.slot_gate, cell->slot_gate, sizeof cell->slot_gate);
+    return shape;
 }
 
 #endif

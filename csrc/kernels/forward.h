@@ -51,7 +51,7 @@ static void finish_sequences(const struct forward_pass *const pass, real *const 
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     for (int64_t i = from; i < to; i++) {
         const int64_t last = schedule_last(problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->row.states; j++) {
+        for (int j = 0; j < pass->cell->states; j++) {
             store_state(pass->arrays->final[j], last, pass->blocks, pass->plan->shape.units,
                         forward_state(pass, h, j, i));
         }
@@ -60,10 +60,15 @@ static void finish_sequences(const struct forward_pass *const pass, real *const 
 
 /* Runs step s. `row` is the chunk row of its first sequence. Reads h[s % 2] and writes the other buffer. */
 static void forward_step(struct forward_pass *const pass, const int64_t s, const int64_t row, const int64_t active) {
-    pass->job.gates = pass->recurrence.start = pass->gates + row * pass->job.gates_row;
-    pass->job.h_before = pass->recurrence.a = pass->h[s & 1];
+    pass->job.gates = pass->gates + row * pass->job.gates_row;
+    pass->recurrence.start = pass->job.gates;
+    pass->job.h_before = pass->h[s & 1];
+    pass->recurrence.a = pass->job.h_before;
     pass->job.h = pass->h[~s & 1];
     pass->job.place = pass->place + row;
+    if (pass->interpreter) {
+        interpreter_begin_step(pass->interpreter, active);
+    }
     unit_product(&pass->recurrence, (struct team_range){0, active}, pass->blocks);
 }
 
@@ -88,8 +93,9 @@ static bool forward_recur_chunk(struct forward_pass *const pass, const struct fo
 static bool forward_sequences(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
                               const struct team_member *const me, const struct team_range sequences,
                               struct team_looks *const looks) {
+    struct interpreter interpreter; /* of a program; otherwise it is not touched */
     struct forward_pass pass;
-    begin_forward(&pass, plan, arrays, me, sequences);
+    begin_forward(&pass, &interpreter, plan, arrays, me, sequences);
     if (plan->shape.steps == 0) {
         finish_sequences(&pass, pass.h[0], 0, sequences.end - sequences.begin);
     }

@@ -2,7 +2,7 @@
 #ifndef FASTRNN_FORWARD_PASS_H
 #define FASTRNN_FORWARD_PASS_H
 
-#include "step.h"
+#include "program_forward.h"
 
 /* A group of the team owns a range of sequences, and a member owns a range of unit blocks. All states of the group's
  * sequences are in scratch. h has two buffers, since every tile of a step reads all of the previous h. */
@@ -10,14 +10,15 @@ struct forward_pass {
     const struct plan *plan;
     const struct fastrnn_arrays *arrays;
     const struct team_member *me;
-    const struct cell *cell;
+    const struct cell_shape *cell;
     bool by_pieces; /* `sequences` is a piece that the group has taken */
     struct team_range sequences, blocks;
     struct unit_weights w_ih, w_hh;
     real *h[2], *x, *gates; /* this group's rows */
     struct layout_place *place;
     struct unit_product projection, recurrence;
-    struct step_forward_job job; /* the current step */
+    struct step_forward_job job;     /* the current step */
+    struct interpreter *interpreter; /* of a program; else null */
 };
 
 /* A chunk of steps [begin, end): their offsets in the schedule, and the group's number of rows. */
@@ -76,7 +77,7 @@ static void find_forward_scratch(struct forward_pass *const pass) {
     pass->x = scratch + layout->x + first_row * layout->x_row;
     pass->gates = scratch + layout->gates + first_row * layout->gates_row;
     pass->place = (struct layout_place *)(scratch + layout->places) + first_row;
-    for (int j = 1; j < pass->cell->row.states; j++) {
+    for (int j = 1; j < pass->cell->states; j++) {
         pass->job.carried[j] = scratch + layout->states + (size_t)(j - 1) * layout->state + first_state;
     }
 }
@@ -96,8 +97,8 @@ static void begin_forward_job(struct forward_pass *const pass) {
     pass->job.saved = (struct saved_rows){pass->arrays->reserve, problem->B, layout_reserve_row(shape),
                                           layout_saved_units(problem->H)};
     pass->projection = (struct unit_product){
-        .G = pass->cell->row.gates,
-        .start_apart = pass->cell->row.apart,
+        .G = pass->cell->gates,
+        .start_apart = pass->cell->apart,
         .a = pass->x,
         .a_row = layout->x_row,
         .w = &pass->w_ih,
@@ -106,14 +107,25 @@ static void begin_forward_job(struct forward_pass *const pass) {
         .to_row = layout->gates_row,
     };
     pass->recurrence = (struct unit_product){
-        .G = pass->cell->row.gates,
-        .apart = pass->cell->row.apart,
+        .G = pass->cell->gates,
+        .apart = pass->cell->apart,
         .a_row = layout->state_row,
         .w = &pass->w_hh,
         .start_row = layout->gates_row,
-        .finish = finish_forward,
+        .finish = pass->interpreter ? finish_forward_program : finish_forward,
+        .finishes_together = pass->interpreter,
         .job = &pass->job,
     };
+}
+
+static void begin_interpreter_of_forward(struct forward_pass *const pass) {
+    const void *const packed = pass->arrays->packed;
+    const struct program_vectors vectors = {
+        packed ? (const real *)aligned_const(packed) + pass->plan->packed_forward.vectors : NULL,
+        pass->arrays->parameters,
+    };
+    pass->job.interpreter = pass->interpreter;
+    begin_forward_program(pass->interpreter, &pass->plan->problem.program->forward, pass->cell, &pass->job, &vectors);
 }
 
 /* The address of state j of the group's sequence i. */
@@ -125,7 +137,7 @@ static void load_initial_states(const struct forward_pass *const pass) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
     for (int64_t i = 0; i < pass->sequences.end - pass->sequences.begin; i++) {
         const int64_t first = schedule_first(problem, pass->sequences.begin + i);
-        for (int j = 0; j < pass->cell->row.states; j++) {
+        for (int j = 0; j < pass->cell->states; j++) {
             load_state(pass->arrays->initial[j], first, (real)pass->plan->table->states[j].start, pass->blocks,
                        pass->plan->shape.units, forward_state(pass, pass->h[0], j, i));
         }
@@ -139,22 +151,26 @@ static inline bool forward_takes_pieces(const struct plan *const plan, const str
     return me->taken && me->members == 1 && arrays->packed && plan->shape.sequences <= plan->forward_scratch.chunk_rows;
 }
 
-/* sequences: an equal share, or a piece. The caller owns `pass` and must not move it. */
-static void begin_forward(struct forward_pass *const pass, const struct plan *const plan,
-                          const struct fastrnn_arrays *const arrays, const struct team_member *const me,
-                          const struct team_range sequences) {
+/* sequences: an equal share, or a piece. The caller owns `pass` and the interpreter, and must not move them. */
+static void begin_forward(struct forward_pass *const pass, struct interpreter *const interpreter,
+                          const struct plan *const plan, const struct fastrnn_arrays *const arrays,
+                          const struct team_member *const me, const struct team_range sequences) {
     *pass = (struct forward_pass){
         .plan = plan,
         .arrays = arrays,
         .me = me,
-        .cell = cell_of(plan->problem.cell),
+        .cell = &plan->cell,
         .by_pieces = forward_takes_pieces(plan, arrays, me),
         .sequences = sequences,
+        .interpreter = plan->problem.program ? interpreter : NULL,
         .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
     };
     find_unit_weights(pass);
     find_forward_scratch(pass);
     begin_forward_job(pass);
+    if (pass->interpreter) {
+        begin_interpreter_of_forward(pass);
+    }
     load_initial_states(pass);
 }
 

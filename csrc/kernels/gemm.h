@@ -57,6 +57,7 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
     const struct block block = block_at(p->w->rows.blocks, number, VL);
     const int64_t K = block_depth(block), panel = block.at * p->G;
     struct tile t = {.a_row = p->a_row, .w_block = p->w->at.block};
+    const bool at_once = strip->chunk == K && !p->finishes_together;
     vreal sums[STRIP_VECTORS];
     const real *const a = p->a + block.k_begin, *w = packed_block(p->w, number);
     int64_t k = 0;
@@ -71,11 +72,11 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
         int64_t row = strip->rows.begin;
         for (int64_t tile = 0; tile < strip->cut.tiles; tile++) {
             const int R = tile_cut_height(&strip->cut, tile);
-            vreal *const acc = strip->chunk == K ? sums : sums + (row - strip->rows.begin) * panels;
+            vreal *const acc = at_once ? sums : sums + (row - strip->rows.begin) * panels;
             run_unit_tile(&t, &f, tile, p->G, R, a + row * p->a_row + k, w,
                           first ? p->start + row * p->start_row + panel : (const real *)acc, p->w->b_apart + panel,
                           last && p->to ? p->to + row * p->to_row + panel : (real *)acc);
-            if (last && !p->to) {
+            if (last && !p->to && !p->finishes_together) {
                 p->finish(p->job, R, Q, acc, row, number);
             }
             row += R;
@@ -83,6 +84,13 @@ static inline void unit_strip(const struct unit_product *const p, const struct s
         w += t.K * p->G * VL;
         k += strip->chunk;
     } while (k < K);
+    if (p->finishes_together) {
+        p->finish(p->job, (int)(strip->rows.end - strip->rows.begin), Q, sums, strip->rows.begin, number);
+    }
+}
+
+static inline int blocks_of_tile(const int G, const int R, const int64_t left) {
+    return R == 1 ? blocks_of_one_row(G, left) : blocks_of_rows(G, R, left);
 }
 
 /* The rows of a single tile over a run of blocks: weights are read once, and the hardware prefetcher keeps up. */
@@ -95,22 +103,33 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
         .a_row = p->a_row,
         .w_block = p->w->at.block,
         .start_row = p->start_row,
+        .to_row = p->to_row,
         .apart = p->apart,
     };
     const real *const a = p->a + rows.begin * p->a_row + first.k_begin;
     const real *const start = p->start + rows.begin * p->start_row;
+    vreal sums[STRIP_VECTORS];
+    int64_t batch = blocks.begin, batch_end = blocks.begin; /* the blocks that are finished together */
     for (int64_t block = blocks.begin; block < blocks.end;) {
-        const int64_t left = blocks.end - block, panel = block_at(p->w->rows.blocks, block, VL).at * p->G;
-        const int Q = R == 1 ? blocks_of_one_row(p->G, left) : blocks_of_rows(p->G, R, left);
-        const struct fetches own = {.Q = Q};
-        vreal acc[TILE_VECTORS_MAX];
-        t.to_row = p->to ? p->to_row : Q * p->G * VL;
-        run_unit_tile(&t, &own, 0, p->G, R, a, packed_block(p->w, block), start + panel, p->w->b_apart + panel,
-                      p->to ? p->to + rows.begin * p->to_row + panel : (real *)acc);
-        if (!p->to) {
-            p->finish(p->job, R, Q, acc, rows.begin, block);
+        if (block == batch_end) {
+            const int64_t left = blocks.end - block;
+            batch = block;
+            batch_end += p->finishes_together ? blocks_together(R, p->G, left) : blocks_of_tile(p->G, R, left);
         }
+        const int Q = blocks_of_tile(p->G, R, batch_end - block);
+        const int64_t panel = block_at(p->w->rows.blocks, block, VL).at * p->G;
+        const struct fetches own = {.Q = Q};
+        real *to = (real *)(sums + (block - batch) * p->G);
+        if (p->to) {
+            to = p->to + rows.begin * p->to_row + panel;
+        } else {
+            t.to_row = (batch_end - batch) * p->G * VL;
+        }
+        run_unit_tile(&t, &own, 0, p->G, R, a, packed_block(p->w, block), start + panel, p->w->b_apart + panel, to);
         block += Q;
+        if (!p->to && block == batch_end) {
+            p->finish(p->job, R, (int)(batch_end - batch), sums, rows.begin, batch);
+        }
     }
 }
 
@@ -136,10 +155,12 @@ static void single_panel_tile(const struct unit_product *const p, const int R, c
     }
 }
 
-static void single_panel_product(const struct unit_product *const p, const struct team_range rows,
-                                 const struct team_range blocks) {
+/* The tiles of a strip of rows over some blocks, into a buffer of the product's rows and blocks, or into `to`. */
+static void single_panel_strip(const struct unit_product *const p, const struct team_range rows,
+                               const struct team_range blocks) {
     const struct tile_cut cut = tile_cut_rows(rows.end - rows.begin, rows_of_tile(1));
-    vreal acc[TILE_ROWS * GATES_MAX];
+    const int64_t row_vectors = (blocks.end - blocks.begin) * p->G;
+    vreal sums[STRIP_VECTORS];
     for (int64_t block = blocks.begin; block < blocks.end; block++) {
         int64_t row = rows.begin;
         for (int64_t tile = 0; tile < cut.tiles; tile++) {
@@ -148,10 +169,29 @@ static void single_panel_product(const struct unit_product *const p, const struc
                 const int64_t panel = block_at(p->w->rows.blocks, block, VL).at * p->G;
                 single_panel_tile(p, R, row, block, p->to + row * p->to_row + panel, p->to_row);
             } else {
-                single_panel_tile(p, R, row, block, (real *)acc, p->G * VL);
-                p->finish(p->job, R, 1, acc, row, block);
+                vreal *const acc = sums + (row - rows.begin) * row_vectors + (block - blocks.begin) * p->G;
+                single_panel_tile(p, R, row, block, (real *)acc, row_vectors * VL);
             }
             row += R;
+        }
+    }
+    if (!p->to) {
+        p->finish(p->job, (int)(rows.end - rows.begin), (int)(blocks.end - blocks.begin), sums, rows.begin,
+                  blocks.begin);
+    }
+}
+
+static void single_panel_product(const struct unit_product *const p, const struct team_range rows,
+                                 const struct team_range blocks) {
+    const struct tile_cut strips = tile_cut_rows(rows.end - rows.begin, STRIP_VECTORS / p->G);
+    struct team_range strip = {rows.begin, rows.begin};
+    for (int64_t j = 0; j < strips.tiles; j++) {
+        strip = (struct team_range){strip.end, strip.end + tile_cut_height(&strips, j)};
+        const int R = (int)(strip.end - strip.begin);
+        for (int64_t block = blocks.begin; block < blocks.end;) {
+            const int64_t end = block + blocks_together(R, p->G, blocks.end - block);
+            single_panel_strip(p, strip, (struct team_range){block, end});
+            block = end;
         }
     }
 }
@@ -230,6 +270,7 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
     const struct block block = block_at(p->w->blocks, number, VL);
     const int64_t whole = block_depth(block) * p->d.gates;
     const bool at_once = strip->chunk == whole || !p->multiplies;
+    const bool keeps_sums = !at_once || p->finishes_together; /* of all rows */
     struct tile t = {
         .w_block = p->w->block,
         .to_row = Q * VL,
@@ -265,7 +306,7 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
         int64_t row = strip->rows.begin;
         for (int64_t tile = 0; tile < strip->cut.tiles; tile++) {
             const int R = tile_cut_height(&strip->cut, tile);
-            vreal *const acc = at_once ? sums : sums + (row - strip->rows.begin) * Q;
+            vreal *const acc = keeps_sums ? sums + (row - strip->rows.begin) * Q : sums;
             const real *start = (const real *)acc;
             t.start_row = Q * VL;
             if (first) {
@@ -274,7 +315,7 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
             }
             t.fetch = fetch_from(&f, tile);
             tiles_of_slots[R][Q](&t, a + row * VL, w, start, NULL, (real *)acc);
-            if (last) {
+            if (last && !p->finishes_together) {
                 p->finish(p->job, R, Q, acc, row, number);
             }
             row += R;
@@ -282,6 +323,9 @@ static void slot_strip(const struct slot_product *const p, const struct strip *c
         w += t.parts * t.K * VL;
         first = false;
     } while (!last);
+    if (p->finishes_together) {
+        p->finish(p->job, (int)(strip->rows.end - strip->rows.begin), Q, sums, strip->rows.begin, number);
+    }
 }
 
 /* The rows of a single tile over a run of blocks. */
@@ -298,16 +342,23 @@ static void slot_tile_alone(const struct slot_product *const p, const struct tea
         .a_block = p->d.block,
     };
     const real *const d = p->d.data + (p->d_row + rows.begin) * VL + block_from(first.k_begin, VL) * p->d.block;
+    vreal sums[STRIP_VECTORS];
+    int64_t batch = blocks.begin, batch_end = blocks.begin; /* the blocks that are finished together */
     for (int64_t block = blocks.begin; block < blocks.end;) {
-        const int64_t left = blocks.end - block;
-        const int Q = R == 1 ? blocks_of_one_row(1, left) : blocks_of_rows(1, R, left);
+        if (block == batch_end) {
+            const int64_t left = blocks.end - block;
+            batch = block;
+            batch_end += p->finishes_together ? blocks_together(R, 1, left) : blocks_of_tile(1, R, left);
+        }
+        const int Q = blocks_of_tile(1, R, batch_end - block);
         const real *const w = p->w->packed + block * p->w->block;
-        vreal acc[TILE_VECTORS_MAX];
-        t.to_row = Q * VL;
+        t.to_row = (batch_end - batch) * VL;
         const int64_t at = rows.begin * p->start_row + block_at(p->w->blocks, block, VL).at;
-        tiles_of_slots[R][Q](&t, d, w, p->start ? p->start + at : NULL, NULL, (real *)acc);
-        p->finish(p->job, R, Q, acc, rows.begin, block);
+        tiles_of_slots[R][Q](&t, d, w, p->start ? p->start + at : NULL, NULL, (real *)(sums + block - batch));
         block += Q;
+        if (block == batch_end) {
+            p->finish(p->job, R, (int)(batch_end - batch), sums, rows.begin, batch);
+        }
     }
 }
 

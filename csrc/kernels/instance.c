@@ -1,17 +1,20 @@
 /* The kernels of one instruction set and one real type: compiled once for each, with FASTRNN_REAL_BITS and
  * FASTRNN_BACKEND_SYMBOL given by the build and the instruction set by the compiler's flags. */
 #include "../backend.h"
+#include "../program.h"
 #include "../threads/cut.h"
 
 #include "backward.h"
+#include "elementwise.h"
+#include "exponentials.h"
 #include "forward.h"
 
 static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
-                                    const struct fastrnn_cell_table *const table) {
+                                    const struct fastrnn_cell_table *const table, const struct cell_shape *const cell) {
     struct layout_shape shape = {
         .table = table,
         .gates = table->gates,
-        .slots = cell_of(problem->cell)->slots,
+        .slots = cell->slots + cell->vectors,
         .vl = VL,
         .real_bytes = sizeof(real),
         .T = problem->T,
@@ -42,13 +45,15 @@ static int most_groups(const struct fastrnn_problem *const problem, const struct
 }
 
 static enum fastrnn_status lay_out(struct plan *const plan) {
-    const struct layout_shape shape = plan->shape = shape_of(&plan->problem, plan->table);
+    const struct fastrnn_problem *const problem = &plan->problem;
+    plan->cell = problem->program ? program_shape(problem->program) : compiled_shape(cell_of(problem->cell));
+    const struct layout_shape shape = plan->shape = shape_of(problem, plan->table, &plan->cell);
     plan->packed_forward = layout_packed_forward(&shape);
     plan->packed_backward = layout_packed_backward(&shape);
-    plan->forward_scratch = layout_forward_scratch(&shape, &plan->packed_forward, most_groups(&plan->problem, &shape),
-                                                   cut_threads_max(plan->problem.threads));
+    plan->forward_scratch = layout_forward_scratch(&shape, &plan->packed_forward, most_groups(problem, &shape),
+                                                   cut_threads_max(problem->threads));
     plan->backward_scratch = layout_backward_scratch(&shape);
-    const size_t marks = layout_marks_bytes(&plan->problem);
+    const size_t marks = layout_marks_bytes(problem);
     bool overflowed;
     const size_t reserve = layout_reserve_bytes(&shape, &overflowed);
     overflowed |= plan->packed_forward.overflowed | plan->packed_backward.overflowed |
@@ -69,7 +74,7 @@ static void pack_forward(const struct plan *const plan, const struct fastrnn_arr
                          const struct team_member *const me) {
     const struct layout_packed_forward *const layout = &plan->packed_forward;
     const struct layout_shape *const shape = &plan->shape;
-    const struct cell *const cell = cell_of(plan->problem.cell);
+    const struct cell_shape *const cell = &plan->cell;
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
     const struct unit_rows w_ih = {.w = parameters[FASTRNN_W_IH], .blocks = shape->projected};
@@ -77,12 +82,13 @@ static void pack_forward(const struct plan *const plan, const struct fastrnn_arr
     struct team_parts parts = team_parts(me, TEAM_PACK_STATE, block_count(shape->units, VL), CUT_PIECE_BLOCKS);
     struct team_range units;
     while (team_next(&parts, &units)) {
-        pack_units(cell->row.gates, &w_ih, to + layout->w_ih + units.begin * layout->of_input.block, layout->of_input,
+        pack_units(cell->gates, &w_ih, to + layout->w_ih + units.begin * layout->of_input.block, layout->of_input,
                    units);
-        pack_units(cell->row.gates, &w_hh, to + layout->w_hh + units.begin * layout->of_state.block, layout->of_state,
+        pack_units(cell->gates, &w_hh, to + layout->w_hh + units.begin * layout->of_state.block, layout->of_state,
                    units);
         pack_biases(cell, shape->units, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x,
                     to + layout->b_apart, units);
+        pack_vectors(parameters + CELL_VECTORS, cell->vectors, shape->units, to + layout->vectors, units);
     }
 }
 
@@ -90,7 +96,7 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
                           const struct team_member *const me) {
     const struct layout_packed_backward *const layout = &plan->packed_backward;
     const struct layout_shape *const shape = &plan->shape;
-    const struct cell *const cell = cell_of(plan->problem.cell);
+    const struct cell_shape *const cell = &plan->cell;
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
     struct team_parts inputs =
@@ -99,12 +105,44 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
         team_parts(me, TEAM_PACK_STATE, block_count(shape->units, VL), CUT_PIECE_BLOCKS_TRANSPOSED);
     struct team_range blocks;
     while (team_next(&inputs, &blocks)) {
-        pack_transpose(cell->slot_gate + cell->input_slot, cell->row.gates, shape->inputs, parameters[FASTRNN_W_IH],
+        pack_transpose(cell->slot_gate + cell->input_slot, cell->gates, shape->inputs, parameters[FASTRNN_W_IH],
                        to + layout->w_ih, layout->w_ih_block, blocks);
     }
     while (team_next(&states, &blocks)) {
-        pack_transpose(cell->slot_gate + cell->hidden_slot, cell->row.gates, shape->units,
+        pack_transpose(cell->slot_gate + cell->hidden_slot, cell->gates, shape->units,
                        parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block, blocks);
+        pack_vectors(parameters + CELL_VECTORS, cell->vectors, shape->units, to + layout->vectors, blocks);
+    }
+}
+
+ALWAYS_INLINE vreal vactivate(const enum fastrnn_activation activation, const vreal x) {
+    switch (activation) {
+    case FASTRNN_TANH:
+        return vtanh(x);
+    case FASTRNN_SIGMOID:
+        return vsigmoid(x);
+    case FASTRNN_EXP:
+        return vexp(x);
+    case FASTRNN_EXPM1:
+        return vexpm1(x);
+    case FASTRNN_LOG:
+        return vlog(x);
+    case FASTRNN_LOG1P:
+        return vlog1p(x);
+    case FASTRNN_SOFTPLUS:
+        return vsoftplus(x);
+    case FASTRNN_LOG_SIGMOID:
+        return vlog_sigmoid(x);
+    case FASTRNN_RELU:
+        return vrelu(x);
+    case FASTRNN_ABS:
+        return vabs(x);
+    case FASTRNN_SIGN:
+        return vsign(x);
+    case FASTRNN_SQRT:
+        return vsqrt(x);
+    default:
+        return x; /* api.c has refused others */
     }
 }
 
@@ -112,7 +150,7 @@ static void activate(const enum fastrnn_activation activation, const int64_t n, 
     for (int64_t j = 0; j < n; j += VL) {
         const int lanes = n - j < VL ? (int)(n - j) : VL;
         const vreal v = vload_n((const real *)x + j, lanes);
-        vstore_n((real *)y + j, activation == FASTRNN_TANH ? vtanh(v) : vsigmoid(v), lanes);
+        vstore_n((real *)y + j, vactivate(activation, v), lanes);
     }
 }
 

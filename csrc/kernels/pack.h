@@ -177,18 +177,30 @@ ALWAYS_INLINE vreal bias_sum(const real *const b_ih, const real *const b_hh, con
 }
 
 /* to[block][g][VL] = b_ih + b_hh. For gates that stay apart, `to` holds b_ih and apart[block][g][VL] holds b_hh. */
-static void pack_biases(const struct cell *const cell, const struct blocks units, const real *const b_ih,
+static void pack_biases(const struct cell_shape *const cell, const struct blocks units, const real *const b_ih,
                         const real *const b_hh, real *const to, real *const apart, const struct team_range blocks) {
     for (int64_t j = blocks.begin; j < blocks.end; j++) {
         const struct block block = block_at(units, j, VL);
-        for (int g = 0; g < cell->row.gates; g++) {
-            const int64_t u = g * units.n + block.first, at = block.at * cell->row.gates + g * VL;
+        for (int g = 0; g < cell->gates; g++) {
+            const int64_t u = g * units.n + block.first, at = block.at * cell->gates + g * VL;
             const vreal x = load_n_or_zero(b_ih, u, block.lanes), h = load_n_or_zero(b_hh, u, block.lanes);
-            const bool is_apart = cell->row.apart >> g & 1;
+            const bool is_apart = cell->apart >> g & 1;
             vstore(to + at, is_apart ? x : x + h);
-            if (cell->row.apart) {
+            if (cell->apart) {
                 vstore(apart + at, is_apart ? h : vsplat(0));
             }
+        }
+    }
+}
+
+/* to[vector][block][VL] = vectors of H. */
+static void pack_vectors(const void *const *const vectors, const int count, const struct blocks units, real *const to,
+                         const struct team_range blocks) {
+    for (int j = 0; j < count; j++) {
+        for (int64_t number = blocks.begin; number < blocks.end; number++) {
+            const struct block block = block_at(units, number, VL);
+            vstore(to + (j * block_count(units, VL) + number) * VL,
+                   vload_n((const real *)vectors[j] + block.first, block.lanes));
         }
     }
 }

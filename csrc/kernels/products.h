@@ -99,7 +99,7 @@ static bool gradients_stream(const struct backward_pass *const pass, const struc
     const int64_t H = p->units.n, n = p->columns.n;
     const bool whole = n % VL == 0 && (uintptr_t)p->dw % VECTOR_BYTES == 0;
     const bool is_short = chunk->accumulation == FASTRNN_OVERWRITE && chunk->rows <= THIN_ROWS;
-    return is_short && whole && lie_far(pass->cell->row.gates * H, n);
+    return is_short && whole && lie_far(pass->cell->gates * H, n);
 }
 
 /* The panels of [begin, end) that the units of a block multiply. */
@@ -155,6 +155,21 @@ static void bias_gradients(const struct backward_pass *const pass, const struct 
     }
 }
 
+/* The sums of the vectors' slots over the chunk's rows, for a share of the blocks. */
+static void vector_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+    const struct blocks units = pass->plan->shape.units;
+    const struct team_range mine = share_of(units, pass->me);
+    const struct gradient_slots d = slots_from(pass, pass->cell->slots, pass->all_sequences);
+    for (int j = 0; j < pass->cell->vectors; j++) {
+        real *const gradient = pass->arrays->gradients[CELL_VECTORS + j];
+        for (int64_t number = mine.begin; gradient && number < mine.end; number++) {
+            const struct block block = block_at(units, number, VL);
+            bias_gradient(d.data + number * d.block + j * d.slot, chunk->rows, gradient + block.first, block.lanes,
+                          chunk->accumulation);
+        }
+    }
+}
+
 static void parameter_gradients(const struct backward_pass *const pass, const enum team_work work,
                                 const struct backward_chunk *const chunk, const struct parameter_gradients *const p) {
     struct team_parts parts = team_parts(pass->me, work, block_count(p->units, VL), CUT_PIECE_BLOCKS);
@@ -200,6 +215,7 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
     }
     parameter_gradients(pass, TEAM_DW_INPUT, chunk, &of_input);
     parameter_gradients(pass, TEAM_DW_STATE, chunk, &of_state);
+    vector_gradients(pass, chunk);
     team_wait(pass->me);
     return true;
 }

@@ -26,7 +26,7 @@ ALWAYS_INLINE real *saved_vector(const struct saved_rows *const saved, const str
 struct step_given {
     const struct fastrnn_const_view *inputs;
     const struct fastrnn_input *table;
-    real options[OPTIONS_MAX];
+    real options[FASTRNN_OPTIONS_MAX];
 };
 
 static struct step_given step_given(const struct fastrnn_cell_table *const table,
@@ -56,19 +56,21 @@ ALWAYS_INLINE struct cell_given load_given(const struct cell *const cell, const 
 
 /* ---- forward ---- */
 
+struct interpreter;
+
 /* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_forward_job {
     enum fastrnn_cell cell;
+    struct interpreter *interpreter; /* of a program; else null */
     struct blocks units;
     struct step_given given;
     ptrdiff_t gates_row, state_row;
     struct fastrnn_view y;
     const struct fastrnn_view *states; /* the user's arrays of states after each step; data may be null */
-    real *carried[STATES_MAX];         /* all states except h, updated in place */
+    real *carried[FASTRNN_STATES_MAX]; /* all states except h, updated in place */
     struct saved_rows saved;
 
-    const real *gates, *h_before;
-    real *h;
+    real *gates, *h_before, *h;
     const struct layout_place *place;
 };
 
@@ -78,10 +80,9 @@ ALWAYS_INLINE void store_row(const struct fastrnn_view to, const struct layout_p
 }
 
 /* Zeroes the padding of each saved vector after the last block, since another backend may have longer vectors. */
-ALWAYS_INLINE void clear_padding(const struct cell *const cell, real *const saved, const int64_t end,
-                                 const int64_t saved_units) {
+ALWAYS_INLINE void clear_padding(const int vectors, real *const saved, const int64_t end, const int64_t saved_units) {
     for (int64_t u = end; u < saved_units; u += VL) {
-        for (int j = 0; j < cell->row.saved; j++) {
+        for (int j = 0; j < vectors; j++) {
             vstore(saved + j * saved_units + u, vsplat(0));
         }
     }
@@ -128,7 +129,7 @@ ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *
             vstore(saved + j * p->saved.units + u, out.saved[j]);
         }
         if (u + VL >= p->units.n) {
-            clear_padding(cell, saved, u + VL, p->saved.units);
+            clear_padding(cell->row.saved, saved, u + VL, p->saved.units);
         }
     }
 }
@@ -162,6 +163,7 @@ static void finish_forward(const void *const job, const int R, const int Q, cons
 /* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_backward_job {
     enum fastrnn_cell cell;
+    struct interpreter *interpreter; /* of a program; else null */
     struct blocks units;
     struct step_given given;
     ptrdiff_t slot, block; /* strides of the slots below */
@@ -171,7 +173,7 @@ struct step_backward_job {
     int64_t first_sequence;
     struct fastrnn_const_view dy, y;
     const struct fastrnn_const_view *initial;
-    real *d_states[STATES_MAX];
+    real *d_states[FASTRNN_STATES_MAX];
     struct saved_rows saved; /* read only */
 
     real *slots;                                     /* [NB][slots][…][VL] */
@@ -185,22 +187,21 @@ ALWAYS_INLINE struct schedule_origin origin_of(const struct step_backward_job *c
                            : schedule_origin(p->problem, p->first_sequence + row);
 }
 
+/* A block of state j that a sequence starts from, if it is not a row of y. */
+ALWAYS_INLINE vreal starting_state(const struct step_backward_job *const p, const int j,
+                                   const struct schedule_origin *const origin, const struct block *const block) {
+    const real *const initial = origin->kind == ORIGIN_STATE ? row_of(p->initial[j], origin->place) : NULL;
+    return initial ? vload_n(initial + block->first, block->lanes) : vsplat((real)p->table->states[j].start);
+}
+
 /* A block of state j before the step. */
 ALWAYS_INLINE vreal state_before(const struct step_backward_job *const p, const struct cell *const cell, const int j,
                                  const struct schedule_origin *const origin, const struct block *const block) {
-    const real *initial = NULL;
-    switch (origin->kind) {
-    case ORIGIN_ROW:
-        return cell->row.output == j
-                   ? vload_n(row_of(p->y, origin->place) + block->first, block->lanes)
-                   : vload(saved_vector(&p->saved, origin->place, cell->saved_state[j]) + block->first);
-    case ORIGIN_STATE:
-        initial = row_of(p->initial[j], origin->place);
-        break;
-    case ORIGIN_START:
-        break;
+    if (origin->kind != ORIGIN_ROW) {
+        return starting_state(p, j, origin, block);
     }
-    return initial ? vload_n(initial + block->first, block->lanes) : vsplat((real)p->table->states[j].start);
+    return cell->row.output == j ? vload_n(row_of(p->y, origin->place) + block->first, block->lanes)
+                                 : vload(saved_vector(&p->saved, origin->place, cell->saved_state[j]) + block->first);
 }
 
 /* Applies the cell to the finished accumulator of one row and one block. */

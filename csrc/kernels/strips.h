@@ -27,6 +27,12 @@ struct strip {
     int64_t chunk; /* number of k in a chunk */
 };
 
+/* The blocks of a strip of one tile, of so many panels, that are finished together: as many as fit the buffer. */
+static inline int64_t blocks_together(const int R, const int panels, const int64_t left) {
+    const int64_t most = STRIP_VECTORS / (R * panels);
+    return left < most ? left : most;
+}
+
 /* The strip after `strip`: strip `number`, over K of `panels` panels, in `passes` passes. */
 static struct strip strip_after(const struct strip *const strip, const struct tile_cut *const strips,
                                 const int64_t number, const int rows_max, const int64_t K, const int panels,

@@ -2,6 +2,8 @@
 #ifndef FASTRNN_WEIGHTS_H
 #define FASTRNN_WEIGHTS_H
 
+#include <stdbool.h>
+
 #include "pack.h"
 
 /* Weights for forward: lanes are units. */
@@ -55,6 +57,7 @@ struct unit_product {
     real *to; /* [NB][G][VL] in a row; or null */
     ptrdiff_t to_row;
     finish_function *finish; /* used if `to` is null */
+    bool finishes_together;  /* finish receives many tiles at a time: all rows of a strip, or many blocks of few rows */
     const void *job;
 };
 
@@ -67,6 +70,7 @@ struct slot_product {
     ptrdiff_t start_row;
     bool multiplies; /* false: the result is `start` */
     finish_function *finish;
+    bool finishes_together; /* as above */
     const void *job;
 };
 

@@ -46,7 +46,7 @@ static uint32_t key_of_call(const struct run *const run, const int threads) {
     const int64_t sequences = run->plan->shape.sequences, power = pace_log2(sequences);
     const int64_t facts[] = {
         (int)p->cell | (int)p->dtype << 8 | (p->schedule != NULL) << 10 | (a->packed != NULL) << 11 |
-            (a->dx.data != NULL) << 12 | (int)a->accumulation << 13 | p->backend << 16,
+            (a->dx.data != NULL) << 12 | (int)a->accumulation << 13 | (p->program != NULL) << 14 | p->backend << 16,
         run->pass == FASTRNN_BACKWARD ? present(a->gradients) : 0,
         p->I,
         p->H,

@@ -13,7 +13,8 @@ cimport numpy as cnp
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t
 
-from ._core cimport FASTRNN_ONE_COLUMN, Pace, Problem, columns_of, fastrnn_cell_table_t, usable
+from ._core cimport Pace, Problem, columns_of, usable
+from ._program cimport FASTRNN_ONE_COLUMN, fastrnn_cell_table_t
 from ._kept cimport Held, KeptWeights
 from ._plan cimport Arrays, Plan, Tape
 

@@ -4,12 +4,17 @@ cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t
 
-
-cdef extern from *:
-    """
-    #include <complex.h>
-    #undef I /* NumPy brings the imaginary unit; here it is the input size */
-    """
+from ._program cimport (
+    FASTRNN_COLUMNS_OF_INPUT,
+    FASTRNN_COLUMNS_OF_STATE,
+    FASTRNN_INPUTS_MAX,
+    FASTRNN_ONE_COLUMN,
+    FASTRNN_STATES_MAX,
+    CellProgram,
+    fastrnn_cell_table_t,
+    fastrnn_parameter_t,
+    fastrnn_program_t,
+)
 
 cdef extern from "fastrnn.h" nogil:
     enum:
@@ -18,14 +23,7 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_INTERRUPTED
 
     enum:
-        FASTRNN_STATES_MAX
-        FASTRNN_PARAMETERS_MAX
-
-    enum:
         FASTRNN_CELL_COUNT
-
-    enum:
-        FASTRNN_INPUTS_MAX
 
     enum:
         FASTRNN_F32
@@ -42,13 +40,18 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_BACKWARD
 
     enum:
-        FASTRNN_ONE_COLUMN
-        FASTRNN_COLUMNS_OF_INPUT
-        FASTRNN_COLUMNS_OF_STATE
-
-    enum:
         FASTRNN_TANH
         FASTRNN_SIGMOID
+        FASTRNN_EXP
+        FASTRNN_EXPM1
+        FASTRNN_LOG
+        FASTRNN_LOG1P
+        FASTRNN_SOFTPLUS
+        FASTRNN_LOG_SIGMOID
+        FASTRNN_RELU
+        FASTRNN_ABS
+        FASTRNN_SIGN
+        FASTRNN_SQRT
 
     ctypedef struct fastrnn_schedule_t "struct fastrnn_schedule":
         int64_t steps
@@ -95,6 +98,7 @@ cdef extern from "fastrnn.h" nogil:
 
     ctypedef struct fastrnn_problem_t "struct fastrnn_problem":
         int cell
+        const fastrnn_program_t *program
         int dtype
         int backend
         int threads
@@ -137,40 +141,11 @@ cdef extern from "fastrnn.h" nogil:
         fastrnn_view_t dx
         fastrnn_const_view_t d_final[8]
         fastrnn_view_t d_initial[8]
+        fastrnn_view_t d_inputs[FASTRNN_INPUTS_MAX]
         void *reserve
         void *scratch
         void *regions
         int64_t stage
-
-    ctypedef struct fastrnn_parameter_t "struct fastrnn_parameter":
-        const char *name
-        int rows_per_unit
-        int columns
-        int required
-
-    ctypedef struct fastrnn_state_t "struct fastrnn_state":
-        const char *name
-        double start
-
-    ctypedef struct fastrnn_saved_t "struct fastrnn_saved":
-        const char *name
-        int per_unit
-
-    ctypedef struct fastrnn_input_t "struct fastrnn_input":
-        const char *name
-        int columns
-
-    ctypedef struct fastrnn_option_t "struct fastrnn_option":
-        const char *name
-
-    ctypedef struct fastrnn_cell_table_t "struct fastrnn_cell_table":
-        const char *name
-        int gates, output, parameter_count, state_count, saved_count, input_count, option_count
-        const fastrnn_parameter_t *parameters
-        const fastrnn_state_t *states
-        const fastrnn_saved_t *saved
-        const fastrnn_input_t *inputs
-        const fastrnn_option_t *options
 
     int fastrnn_measure_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)
     int fastrnn_bound_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)
@@ -179,6 +154,9 @@ cdef extern from "fastrnn.h" nogil:
     int fastrnn_run(const fastrnn_plan_t *, int, const fastrnn_arrays_t *)
     int fastrnn_packing_pays(const fastrnn_plan_t *, int)
     const fastrnn_cell_table_t *fastrnn_cell_table(int)
+    const char *fastrnn_program_error(const fastrnn_program_t *)
+    const char *fastrnn_operation_name(int)
+    int fastrnn_operation_arguments(int)
     const char *fastrnn_status_message(int)
     int fastrnn_backend_count()
     const char *fastrnn_backend_name(int)
@@ -214,13 +192,15 @@ cdef class Problem:
     cdef fastrnn_schedule_t schedule_c
     cdef fastrnn_plan_t plan
     cdef readonly object dtype
-    cdef readonly object row  # of the registry
+    cdef readonly object row  # of the registry, or of the program
+    cdef readonly CellProgram program  # None for a cell of the registry
     cdef const fastrnn_cell_table_t *table
     cdef int type_number
     cdef object kept
     cdef readonly Pace pace
     cdef tuple x_shape, y_shape, state_shape, d_state_shape
 
+    cdef int _set_cell(self, cell) except -1
     cdef int _set_schedule(self, schedule) except -1
 
 

@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ._program import CellProgram
+
 _Array = NDArray[Any]
 _Maybe = NDArray[Any] | None
 
@@ -69,7 +71,7 @@ class Pace:
 class Problem:
     def __init__(
         self,
-        cell: str,
+        cell: str | CellProgram,
         dtype: DTypeLike,
         backend: int,
         threads: int,
@@ -125,6 +127,8 @@ class Stepper:
 POOLED_BYTES: int
 
 def cells() -> dict[str, Cell]: ...
+def operations() -> dict[str, tuple[int, int]]: ...
+def program_error(program: CellProgram) -> str | None: ...
 def backends() -> list[Backend]: ...
 def best_backend() -> int: ...
 def openmp_version() -> str: ...
@@ -166,6 +170,7 @@ def backward(
     parameters: Sequence[_Maybe] | None = None,
     inputs: Sequence[_Array] = ...,
     options: Sequence[float] = ...,
+    d_inputs: Sequence[_Maybe] = ...,
 ) -> None: ...
 def same_bytes(arrays: Sequence[Any], copies: Sequence[_Array], threads: int, pace: Pace | None = None) -> bool: ...
 def is_readable(array: Any, type_number: int) -> bool: ...

@@ -69,26 +69,40 @@ class Cell(NamedTuple):
     options: tuple
 
 
+cdef object row_of(const fastrnn_cell_table_t *table):
+    """A row of the registry, or of a program."""
+    columns = {FASTRNN_ONE_COLUMN: "", FASTRNN_COLUMNS_OF_INPUT: "I", FASTRNN_COLUMNS_OF_STATE: "H"}
+    parameters = []
+    for k in range(table.parameter_count):
+        one = table.parameters[k]
+        parameters.append(Parameter(one.name.decode(), one.rows_per_unit, columns[one.columns], bool(one.required)))
+    states = tuple([table.states[k].name.decode() for k in range(table.state_count)])
+    starts = tuple([table.states[k].start for k in range(table.state_count)])
+    saved = {table.saved[k].name.decode(): table.saved[k].per_unit for k in range(table.saved_count)}
+    inputs = tuple([table.inputs[k].name.decode() for k in range(table.input_count)])
+    options = tuple([table.options[k].name.decode() for k in range(table.option_count)])
+    return Cell(table.gates, table.output, tuple(parameters), states, starts, saved, inputs, options)
+
+
 def cells():
     """The registry: name -> row."""
-    cdef const fastrnn_cell_table_t *table
-    columns = {FASTRNN_ONE_COLUMN: "", FASTRNN_COLUMNS_OF_INPUT: "I", FASTRNN_COLUMNS_OF_STATE: "H"}
-    found = {}
-    for j in range(<int>FASTRNN_CELL_COUNT):
-        table = fastrnn_cell_table(j)
-        parameters = []
-        for k in range(table.parameter_count):
-            one = table.parameters[k]
-            parameters.append(Parameter(one.name.decode(), one.rows_per_unit, columns[one.columns], bool(one.required)))
-        states = tuple([table.states[k].name.decode() for k in range(table.state_count)])
-        starts = tuple([table.states[k].start for k in range(table.state_count)])
-        saved = {table.saved[k].name.decode(): table.saved[k].per_unit for k in range(table.saved_count)}
-        inputs = tuple([table.inputs[k].name.decode() for k in range(table.input_count)])
-        options = tuple([table.options[k].name.decode() for k in range(table.option_count)])
-        found[table.name.decode()] = Cell(
-            table.gates, table.output, tuple(parameters), states, starts, saved, inputs, options
-        )
+    cdef int j
+    return {fastrnn_cell_table(j).name.decode(): row_of(fastrnn_cell_table(j)) for j in range(<int>FASTRNN_CELL_COUNT)}
+
+
+def operations():
+    """The operations of programs: name -> (number, number of arguments)."""
+    found, number = {}, 0
+    while fastrnn_operation_name(number) is not NULL:
+        found[fastrnn_operation_name(number).decode()] = number, fastrnn_operation_arguments(number)
+        number += 1
     return found
+
+
+def program_error(CellProgram program not None):
+    """A message about the first rule that the program breaks; None if it is sound."""
+    cdef const char *message = fastrnn_program_error(&program.c)
+    return None if message is NULL else message.decode()
 
 
 def backends():
@@ -401,26 +415,23 @@ cdef class Pace:
 cdef class Problem:
     """One layer in one direction: its cell, sizes, backend, threads and schedule, and its memory sizes.
 
+    `cell` is a name of the registry or a `CellProgram`.
     `schedule` is None (dense) or a tuple (active, row, first, last[, d_first]) of int64 arrays, see csrc/fastrnn.h;
     `states` are the rows of the states, and `d_states`, with d_first, those of their gradients. `cut` is an index into CUTS.
     `pace` belongs to the stack of which the problem is layer number `layer`; None: the cost model alone chooses threads.
     """
 
-    def __cinit__(self, str cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
+    def __cinit__(self, cell, dtype, int backend, int threads, int64_t T, int64_t B, int64_t I, int64_t H,
                   schedule=None, int cut=0, states=None, d_states=None, Pace pace=None, int layer=0):
-        if cell not in _CELL_INDEX:
-            raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
+        self._set_cell(cell)
         self.dtype = np.dtype(dtype)
         self.type_number = _type_number(self.dtype)
-        self.c.cell = _CELL_INDEX[cell]
         self.c.dtype = FASTRNN_F32 if self.type_number == cnp.NPY_FLOAT32 else FASTRNN_F64
         self.c.backend, self.c.threads = backend, threads
         self.c.cut = cut
         self.pace = pace
         self.c.pace = NULL if pace is None else pace.of_layer(layer)
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
-        self.row = _ROWS[self.c.cell]
-        self.table = fastrnn_cell_table(self.c.cell)
         self.c.schedule, self.c.schedules = NULL, NULL
         self.c.interrupted = <_question>_let_handlers_run
         if states is not None and schedule is None:
@@ -434,6 +445,23 @@ cdef class Problem:
         make_plan(&self.c, &self.plan)
         self.x_shape, self.y_shape, self.state_shape = (T, B, I), (T, B, H), (self.schedule_c.states, H)
         self.d_state_shape = (self.schedule_c.d_states, H)
+
+    cdef int _set_cell(self, cell) except -1:
+        if isinstance(cell, CellProgram):
+            self.program = cell
+            message = program_error(cell)
+            if message is not None:
+                raise ValueError(f"program: {message}")
+            self.c.program, self.table = &self.program.c, &self.program.table
+            self.row = row_of(self.table)
+            return 0
+        if not isinstance(cell, str):
+            raise TypeError(f"cell: expected a name or a CellProgram, got {type(cell).__name__}")
+        if cell not in _CELL_INDEX:
+            raise ValueError(f"cell: expected one of {sorted(_CELL_INDEX)}, got {cell!r}")
+        self.c.cell, self.c.program = _CELL_INDEX[cell], NULL
+        self.row, self.table = _ROWS[self.c.cell], fastrnn_cell_table(self.c.cell)
+        return 0
 
     cdef int _set_schedule(self, schedule) except -1:
         cdef cnp.ndarray a
@@ -536,7 +564,7 @@ cdef int _const_states(Problem p, object arrays, str name, tuple shape, fastrnn_
 
 cdef cnp.ndarray _inputs(Problem p, inputs, options, fastrnn_arrays_t *a):
     """The inputs of each step and the options. The call reads the numbers from the array that is returned."""
-    cdef const fastrnn_cell_table_t *table = fastrnn_cell_table(p.c.cell)
+    cdef const fastrnn_cell_table_t *table = p.table
     cdef cnp.ndarray numbers = np.array(options, np.float64)
     if len(inputs) > FASTRNN_INPUTS_MAX:
         raise ValueError(f"inputs: expected at most {FASTRNN_INPUTS_MAX}, got {len(inputs)}")
@@ -596,11 +624,13 @@ def forward(Problem problem not None, packed, x, initial, y, final, reserve, scr
 
 
 def backward(Problem problem not None, packed, x, initial, y, reserve, dy, d_final, dx, d_initial, gradients, scratch,
-             bint overwrite=False, parameters=None, inputs=(), options=()):
+             bint overwrite=False, parameters=None, inputs=(), options=(), d_inputs=()):
     """The pass FASTRNN_BACKWARD. None stands for a null pointer: zero for an input, not wanted for an output.
 
-    gradients: of the parameters; they are added to, or overwritten. The rest: as for forward.
+    gradients: of the parameters; they are added to, or overwritten. d_inputs: one array (T, B, H) or None for each input
+    of a program. The rest: as for forward.
     """
+    cdef int j
     cdef Problem p = problem
     cdef fastrnn_arrays_t a
     cdef int t = p.type_number
@@ -617,6 +647,8 @@ def backward(Problem problem not None, packed, x, initial, y, reserve, dy, d_fin
     _states(p, d_initial, "d_initial", p.d_state_shape, True, a.d_initial)
     _parameters(p, gradients, "gradients", True, a.gradients)
     a.accumulation = FASTRNN_OVERWRITE if overwrite else FASTRNN_ADD
+    for j, gradient in enumerate(_of_all(d_inputs or None, "d_inputs", p.table.input_count)):
+        a.d_inputs[j] = _view(gradient, f"d_inputs[{j}]", t, p.y_shape, True)
     a.scratch = _memory(scratch, "scratch", p.plan.sizes.scratch_backward, True)
     numbers = _inputs(p, inputs, options, &a)
     run(&p.plan, FASTRNN_BACKWARD, &a)
@@ -846,9 +878,25 @@ def same_bytes(arrays, copies, int threads, Pace pace=None):
     return True
 
 
+_ACTIVATIONS = {
+    "tanh": FASTRNN_TANH,
+    "sigmoid": FASTRNN_SIGMOID,
+    "exp": FASTRNN_EXP,
+    "expm1": FASTRNN_EXPM1,
+    "log": FASTRNN_LOG,
+    "log1p": FASTRNN_LOG1P,
+    "softplus": FASTRNN_SOFTPLUS,
+    "log_sigmoid": FASTRNN_LOG_SIGMOID,
+    "relu": FASTRNN_RELU,
+    "abs": FASTRNN_ABS,
+    "sign": FASTRNN_SIGN,
+    "sqrt": FASTRNN_SQRT,
+}
+
+
 def activate(int backend, str name, array):
-    """tanh or sigmoid of every element, as in the cells of a backend."""
-    cdef int activation = {"tanh": FASTRNN_TANH, "sigmoid": FASTRNN_SIGMOID}[name]
+    """A function of every element, as the cells of a backend compute it: tanh, sigmoid, exp and others."""
+    cdef int activation = _ACTIVATIONS[name]
     cdef int t = _type_number(array.dtype)
     cdef cnp.ndarray x = _array(array, "array", t, array.shape, False)
     if not cnp.PyArray_IS_C_CONTIGUOUS(x):

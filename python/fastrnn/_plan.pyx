@@ -17,12 +17,10 @@ from ._core cimport (
     FASTRNN_BACKWARD,
     FASTRNN_FORWARD,
     FASTRNN_OK,
-    FASTRNN_ONE_COLUMN,
     FASTRNN_OVERWRITE,
     FASTRNN_PACK_BACKWARD,
     FASTRNN_PACK_FORWARD,
     columns_of,
-    fastrnn_parameter_t,
     fastrnn_problem_t,
     make_plan,
     no_arrays,
@@ -31,6 +29,8 @@ from ._core cimport (
     run_pass,
     scratch_of,
 )
+
+from ._program cimport FASTRNN_ONE_COLUMN, fastrnn_parameter_t
 
 cnp.import_array()
 

@@ -1,0 +1,23 @@
+/* The numbers of a cell that the loops over a schedule need, of compiled cells and programs alike. */
+#ifndef FASTRNN_CELL_SHAPE_H
+#define FASTRNN_CELL_SHAPE_H
+
+#include <stdbool.h>
+
+#include "fastrnn.h"
+
+/* The first parameter that is a vector of H, of a program. */
+enum { CELL_VECTORS = FASTRNN_B_HH + 1, CELL_VECTORS_MAX = FASTRNN_PARAMETERS_MAX - CELL_VECTORS };
+
+struct cell_shape {
+    int gates, states;
+    int output;                          /* the state that is y, or -1 */
+    unsigned apart;                      /* bit g: the halves of gate g meet only in the step */
+    int saved_state[FASTRNN_STATES_MAX]; /* the saved vector that is this state after the step, or -1 */
+    int slots, input_slot, hidden_slot;  /* slots of the products; the slots of vectors follow */
+    int slot_gate[FASTRNN_SLOTS_MAX];
+    int vectors;
+    bool carries_dh;
+};
+
+#endif

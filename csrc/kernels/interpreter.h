@@ -1,0 +1,241 @@
+/* The operands of a program in a pass, listed once before its steps.
+ *
+ * An operand in scratch is near: each of its blocks is a whole vector, and its rows lie at equal distances. An operand
+ * in a tensor or in the reserve is far: its rows lie where the schedule says, and its last block may be partial. Other
+ * operands lie in lines of the interpreter's memory.
+ */
+#ifndef FASTRNN_INTERPRETER_H
+#define FASTRNN_INTERPRETER_H
+
+#include "interpret.h"
+#include "rows.h"
+
+/* Numbers of operands: registers, then the lists of the program, then operands of the library. */
+enum {
+    OPERAND_READS = FASTRNN_REGISTERS_MAX,
+    OPERAND_CONSTANTS = OPERAND_READS + FASTRNN_READS_MAX,
+    OPERAND_WRITES = OPERAND_CONSTANTS + FASTRNN_CONSTANTS_MAX,
+    OPERAND_D_OUTPUT = OPERAND_WRITES + FASTRNN_WRITES_MAX, /* backward: the gradient of the output without dy … */
+    OPERAND_DY,                                             /* … and dy */
+    OPERANDS
+};
+_Static_assert(OPERANDS <= UINT8_MAX, "operands are bytes");
+
+enum {
+    NEAR_MAX = 64,
+    FAR_MAX = 48,
+    HELD_MAX = FASTRNN_SAVED_MAX + FASTRNN_STATES_MAX + 1,
+    LATE_MAX = FASTRNN_STATES_MAX,
+    COPIES_MAX = 2 * FASTRNN_STATES_MAX + 1,
+    LINES_MAX = FASTRNN_REGISTERS_MAX + FAR_MAX + HELD_MAX,
+};
+
+/* The registers and copies of a span take about so many bytes, which leaves room for its other operands in the
+ * first-level cache. */
+enum {
+    SPAN_BYTES = 16 << 10,
+    FITTING_VECTORS = SPAN_BYTES / VECTOR_BYTES,
+    LEAST_VECTORS = SPAN_MIN * LINES_MAX,
+    SPAN_VECTORS = FITTING_VECTORS > LEAST_VECTORS ? (int)FITTING_VECTORS : (int)LEAST_VECTORS,
+};
+
+/* n vectors: rows of one block, or blocks of one row. */
+struct span {
+    int64_t row, number; /* of the first row and block */
+    int n;
+    bool along_blocks;
+};
+
+/* In scratch: row r of block j lies at *base + offset + r*row + j*block. The step sets *base. */
+struct near_operand {
+    uint8_t operand;
+    real *const *base;
+    ptrdiff_t offset, row, block;
+};
+
+struct far_operand {
+    uint8_t operand;
+    bool is_read;   /* else a result */
+    bool is_whole;  /* its last block is a whole vector in memory, too */
+    bool is_column; /* one number for all units of a row */
+    int state;      /* of a state before the step: its number; else NONE */
+    int line;       /* of a span's copy */
+    real *data;
+    ptrdiff_t stride_t, stride_b;
+};
+
+/* An operand in a line. */
+struct held_operand {
+    uint8_t operand;
+    int line;
+};
+
+/* The accumulators of a gate, where the product left them. */
+struct accumulator {
+    uint8_t operand;
+    int gate;
+};
+
+/* Rows at equal distances: from one to the next, t and b grow by so much. */
+struct even_rows {
+    bool are_even;
+    int64_t t, b;
+};
+
+/* Loads a state before the first step of sequences into the copy of `far`. */
+typedef void starting_function(const void *job, const struct far_operand *far, const struct span *span, real *copy);
+
+/* The program of a direction, with its operands in a pass of one member of the team. */
+struct interpreter {
+    const struct fastrnn_code *program;
+    struct blocks units;
+    int panels; /* accumulators of a row and block: one for each gate, or one in backward */
+    const struct layout_place *const *place, *const *place_before; /* of the step's rows, and of the rows before them */
+    struct even_rows even, even_before;
+    starting_function *load_starting;
+    const void *job;
+
+    int near_count, far_count, held_count, late_count, copy_count, accumulator_count, instruction_count;
+    int lines, length; /* lines of `memory`; the vectors of each */
+    struct near_operand near[NEAR_MAX];
+    struct far_operand far[FAR_MAX];
+    struct held_operand held[HELD_MAX];
+    struct near_operand late[LATE_MAX];    /* results that go to scratch after the span */
+    struct far_operand copies[COPIES_MAX]; /* results that also go to a tensor */
+    struct accumulator accumulators[FASTRNN_GATES_MAX];
+    struct span_instruction code[FASTRNN_INSTRUCTIONS_MAX + 1];
+    struct span_operand operands[OPERANDS];
+    vreal zero, constants[FASTRNN_CONSTANTS_MAX], options[FASTRNN_OPTIONS_MAX], memory[SPAN_VECTORS];
+};
+
+/* ---- lists of operands ---- */
+
+static void add_near(struct interpreter *const p, const int operand, real *const *const base, const ptrdiff_t offset,
+                     const ptrdiff_t row, const ptrdiff_t block) {
+    p->near[p->near_count++] = (struct near_operand){(uint8_t)operand, base, offset, row, block};
+}
+
+static void add_held(struct interpreter *const p, const int operand) {
+    p->held[p->held_count++] = (struct held_operand){(uint8_t)operand, p->lines++};
+}
+
+/* A result that would overwrite an operand too early. */
+static void add_late(struct interpreter *const p, const int operand, real *const *const base, const ptrdiff_t row) {
+    p->late[p->late_count++] = (struct near_operand){(uint8_t)operand, base, 0, row, VL};
+    add_held(p, operand);
+}
+
+static void add_far(struct interpreter *const p, const struct far_operand far) {
+    p->far[p->far_count] = far;
+    p->far[p->far_count++].line = p->lines++;
+}
+
+static void add_copy(struct interpreter *const p, const struct far_operand far) { p->copies[p->copy_count++] = far; }
+
+static void add_accumulator(struct interpreter *const p, const int operand, const int gate) {
+    p->accumulators[p->accumulator_count++] = (struct accumulator){(uint8_t)operand, gate};
+}
+
+static void add_constant(struct interpreter *const p, const int operand, vreal *const to, const real value) {
+    *to = vsplat(value);
+    p->operands[operand] = (struct span_operand){(real *)to, 0};
+}
+
+/* A tensor; the caller sets the other fields. */
+static struct far_operand far_view(const int operand, const void *const data, const ptrdiff_t stride_t,
+                                   const ptrdiff_t stride_b) {
+    return (struct far_operand){
+        .operand = (uint8_t)operand, .state = NONE, .data = (real *)data, .stride_t = stride_t, .stride_b = stride_b};
+}
+
+/* ---- code ---- */
+
+static int operand_number(const int operand) {
+    const int index = operand & 0xFF;
+    switch (operand & ~0xFF) {
+    case FASTRNN_OPERAND_READ:
+        return OPERAND_READS + index;
+    case FASTRNN_OPERAND_CONSTANT:
+        return OPERAND_CONSTANTS + index;
+    case FASTRNN_OPERAND_WRITE:
+        return OPERAND_WRITES + index;
+    default:
+        return index;
+    }
+}
+
+static void add_instruction(struct interpreter *const p, const int operation, const int to, const int a, const int b,
+                            const int c) {
+    p->code[p->instruction_count++] =
+        (struct span_instruction){(uint8_t)operation, (uint8_t)to, (uint8_t)a, (uint8_t)b, (uint8_t)c};
+}
+
+/* Whether an instruction after the one that writes `write` reads `read`. */
+static bool is_read_after(const struct fastrnn_code *const program, const int write, const int read) {
+    bool is_written = false;
+    for (int j = 0; j < program->instruction_count; j++) {
+        const struct fastrnn_instruction *const i = &program->instructions[j];
+        const int operand = FASTRNN_OPERAND_READ + read;
+        if (is_written && (i->a == operand || i->b == operand || i->c == operand)) {
+            return true;
+        }
+        is_written |= i->to == FASTRNN_OPERAND_WRITE + write;
+    }
+    return false;
+}
+
+/* Whether the program reads a vector after it has written `write`, which takes the place of the vector. */
+static bool overwrites_early(const struct fastrnn_code *const program, const int write,
+                             const enum fastrnn_read_kind kind, const int index) {
+    for (int j = 0; j < program->read_count; j++) {
+        if (program->reads[j].kind == kind && program->reads[j].index == index) {
+            return is_read_after(program, write, j);
+        }
+    }
+    return false;
+}
+
+/* Before the operands are listed. */
+static void begin_interpreter(struct interpreter *const p, const struct fastrnn_code *const program,
+                              const struct blocks units, const int panels, const void *const job) {
+    p->program = program;
+    p->units = units;
+    p->panels = panels;
+    p->job = job;
+    p->near_count = p->far_count = p->held_count = p->late_count = p->copy_count = 0;
+    p->accumulator_count = p->instruction_count = 0;
+    int registers = 1; /* operands that an instruction does not have are register 0 */
+    for (int j = 0; j < program->instruction_count; j++) {
+        const int to = program->instructions[j].to;
+        registers = to < FASTRNN_REGISTERS_MAX && to >= registers ? to + 1 : registers;
+    }
+    p->lines = registers;
+    for (int j = 0; j < registers; j++) {
+        p->operands[j] = (struct span_operand){NULL, VL};
+    }
+    p->zero = vsplat(0);
+    for (int j = 0; j < program->constant_count; j++) {
+        add_constant(p, OPERAND_CONSTANTS + j, &p->constants[j], (real)program->constants[j]);
+    }
+}
+
+static real *line_of(struct interpreter *const p, const int line) { return (real *)(p->memory + line * p->length); }
+
+/* After the operands are listed. */
+static void complete_interpreter(struct interpreter *const p) {
+    const int registers = p->lines - p->far_count - p->held_count, fitting = FITTING_VECTORS / p->lines;
+    p->length = fitting < SPAN_MIN ? (int)SPAN_MIN : fitting > SPAN_MAX ? (int)SPAN_MAX : fitting;
+    for (int j = 0; j < registers; j++) {
+        p->operands[j].at = line_of(p, j);
+    }
+    for (int j = 0; j < p->held_count; j++) {
+        p->operands[p->held[j].operand] = (struct span_operand){line_of(p, p->held[j].line), VL};
+    }
+    for (int j = 0; j < p->program->instruction_count; j++) {
+        const struct fastrnn_instruction *const i = &p->program->instructions[j];
+        add_instruction(p, i->operation, operand_number(i->to), operand_number(i->a), operand_number(i->b),
+                        operand_number(i->c));
+    }
+}
+
+#endif

@@ -1,0 +1,137 @@
+/* Forward steps of programs: the operands of the forward program, and the function that finishes a product with it. */
+#ifndef FASTRNN_PROGRAM_FORWARD_H
+#define FASTRNN_PROGRAM_FORWARD_H
+
+#include "spans.h"
+#include "step.h"
+
+/* The parameters of a pass that are vectors of H: packed, where every block is whole, or as the user has them. */
+struct program_vectors {
+    const real *packed; /* null: not packed */
+    const void *const *parameters;
+};
+
+/* A saved vector of the reserve. Its rows are padded to whole vectors. */
+static struct far_operand far_saved(const int operand, const struct saved_rows *const saved, const int vector) {
+    struct far_operand far = far_view(operand, saved->data + vector * saved->units, saved->B * saved->row, saved->row);
+    far.is_whole = true;
+    return far;
+}
+
+static void add_vector(struct interpreter *const p, const struct program_vectors *const vectors, const int operand,
+                       const int index) {
+    const int64_t row = block_count(p->units, VL) * VL;
+    const void *const data =
+        vectors->packed ? vectors->packed + index * row : (const real *)vectors->parameters[CELL_VECTORS + index];
+    struct far_operand far = far_view(operand, data, 0, 0);
+    far.is_read = true;
+    far.is_whole = vectors->packed;
+    add_far(p, far);
+}
+
+/* Vectors, inputs and options, which both directions read. */
+static void add_given(struct interpreter *const p, const struct step_given *const given,
+                      const struct program_vectors *const vectors, const int operand,
+                      const struct fastrnn_read *const read) {
+    if (read->kind == FASTRNN_READ_VECTOR) {
+        add_vector(p, vectors, operand, read->index);
+    } else if (read->kind == FASTRNN_READ_OPTION) {
+        add_constant(p, operand, &p->options[read->index], given->options[read->index]);
+    } else {
+        const struct fastrnn_const_view view = given->inputs[read->index];
+        struct far_operand far = far_view(operand, view.data, view.stride_t, view.stride_b);
+        far.is_read = true;
+        far.is_column = given->table[read->index].columns == FASTRNN_ONE_COLUMN;
+        add_far(p, far);
+    }
+}
+
+static void add_forward_read(struct interpreter *const p, struct step_forward_job *const job,
+                             const struct program_vectors *const vectors, const int operand,
+                             const struct fastrnn_read *const read) {
+    switch (read->kind) {
+    case FASTRNN_READ_GATE:
+    case FASTRNN_READ_GATE_STATE:
+        add_accumulator(p, operand, read->index);
+        break;
+    case FASTRNN_READ_GATE_INPUT:
+        add_near(p, operand, &job->gates, read->index * VL, job->gates_row, p->panels * VL);
+        break;
+    case FASTRNN_READ_BEFORE:
+        add_near(p, operand, read->index ? &job->carried[read->index] : &job->h_before, 0, job->state_row, VL);
+        break;
+    default:
+        add_given(p, &job->given, vectors, operand, read);
+        break;
+    }
+}
+
+static void add_forward_write(struct interpreter *const p, struct step_forward_job *const job, const int number,
+                              const struct fastrnn_write *const write) {
+    const int operand = OPERAND_WRITES + number, j = write->index;
+    if (write->kind == FASTRNN_WRITE_Y) {
+        add_far(p, far_view(operand, job->y.data, job->y.stride_t, job->y.stride_b));
+    } else if (write->kind == FASTRNN_WRITE_SAVED && job->saved.data) {
+        add_far(p, far_saved(operand, &job->saved, j));
+    } else if (write->kind == FASTRNN_WRITE_SAVED) {
+        add_held(p, operand);
+    } else if (j == 0) {
+        add_near(p, operand, &job->h, 0, job->state_row, VL);
+    } else if (overwrites_early(p->program, number, FASTRNN_READ_BEFORE, j)) {
+        add_late(p, operand, &job->carried[j], job->state_row);
+    } else {
+        add_near(p, operand, &job->carried[j], 0, job->state_row, VL);
+    }
+}
+
+/* Copies of a state after the step: to y, to the user's states, to the reserve. */
+static void add_state_copies(struct interpreter *const p, const struct step_forward_job *const job,
+                             const struct cell_shape *const cell, const int operand, const int j) {
+    const struct fastrnn_view to = j == cell->output ? job->y : job->states[j];
+    if (to.data) {
+        add_copy(p, far_view(operand, to.data, to.stride_t, to.stride_b));
+    }
+    if (cell->saved_state[j] != NONE && job->saved.data) {
+        add_copy(p, far_saved(operand, &job->saved, cell->saved_state[j]));
+    }
+}
+
+/* The job must stay where it is. */
+static void begin_forward_program(struct interpreter *const p, const struct fastrnn_code *const program,
+                                  const struct cell_shape *const cell, struct step_forward_job *const job,
+                                  const struct program_vectors *const vectors) {
+    begin_interpreter(p, program, job->units, cell->gates, job);
+    p->place = &job->place;
+    p->place_before = NULL;
+    for (int j = 0; j < program->read_count; j++) {
+        add_forward_read(p, job, vectors, OPERAND_READS + j, &program->reads[j]);
+    }
+    for (int j = 0; j < program->write_count; j++) {
+        add_forward_write(p, job, j, &program->writes[j]);
+        if (program->writes[j].kind == FASTRNN_WRITE_AFTER) {
+            add_state_copies(p, job, cell, OPERAND_WRITES + j, program->writes[j].index);
+        }
+    }
+    complete_interpreter(p);
+}
+
+/* The padding of the reserve after the last block. */
+static void clear_padding_of_rows(const struct step_forward_job *const job, const int R, const int64_t row) {
+    const int64_t end = block_count(job->units, VL) * VL;
+    for (int r = 0; r < R && end < job->saved.units; r++) {
+        clear_padding((int)(job->saved.row / job->saved.units), saved_vector(&job->saved, job->place[row + r], 0), end,
+                      job->saved.units);
+    }
+}
+
+/* Applies the program to a finished product. */
+static void finish_forward_program(const void *const job, const int R, const int Q, const vreal *const acc,
+                                   const int64_t row, const int64_t block) {
+    const struct step_forward_job *const p = job;
+    interpret_product(p->interpreter, R, Q, acc, row, block);
+    if (p->saved.data && p->saved.row && block + Q == block_count(p->units, VL)) {
+        clear_padding_of_rows(p, R, row);
+    }
+}
+
+#endif

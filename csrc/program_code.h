@@ -1,0 +1,46 @@
+/* The rules of the code of a direction. The table of the program has been checked. */
+#ifndef FASTRNN_PROGRAM_CODE_H
+#define FASTRNN_PROGRAM_CODE_H
+
+#include "program.h"
+
+enum program_side { PROGRAM_FORWARD, PROGRAM_BACKWARD };
+
+static inline bool lies_in(const int number, const int begin, const int end) { return number >= begin && number < end; }
+
+/* The saved vectors of the table; more than the limit for a malformed table. */
+static inline int program_saved_vectors(const struct fastrnn_cell_table *const t) {
+    int vectors = 0;
+    for (int j = 0; j < t->saved_count && vectors <= FASTRNN_SAVED_MAX; j++) {
+        const int more = t->saved[j].per_unit;
+        vectors += lies_in(more, 1, FASTRNN_SAVED_MAX + 1) ? more : FASTRNN_SAVED_MAX + 1;
+    }
+    return vectors;
+}
+
+/* How often the code lists a vector. */
+static inline int code_reads(const struct fastrnn_code *const code, const enum fastrnn_read_kind kind,
+                             const int index) {
+    int times = 0;
+    for (int j = 0; j < code->read_count; j++) {
+        times += code->reads[j].kind == kind && code->reads[j].index == index;
+    }
+    return times;
+}
+
+static inline int code_writes(const struct fastrnn_code *const code, const enum fastrnn_write_kind kind,
+                              const int index) {
+    int times = 0;
+    for (int j = 0; j < code->write_count; j++) {
+        times += code->writes[j].kind == kind && code->writes[j].index == index;
+    }
+    return times;
+}
+
+/* A message about the first rule that is broken, or null: of the lists and their lengths; of the reads, after the
+ * lists; and of everything. */
+const char *code_error_of_lists(const struct fastrnn_code *code);
+const char *code_error_of_reads(const struct fastrnn_program *program, enum program_side side);
+const char *code_error(const struct fastrnn_program *program, enum program_side side);
+
+#endif

@@ -1,0 +1,4 @@
+from typing import Any
+
+class CellProgram:
+    def __init__(self, lowered: Any) -> None: ...

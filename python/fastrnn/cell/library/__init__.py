@@ -1,0 +1,1 @@
+"""The cells that ship, as steps in NumPy."""

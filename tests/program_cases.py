@@ -1,0 +1,134 @@
+"""Written cells beyond the compiled ones, drawn problems for them, and their reference: the NumPy loop."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from fastrnn._program import CellProgram
+from fastrnn.cell import loop
+from fastrnn.cell.define import cell
+from fastrnn.cell.elementwise import log_sigmoid, relu, sigmoid, softplus
+from fastrnn.cell.library.elman import rnn_relu, rnn_tanh
+from fastrnn.cell.library.gru import gru
+from fastrnn.cell.library.lstm import lstm
+from fastrnn.cell.lower import lower
+
+
+@cell(gates="ifgo", states="hc", vectors=("p_i", "p_f", "p_o"))
+def peephole_lstm(a, s, v):
+    i = sigmoid(a.i + v.p_i * s.c)
+    f = sigmoid(a.f + v.p_f * s.c)
+    c = f * s.c + i * np.tanh(a.g)
+    o = sigmoid(a.o + v.p_o * c)
+    h = o * np.tanh(c)
+    return h, (h, c)
+
+
+@cell(
+    gates="a", states={"h": 0.5, "c": -0.25}, inputs={"mask": "units", "gain": "one"},
+    input_gradients=("mask", "gain"), options={"leak": 0.75},
+)  # fmt: skip
+def masked(a, s, x, o):
+    """Inputs of each step, an option, and start values."""
+    c = o.leak * s.c + x.gain * np.tanh(a.a)
+    h = x.mask * np.tanh(c) + (1 - x.mask) * s.h
+    return h, (h, c)
+
+
+@cell(gates="pqrst", states={"h": 0.0, "m": -np.inf, "c": 1.0}, vectors=("scale",))
+def own_output(a, s, v):
+    """Five gates, two of them apart, a state that starts at -inf, and an output that is no state.
+
+    A state is read after its successor is computed, so the successor has to wait.
+    """
+    m = np.maximum(log_sigmoid(a.p), s.m - 1)
+    q = np.tanh(a.input.q * a.state.q)
+    r = sigmoid(a.state.r + v.scale * a.input.r)
+    c = r * s.c + q * softplus(a.s)
+    h = np.tanh(c) * sigmoid(a.t)
+    y = h + np.where(a.s > 0, s.c, 2 * c) - np.exp(np.minimum(s.m, 0)) + relu(m + 1)
+    return y, (h, m, c)
+
+
+PROGRAMS = {one.program.name: CellProgram(lower(one.program)) for one in (lstm, gru, rnn_tanh, rnn_relu)}
+WRITTEN = {one.program.name: one for one in (peephole_lstm, masked, own_output)}
+LOWERED = {name: CellProgram(lower(one.program)) for name, one in WRITTEN.items()}
+
+
+@dataclass
+class DrawnProgram:
+    """One layer of a written cell, for CoreCall: arrays by name."""
+
+    name: str
+    T: int
+    B: int
+    I: int
+    H: int
+    arrays: dict
+    options: tuple = ()
+
+    @property
+    def cell(self):
+        return LOWERED[self.name]
+
+    @property
+    def program(self):
+        return WRITTEN[self.name].program
+
+    @property
+    def x(self):
+        return self.arrays["x"]
+
+    @property
+    def dy(self):
+        return self.arrays["dy"]
+
+    @property
+    def weights(self):
+        return tuple(self.arrays[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh", *self.program.vectors))
+
+    @property
+    def initial(self):
+        return tuple(self.arrays[f"{one.name}0"] for one in self.program.states)
+
+    @property
+    def d_final(self):
+        return tuple(self.arrays[f"d{one.name}_n"] for one in self.program.states)
+
+    @property
+    def inputs(self):
+        return tuple(self.arrays[one.name] for one in self.program.inputs)
+
+
+def draw(name, T, B, I, H, dtype, seed=0):
+    """A problem of a written cell."""
+    rng, program = np.random.default_rng(seed), WRITTEN[name].program
+    G, scale = len(program.gates), 1 / np.sqrt(I + H)
+    shapes = {"x": (T, B, I), "w_ih": (G * H, I), "w_hh": (G * H, H), "b_ih": (G * H,), "b_hh": (G * H,)}
+    shapes |= dict.fromkeys(program.vectors, (H,)) | {"dy": (T, B, H)}
+    shapes |= {f"{one.name}0": (B, H) for one in program.states} | {f"d{one.name}_n": (B, H) for one in program.states}
+    shapes |= {one.name: (T, B, 1 if one.columns == "one" else H) for one in program.inputs}
+    arrays = {
+        name: (rng.standard_normal(shape) * (scale if name.startswith("w_") else 1)).astype(dtype)
+        for name, shape in shapes.items()
+    }
+    return DrawnProgram(name, T, B, I, H, arrays, tuple(one.default for one in program.options))
+
+
+def record_of(d, **arrays):
+    """The NumPy loop forward, with some arrays replaced."""
+    a, program = d.arrays | arrays, d.program
+    weights = loop.Weights(*(a[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")),
+                           {name: a[name] for name in program.vectors})  # fmt: skip
+    initial = {one.name: a[f"{one.name}0"] for one in program.states}
+    inputs = {one.name: a[one.name] for one in program.inputs}
+    return loop.forward(program, a["x"], weights, initial, inputs)
+
+
+def reference(d):
+    """What CoreCall computes, by the NumPy loop forward and backward."""
+    record = record_of(d)
+    g = loop.backward(record, d.dy, {one.name: d.arrays[f"d{one.name}_n"] for one in d.program.states})
+    found = {"y": record.y} | {f"{name}_n": one for name, one in record.final.items()}
+    found |= {"dx": g.x} | {f"d{name}0": one for name, one in g.initial.items()}
+    found |= {f"d{name}": getattr(g.weights, name) for name in ("w_ih", "w_hh", "b_ih", "b_hh")}
+    return found | {f"d{name}": one for name, one in (g.weights.vectors | g.inputs).items()}
