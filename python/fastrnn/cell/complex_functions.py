@@ -86,11 +86,13 @@ def relu(z: _Array) -> _Array:
 
 
 def absolute(z: _Array) -> _Array:
-    return np.where(z.real > 0, z, np.where(z.real < 0, -z, z.real + 0j))
+    result: _Array = np.where(z.real > 0, z, np.where(z.real < 0, -z, z.real + 0j))
+    return result
 
 
 def sign(z: _Array) -> _Array:
-    return np.sign(z.real) + 0j
+    result: _Array = np.sign(z.real) + 0j
+    return result
 
 
 def minimum(a: _Array, b: _Array) -> _Array:

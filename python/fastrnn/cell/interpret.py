@@ -93,7 +93,7 @@ def forward(program: Program, given: Mapping[str, Any], product: Multiply) -> di
     Returns
     -------
     dict of str to ndarray
-        The outputs of forward by name.
+        The outputs of forward by name. A constant output has no axes.
     """
     operands = [program.forward.outputs[f"operand.{n}"] for n in range(len(program.products))]
     return _run(program.forward, given, "product", operands, product)
