@@ -84,7 +84,7 @@ def cell(
         For names that repeat or are not used, and for a step beyond the limits: 256 instructions, 32 live registers, 16
         saved vectors, 8 phases, 8 states, 8 gates.
     """
-    rows = _names("gates", gates)
+    rows = _some("gates", _names("gates", gates))
     for one in _RESERVED & set(rows):
         raise ValueError(f"gates: expected another name than {one}, since a.{one} has a meaning")
     tables = Tables(
@@ -122,6 +122,12 @@ def _names(kind: str, names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _some(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError(f"{kind}: expected at least one name")
+    return names
+
+
 def _number(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{where}: expected a number, got {value!r}")
@@ -132,7 +138,9 @@ def _number(where: str, value: Any) -> float:
 
 def _states(states: Any) -> tuple[State, ...]:
     starts = states if isinstance(states, Mapping) else dict.fromkeys(_names("states", states), 0.0)
-    return tuple(State(one, _number(f"states.{one}", starts[one])) for one in _names("states", tuple(starts)))
+    return tuple(
+        State(one, _number(f"states.{one}", starts[one])) for one in _some("states", _names("states", tuple(starts)))
+    )
 
 
 def _inputs(inputs: Any, gradients: Any) -> tuple[Input, ...]:

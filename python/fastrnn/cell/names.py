@@ -73,11 +73,13 @@ def _has(given: Any, name: str) -> bool:
 
 def of_arrays(kind: str, names: tuple[str, ...], given: Any) -> Names:
     """The arrays of a mapping, or of an object's attributes."""
-    missing = [name for name in names if not _has(given, name)]
-    if missing:
-        raise TypeError(f"{kind} {missing[0]}: missing; expected a mapping or an object with {', '.join(names)}")
-    arrays = {name: read_only(_member(given, name)) for name in names}
-    return Names(kind, names, arrays.__getitem__)
+
+    def get(name: str) -> Any:
+        if not _has(given, name):
+            raise TypeError(f"{kind} {name}: missing; expected a mapping or an object with {', '.join(names)}")
+        return read_only(_member(given, name))
+
+    return Names(kind, names, get)
 
 
 def gates_of_arrays(names: tuple[str, ...], given: Any) -> Gates:

@@ -1,0 +1,510 @@
+"""Tracing: a program computes what the step computes, and everything that cannot be traced is refused by name."""
+
+import math
+import pickle
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from cell_cases import PROOF, SHIPPED, peephole_lstm, reset_before_gru
+from cell_strategies import small_cells
+from fastrnn.cell import interpret
+from fastrnn.cell.define import cell
+from fastrnn.cell.elementwise import log_sigmoid, relu, sigmoid, softplus
+from fastrnn.cell.library.gru import gru
+from fastrnn.cell.library.lstm import lstm
+from fastrnn.cell.written_cell import WrittenCell
+from hypothesis import given
+from hypothesis import strategies as st
+
+named = pytest.mark.parametrize
+
+
+def of_gate(function):
+    """A cell of one gate with a function of its pre-activation."""
+
+    @cell(gates="a")
+    def step(a):
+        y = function(a.a)
+        return y, (y,)
+
+    return step
+
+
+# ---- a step on arrays ----
+
+
+def arrays_of(program, seed=0, shape=(3, 4)):
+    rng = np.random.default_rng(seed)
+    halves = {name: {g: rng.standard_normal(shape) for g in program.gates} for name in ("input", "state")}
+    matrix = rng.standard_normal((shape[-1], shape[-1]))
+    return {
+        "a": halves | {"product": {g: lambda v: v @ matrix for g in program.gates}},
+        "s": {one.name: rng.standard_normal(shape) for one in program.states},
+        "v": {name: rng.standard_normal(shape[-1:]) for name in program.vectors},
+        "x": {one.name: rng.standard_normal(shape) for one in program.inputs},
+        "o": {one.name: one.default for one in program.options},
+    }
+
+
+def flat(result):
+    output, states = result
+    return [output, *states]
+
+
+@given(small_cells(), st.integers(0, 2**32 - 1))
+def test_the_interpreter_computes_what_the_step_computes(drawn, seed):
+    arrays = arrays_of(drawn.cell.program, seed)
+    expected = flat(drawn.cell(**arrays))
+    found = flat(WrittenCell.from_text(drawn.cell.text)(**arrays))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.broadcast_to(one, (3, 4)), np.broadcast_to(other, (3, 4)), rtol=1e-13, atol=1e-13)
+
+
+@named("written", SHIPPED + PROOF, ids=lambda one: one.program.name)
+def test_the_interpreter_gives_the_bits_of_the_step(written):
+    arrays = arrays_of(written.program)
+    names = {"a", "s", "v"} & set(written.step.__code__.co_varnames[: written.step.__code__.co_argcount])
+    expected = flat(written(**{name: arrays[name] for name in names}))
+    found = flat(pickle.loads(pickle.dumps(written))(**arrays))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@named("dtype", [np.float32, np.float64, np.longdouble])
+def test_the_interpreter_keeps_the_precision(dtype):
+    rng = np.random.default_rng(0)
+    reads = {f"gate.{one}": rng.standard_normal((2, 3)).astype(dtype) for one in "ifgo"}
+    reads |= {f"before.{one}": rng.standard_normal((2, 3)).astype(dtype) for one in "hc"}
+    assert {one.dtype for one in interpret.forward(lstm.program, reads, None).values()} == {np.dtype(dtype)}
+
+
+def test_a_step_is_called_on_namespaces_or_mappings_of_arrays():
+    gates = {name: np.full((2, 3), 0.1 * n) for n, name in enumerate("ifgo")}
+    states = {"h": np.zeros((2, 3)), "c": np.ones((2, 3))}
+    one = lstm(gates, states)
+    other = lstm(a=SimpleNamespace(**gates), s=SimpleNamespace(**states))
+    np.testing.assert_array_equal(flat(one), flat(other))
+
+
+def test_a_step_receives_arrays_that_cannot_be_written():
+    seen = []
+
+    def step(a, s):
+        seen.append((a.a, s.h))
+        return a.a, (a.a,)
+
+    written = cell(gates="a")(step)
+    given = np.ones((2, 3))
+    written({"a": given}, {"h": given})
+    assert [one.flags.writeable for one in seen[-1]] == [False, False]
+    assert given.flags.writeable
+
+
+def test_a_missing_array_is_named():
+    with pytest.raises(TypeError, match="state c: missing; expected a mapping or an object with h, c"):
+        lstm({one: np.ones(3) for one in "ifgo"}, {"h": np.ones(3)})
+    with pytest.raises(TypeError, match=r"gate n: the step reads a\.state\.n, which is missing in a"):
+        gru({one: np.ones(3) for one in "rzn"}, {"h": np.ones(3)})
+
+
+def test_a_whole_gate_is_the_sum_of_its_halves():
+    halves = {"input": {"a": np.array([1.0])}, "state": {"a": np.array([2.0])}}
+    output, _ = of_gate(lambda a: 3 * a)(halves)
+    assert output == 9
+
+
+# ---- what comes out ----
+
+
+def test_a_cell_prints_its_program():
+    assert repr(reset_before_gru) == "\n".join(
+        [
+            "cell reset_before_gru: gates r, z, n; states h; output h",
+            "  apart: n",
+            "  products: w_hh of n on saved.0 * before.h",
+            "  saved: r, z, n",
+            "  forward: 7 instructions, cost 64",
+            "    phase 0",
+            "    v1 = sigmoid(gate.r) -> saved.0",
+            "    v3 = sigmoid(gate.z) -> saved.1",
+            "    v6 = v1 * before.h -> operand.0",
+            "    phase 1: product 0",
+            "    v8 = gate_input.n + product.0",
+            "    v9 = tanh(v8) -> saved.2",
+            "    v10 = before.h - v9",
+            "    v11 = v3*v10 + v9 -> after.h",
+            "  backward: 10 instructions, cost 34",
+            "    phase 0",
+            "    v4 = before.h - saved.2",
+            "    v6 = d_after.h * v4",
+            "    v7 = 1 - saved.1",
+            "    v8 = d_after.h * v7",
+            "    v9 = v8 * (1 - saved.2*saved.2) -> slot.0",
+            "    v10 = v6 * (saved.1*(1 - saved.1)) -> slot.2",
+            "    phase 1: product 0",
+            "    v12 = d_product.0 * before.h",
+            "    v13 = d_product.0 * saved.0",
+            "    v14 = d_after.h*saved.1 + v13 -> before.h",
+            "    v15 = v12 * (saved.0*(1 - saved.0)) -> slot.1",
+        ]
+    )
+
+
+@named("written", SHIPPED + PROOF, ids=lambda one: one.program.name)
+def test_a_cell_pickles_as_text_and_loses_its_function(written):
+    loaded = pickle.loads(pickle.dumps(written))
+    assert loaded == written
+    assert hash(loaded) == hash(written)
+    assert repr(loaded) == repr(written)
+    assert loaded.step is None
+    assert written.__reduce__()[1] == (written.text,)
+
+
+def test_a_trace_has_each_operation_once_and_no_dead_value():
+    @cell(gates="a")
+    def step(a):
+        np.exp(a.a)
+        h = np.tanh(a.a) + np.tanh(a.a) * (np.tanh(a.a) * 2)
+        return h, (h,)
+
+    assert [one.op for one in step.program.forward.values] == ["read", "tanh", "constant", "mul", "fma"]
+
+
+def test_contraction_takes_the_left_product_first_and_products_that_are_used_once():
+    def ops(step, gates="abcd"):
+        program = cell(gates=gates)(step).program
+        return [one.op for one in program.forward.values if one.op not in ("read", "constant")]
+
+    def both(a):
+        h = a.a * a.b - a.c * a.d
+        return h, (h,)
+
+    def right(a):
+        h = a.a - a.b * a.c + a.d
+        return h, (h,)
+
+    def twice(a):
+        p = a.a * a.b
+        h = (p + a.c) * (p + a.d)
+        return h, (h,)
+
+    def doubled(a):
+        p = a.a * a.b
+        h = p + p
+        return h, (h,)
+
+    assert ops(both) == ["mul", "fms"]
+    assert ops(right, "abcd") == ["fnma", "add"]
+    assert ops(twice) == ["mul", "add", "add", "mul"]
+    assert ops(doubled, "ab") == ["mul", "add"]
+
+
+def test_numbers_from_outside_are_frozen():
+    scale = 2.0
+
+    def step(a):
+        h = scale * np.tanh(a.a)
+        return h, (h,)
+
+    written = cell(gates="a")(step)
+    scale = 3.0
+    assert [one.number for one in written.program.forward.values if one.op == "constant"] == [2.0]
+
+
+@named("number", [1, 2.5, -0.0, math.inf, -math.inf, np.float32(0.1), np.int64(3), np.array(1.5)])
+def test_numbers_of_every_kind_are_constants(number):
+    written = of_gate(lambda a: np.minimum(np.maximum(a * 2, number), 4))
+    assert float(number) in [one.number for one in written.program.forward.values]
+    assert WrittenCell.from_text(written.text) == written
+
+
+def test_masks_combine():
+    written = of_gate(lambda a: np.where((a > 0) & ~(a >= 2) | (a == -1) & (a != 5), a, 0))
+    at = np.array([-2.0, -1, 0, 1, 2])
+    np.testing.assert_array_equal(written({"a": at})[0], [0, -1, 0, 1, 0])
+    np.testing.assert_array_equal(WrittenCell.from_text(written.text)({"a": at})[0], [0, -1, 0, 1, 0])
+
+
+def test_every_listed_function_is_traced():
+    functions = (
+        np.exp, np.expm1, np.log, np.log1p, np.sqrt, np.tanh, np.abs, np.sign, np.square, np.reciprocal, np.positive,
+        sigmoid, relu, softplus, log_sigmoid, abs,
+        lambda a: np.maximum(a, 1) + np.minimum(1, a), lambda a: np.clip(a, 0, 1), lambda a: np.clip(a, min=0, max=1),
+        lambda a: -a + +a, lambda a: 1 / a - a / 3, lambda a: np.power(a, 3) + a**-4 + a**2.0 + a**1,
+        lambda a: np.where(np.logical_and(a > 0, np.less(a, 1)), a, 1.0),
+    )  # fmt: skip
+    at = np.array([0.3, 0.7, 1.9])
+    for function in functions:
+        written = of_gate(function)
+        expected = written({"a": at})[0]
+        np.testing.assert_allclose(WrittenCell.from_text(written.text)({"a": at})[0], expected, rtol=1e-15)
+
+
+def test_tracing_an_lstm_takes_at_most_20_ms():
+    def define():
+        begin = time.thread_time()
+        cell(gates="ifgo", states="hc")(lstm.step)
+        return time.thread_time() - begin
+
+    assert min(define() for _ in range(5)) < 0.020
+
+
+# ---- refusals ----
+
+
+def branch(a):
+    if a.a > 0:
+        return a.a
+    return -a.a
+
+
+def in_place(a):
+    h = a.a
+    h += 1
+    return h
+
+
+def in_place_times(a):
+    h = a.a
+    h *= a.a
+    return h
+
+
+def item(a):
+    a.a[0] = 1
+    return a.a
+
+
+def chained(a):
+    return np.where(0 < a.a < 1, a.a, 0)
+
+
+VECTOR = np.ones(3)
+REFUSALS = [
+    (branch, "a branch on a value", r"write np\.where\(mask, x, y\)"),
+    (chained, "a branch on a value", "& | ~ for and, or, not"),
+    (in_place, r"x \+= y", r"write x = x \+ y"),
+    (in_place_times, r"x \*= y", r"write x = x \* y"),
+    (item, "access to items", "use np.where"),
+    (lambda a: a.a[0], "access to items", "use np.where"),
+    (lambda a: [*a.a], "access to items", "use np.where"),
+    (lambda a: len(a.a), "access to items", "use np.where"),
+    (lambda a: float(a.a), "conversion to a number", "use NumPy's functions"),
+    (lambda a: math.exp(a.a), "conversion to a number", "use NumPy's functions"),
+    (lambda a: np.asarray(a.a), "conversion to an array", "one operation at a time"),
+    (lambda a: np.array([a.a, a.a]), "conversion to an array", "one operation at a time"),
+    (lambda a: np.exp(a.a, out=np.zeros(3)), r"np\.exp with out=", r"write a new value: x = np\.exp"),
+    (lambda a: np.exp(a.a, where=VECTOR > 0), r"np\.exp with where=", r"np\.where"),
+    (lambda a: np.add(a.a, 1, dtype=np.float32), r"np\.add with dtype=", r"np\.where"),
+    (lambda a: np.clip(a.a, 0, 1, out=VECTOR), r"np\.clip with out=", "write x ="),
+    (lambda a: np.clip(a.a, 0, None), r"np\.clip without one of its bounds", r"np\.maximum or np\.minimum"),
+    (lambda a: np.sin(a.a), r"np\.sin", r"np\.where"),
+    (lambda a: np.fmax(a.a, 0), r"np\.fmax", r"write np\.maximum"),
+    (lambda a: np.isnan(a.a), r"np\.isnan", r"np\.where"),
+    (lambda a: np.floor(a.a), r"np\.floor", r"\+ - \* /"),
+    (lambda a: a.a // 2, r"np\.floor_divide", r"\+ - \* /"),
+    (lambda a: a.a @ VECTOR, r"np\.matmul", "sums over units"),
+    (lambda a: np.zeros_like(a.a), r"np\.zeros_like", r"write the number 0\.0"),
+    (lambda a: np.stack([a.a, a.a]), r"np\.stack", r"\+ - \* /"),
+    (lambda a: a.a.T, r"the attribute \.T", r"np\.T"),
+    (lambda a: a.a.clip(0, 1), r"the attribute \.clip", r"np\.clip"),
+    (lambda a: a.a.shape, r"the attribute \.shape", ""),
+    (lambda a: a.a + VECTOR, r"np\.add with an array constant", "declare a vector"),
+    (lambda a: VECTOR * a.a, r"np\.multiply with an array constant", "declare a vector"),
+    (lambda a: [1.0, 2.0] * a.a, r"np\.multiply with list", "expected a real number"),
+    (lambda a: a.a * math.nan, r"np\.multiply with NaN", "finite or infinite"),
+    (lambda a: a.a * np.float32("nan"), r"np\.multiply with NaN", "finite or infinite"),
+    (lambda a: a.a * 1j, r"np\.multiply with complex", "expected a real number"),
+    (lambda a: a.a * True, r"np\.multiply with bool", "expected a real number"),
+    (lambda a: a.a * None, r"np\.multiply with NoneType", "expected a real number"),
+    (lambda a: a.a * 10**400, "an integer beyond float64", "expected a real number"),
+    (lambda a: a.a**5, r"x\*\*5", r"np\.sqrt"),
+    (lambda a: a.a**0.5, r"x\*\*0\.5", r"np\.sqrt"),
+    (lambda a: 2**a.a, "a power with a traced exponent", r"np\.exp\(p \* np\.log\(x\)\)"),
+    (lambda a: (a.a > 0) * a.a, r"np\.multiply of True and False", r"np\.where\(mask, 1\.0, 0\.0\)"),
+    (lambda a: sigmoid(a.a > 0), r"fastrnn\.sigmoid of True and False", r"np\.where"),
+    (lambda a: np.where(a.a, 1, 0), r"np\.where of numbers", "x > 0"),
+    (lambda a: ~a.a, r"np\.invert of numbers", "x > 0"),
+    (lambda a: np.where(True, a.a, 0), r"np\.where of bool", "comparison"),
+    (lambda a: np.where(a.a > 0), r"np\.where", ""),
+    (lambda a: np.add.reduce(a.a), r"np\.add\.reduce", "sums over units"),
+    (lambda a: a.product.a(1.0), r"a\.product\.a\(…\) of float", "a vector that the step computed"),
+    (lambda a: setattr(a, "a", 1), "gate a = …", "a name of its own"),
+]
+
+
+@named(("step", "operation", "instead"), REFUSALS)
+def test_what_cannot_be_traced_is_refused_with_the_line_and_the_replacement(step, operation, instead):
+    with pytest.raises(TypeError, match=f"{operation}.*cannot be traced; .*{instead}") as caught:
+        cell(gates="a")(lambda a: (step(a), (a.a,)))
+    assert f"[{__file__}, line " in str(caught.value)
+
+
+def test_a_refusal_quotes_the_line():
+    with pytest.raises(TypeError, match=r"line \d+: if a\.a > 0:\]$"):
+        cell(gates="a")(lambda a: (branch(a), (a.a,)))
+
+
+def test_a_refusal_says_that_there_is_no_source():
+    names = {}
+    exec("def step(a):\n    if a.a > 0:\n        return a.a, (a.a,)", names)
+    with pytest.raises(TypeError, match=r"\[<string>, line 2 \(no source\)\]$"):
+        cell(gates="a")(names["step"])
+
+
+@named(
+    ("results", "message"),
+    [
+        (lambda a: a.a, r"got Tracer"),
+        (lambda a: None, r"got NoneType"),
+        (lambda a: (a.a, a.a, a.a), r"got 3 values"),
+        (lambda a: (a.a, (a.a,)), r"expected `return output, \(h, c\)`, got 1 states"),
+        (lambda a: (a.a, a.a), r"got Tracer"),
+        (lambda a: (a.a, (a.a, a.a > 0)), r"expected numbers, got True and False"),
+        (lambda a: (a.a, (a.a, VECTOR)), r"with an array constant"),
+        (lambda a: (a.a, (a.a, math.nan)), r"with NaN"),
+        (lambda a: (a.a, (a.a, "h")), r"with str"),
+    ],
+)
+def test_wrong_results_are_refused(results, message):
+    with pytest.raises(TypeError, match=f"results.*{message}.*line "):
+        cell(gates="a", states="hc")(results)
+
+
+def test_a_value_of_another_trace_is_refused():
+    leaked = []
+
+    def first(a):
+        leaked.append(a.a)
+        return a.a, (a.a,)
+
+    cell(gates="a")(first)
+    with pytest.raises(TypeError, match="a value of another trace"):
+        cell(gates="a")(lambda a: (a.a + leaked[0], (a.a,)))
+    with pytest.raises(TypeError, match="results: a value of another trace"):
+        cell(gates="a")(lambda a: (a.a, (leaked[0],)))
+
+
+def test_an_unknown_name_is_refused_with_the_declared_names():
+    with pytest.raises(AttributeError, match=r"q: no gate of this name; declared: a, b .*line "):
+        cell(gates="ab")(lambda a: (a.q, (a.a,)))
+    with pytest.raises(AttributeError, match="p: no vector of this name; declared: none"):
+        cell(gates="a")(lambda a, v: (v.p, (a.a,)))
+
+
+@named(
+    ("step", "message"),
+    [
+        (lambda a: (a.a, (a.a,)), "gate b: no result"),
+        (lambda a: (a.a + a.b, (a.a,)), "vector p: no result"),
+        (lambda a, v: (a.a + a.b + v.p, (a.a,)), "input m: no result"),
+        (lambda a, v, x: (a.a + a.b + v.p + x.m, (a.a,)), "option k: no result"),
+    ],
+)
+def test_a_declared_name_without_effect_is_refused(step, message):
+    with pytest.raises(ValueError, match=message):
+        cell(gates="ab", vectors=("p",), inputs=("m",), options={"k": 1.0})(step)
+
+
+def test_a_gate_has_one_product():
+    def twice(a, s):
+        h = a.product.a(s.h * 2) + a.product.a(s.h * 3)
+        return h, (h,)
+
+    def beside(a, s):
+        h = a.product.a(s.h * 2) + a.state.a
+        return h, (h,)
+
+    def unused(a, s):
+        a.product.a(s.h * 2)
+        return a.input.a, (s.h,)
+
+    with pytest.raises(TypeError, match=r"a\.product\.a\(…\) of a second vector"):
+        cell(gates="a")(twice)
+    with pytest.raises(TypeError, match="gate a: its rows of w_hh multiply a vector of the step"):
+        cell(gates="a")(beside)
+    with pytest.raises(ValueError, match="gate a: no result of the step depends on its product"):
+        cell(gates="a")(unused)
+
+
+@named(
+    ("tables", "error", "message"),
+    [
+        ({"gates": ""}, ValueError, "gates: expected at least one"),
+        ({"gates": "aa"}, ValueError, "gates: expected different names"),
+        ({"gates": ("input",)}, ValueError, "gates: expected another name than input"),
+        ({"gates": ("a b",)}, ValueError, "gates: expected names"),
+        ({"gates": (1,)}, TypeError, "gates: expected names, got 1"),
+        ({"gates": 3}, TypeError, "gates: expected a sequence"),
+        ({"gates": "a", "states": ()}, ValueError, "states: expected at least one"),
+        ({"gates": "a", "states": {"h": math.nan}}, ValueError, r"states\.h: .*NaN"),
+        ({"gates": "a", "states": {"h": "0"}}, TypeError, r"states\.h: expected a number"),
+        ({"gates": "a", "vectors": "pq"}, TypeError, "vectors: expected a tuple of names"),
+        ({"gates": "a", "inputs": {"m": "two"}}, ValueError, r"inputs\.m: expected"),
+        ({"gates": "a", "inputs": ("m",), "input_gradients": ("n",)}, ValueError, "input_gradients: .*got n"),
+        ({"gates": "a", "options": ("k",)}, TypeError, "options: expected a mapping"),
+        ({"gates": "a", "options": {"k": math.nan}}, ValueError, r"options\.k: .*NaN"),
+        ({"gates": "a", "options": {"class": 1}}, ValueError, "options: expected names"),
+    ],
+)
+def test_wrong_declarations_are_refused(tables, error, message):
+    with pytest.raises(error, match=message):
+        cell(**tables)
+
+
+def test_wrong_steps_are_refused():
+    with pytest.raises(TypeError, match="step: expected a function, got int"):
+        cell(gates="a")(3)
+    with pytest.raises(TypeError, match="step: expected a function, got WrittenCell"):
+        cell(gates="a")(lstm)
+    with pytest.raises(TypeError, match="parameter b: expected some of a"):
+        cell(gates="a")(lambda b: (b.a, (b.a,)))
+    with pytest.raises(TypeError, match=r"parameter \*a: expected some of a"):
+        cell(gates="a")(lambda *a: a)
+
+
+# ---- functions ----
+
+
+@named("dtype", [np.float32, np.float64])
+@named(
+    ("function", "exact"),
+    [
+        (sigmoid, lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x)))),
+        (relu, lambda x: np.maximum(x, 0)),
+        (softplus, lambda x: np.where(x > 0, x, 0) + np.log1p(np.exp(-np.abs(x)))),
+        (log_sigmoid, lambda x: np.where(x < 0, x, 0) - np.log1p(np.exp(-np.abs(x)))),
+    ],
+)
+def test_functions_are_accurate_and_quiet(function, exact, dtype):
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.standard_normal(1000) * scale for scale in (1e-20, 1e-3, 1, 30, 1e4)]).astype(dtype)
+    with np.errstate(all="raise"):
+        found = function(x)
+        special = function(np.array([0, -0.0, np.inf, -np.inf, np.nan], dtype))
+    assert found.dtype == special.dtype == dtype
+    with np.errstate(under="ignore"):
+        expected = exact(x.astype(np.longdouble))
+    spacing = np.spacing(np.abs(expected).astype(dtype)).astype(np.longdouble)
+    assert np.all(np.abs(found - expected) <= 3 * spacing)
+    ends = {sigmoid: [0.5, 0.5, 1, 0], relu: [0, 0, np.inf, 0]}
+    ends |= {softplus: [np.log(2), np.log(2), np.inf, 0], log_sigmoid: [-np.log(2), -np.log(2), 0, -np.inf]}
+    np.testing.assert_allclose(special[:4], ends[function], rtol=1e-6)
+    assert np.isnan(special[4])
+
+
+def test_functions_take_numbers_integers_and_complex_arrays():
+    assert sigmoid(0.0) == 0.5
+    assert isinstance(sigmoid(0), float)
+    assert softplus(np.array([0])).dtype == np.float64
+    moved = log_sigmoid(np.array([-2.0 + 1e-30j]))
+    np.testing.assert_allclose(moved.imag / 1e-30, sigmoid(2.0), rtol=1e-15)
+    with pytest.raises(TypeError, match=r"fastrnn\.relu: expected numbers, got bool"):
+        relu(np.array([True]))
+
+
+def test_the_traced_peephole_lstm_is_the_function_of_the_documentation():
+    assert peephole_lstm.program.vectors == ("p_i", "p_f", "p_o")
+    assert peephole_lstm.__doc__.startswith("Gers & Schmidhuber")
