@@ -7,6 +7,7 @@ from fastrnn.cell.elementwise import sigmoid
 from fastrnn.cell.library.elman import rnn_relu, rnn_tanh
 from fastrnn.cell.library.gru import gru
 from fastrnn.cell.library.lstm import lstm
+from fastrnn.cell.norms import layer_norm
 
 STEP = 1e-30
 
@@ -32,8 +33,22 @@ def reset_before_gru(a, s):
     return h, (h,)
 
 
+@cell(gates="ifgo", states="hc", vectors=("gamma", "beta"), gate_vectors=("gamma_x", "gamma_r", "bias"))
+def layer_norm_lstm(a, s, v):
+    """Ba, Kiros & Hinton (2016), as haste has it: norms over 4H of both products, c carried plain."""
+    x = layer_norm(a.input, v.gamma_x)
+    r = layer_norm(a.state, v.gamma_r)
+    i = sigmoid(x.i + r.i + v.bias.i)
+    f = sigmoid(x.f + r.f + v.bias.f)
+    g = np.tanh(x.g + r.g + v.bias.g)
+    o = sigmoid(x.o + r.o + v.bias.o)
+    c = f * s.c + i * g
+    h = o * np.tanh(layer_norm(c, v.gamma, v.beta))
+    return h, (h, c)
+
+
 SHIPPED = (lstm, gru, rnn_tanh, rnn_relu)
-PROOF = (peephole_lstm, reset_before_gru)
+PROOF = (peephole_lstm, reset_before_gru, layer_norm_lstm)
 
 
 def layer_arrays(program, T, B, I, H, seed=0, dtype=np.float64):

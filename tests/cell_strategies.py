@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from fastrnn.cell.define import cell
 from fastrnn.cell.elementwise import log_sigmoid, relu, sigmoid, softplus
+from fastrnn.cell.norms import layer_norm, rms_norm
 from hypothesis import strategies as st
 
 # Functions that are finite for any finite arguments of moderate size; others have their arguments guarded.
@@ -44,6 +45,16 @@ BINARY = {
 }
 
 
+# Sums over units: each begins a phase.
+SUMS = {
+    "centred": lambda x: x - np.mean(x, axis=-1, keepdims=True),
+    "share": lambda x: np.exp(np.minimum(x, 2.0)) / np.sum(np.exp(np.minimum(x, 2.0)), axis=-1, keepdims=True),
+    "layer_norm": layer_norm,
+    "rms_norm": lambda x: rms_norm(x, eps=0.1),
+}
+FUNCTIONS = UNARY | BINARY | SUMS
+
+
 @dataclass(frozen=True)
 class Drawn:
     """A cell, its step, and the operations that the step runs."""
@@ -62,17 +73,20 @@ def _bounded(x):
 
 
 @st.composite
-def small_cells(draw, products=True):
+def small_cells(draw, products=True, sums=True):
     """A cell of 1 to 3 gates and 1 to 3 states, with up to two vectors, an input and an option."""
     gates, states = "abc"[: draw(st.integers(1, 3))], "hcm"[: draw(st.integers(1, 3))]
     vectors, has_input = ("u", "w")[: draw(st.integers(0, 2))], draw(st.booleans())
     halves = draw(st.sampled_from(["none", "input", "both"] + ["product"] * products))
-    operations = tuple(
-        draw(st.tuples(st.sampled_from(sorted(UNARY)), st.integers(0, 99)))
-        if draw(st.booleans())
-        else draw(st.tuples(st.sampled_from(sorted(BINARY)), st.integers(0, 99), st.integers(0, 99)))
-        for _ in range(draw(st.integers(0, 8)))
+    place = st.integers(0, 99)
+    one, two = (
+        st.tuples(st.sampled_from(sorted(UNARY)), place),
+        st.tuples(st.sampled_from(sorted(BINARY)), place, place),
     )
+    operations = draw(st.lists(one | two, max_size=8))
+    if sums:
+        operations += draw(st.lists(st.tuples(st.sampled_from(sorted(SUMS)), place), max_size=3))
+        operations = draw(st.permutations(operations))
     picked = draw(st.lists(st.integers(0, 99), min_size=len(states) + 1, max_size=len(states) + 1))
     output_is_state = draw(st.booleans())
 
@@ -89,7 +103,9 @@ def small_cells(draw, products=True):
         leaves = len(pool)
         for number, (name, *places) in enumerate(operations):
             args = [pool[place % len(pool)] for place in places]
-            pool.append(_bounded((UNARY | BINARY)[name](*args)))
+            if name in SUMS:
+                args[0] = args[0] + getattr(s, states[-1])  # a vector, if it was a number
+            pool.append(_bounded(FUNCTIONS[name](*args)))
             if halves == "product" and number == len(operations) // 2:
                 pool.append(_bounded(getattr(a.product, last)(np.tanh(pool[-1] * s.h))))
         if halves == "product" and not operations:
@@ -107,4 +123,4 @@ def small_cells(draw, products=True):
         inputs={"mask": draw(st.sampled_from(["units", "one"]))} if has_input else (),
         input_gradients=("mask",) if has_input else (), options={"gain": 0.5} if has_input else None,
     )(step)  # fmt: skip
-    return Drawn(made, step, operations)
+    return Drawn(made, step, tuple(operations))

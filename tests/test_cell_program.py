@@ -204,6 +204,14 @@ def test_more_than_256_instructions_are_refused():
             y = y + 1
         return y, (y,)
 
+    def longer(a):
+        y = a.a
+        for _ in range(5000):
+            y = np.tanh(y)
+        return y, (y,)
+
+    with pytest.raises(ValueError, match="expected at most 256 instructions, got 5000"):
+        cell(gates="a")(longer)
     with pytest.raises(ValueError, match=r"program\.forward\.values: expected at most 256 instructions, got 257"):
         cell(gates="a")(step)
 

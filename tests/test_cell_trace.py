@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 import time
 from types import SimpleNamespace
 
@@ -305,7 +306,7 @@ REFUSALS = [
     (lambda a: np.isnan(a.a), r"np\.isnan", r"np\.where"),
     (lambda a: np.floor(a.a), r"np\.floor", r"\+ - \* /"),
     (lambda a: a.a // 2, r"np\.floor_divide", r"\+ - \* /"),
-    (lambda a: a.a @ VECTOR, r"np\.matmul", "sums over units"),
+    (lambda a: a.a @ VECTOR, r"np\.matmul", "a sum over units"),
     (lambda a: np.zeros_like(a.a), r"np\.zeros_like", r"write the number 0\.0"),
     (lambda a: np.stack([a.a, a.a]), r"np\.stack", r"\+ - \* /"),
     (lambda a: a.a.T, r"the attribute \.T", r"np\.T"),
@@ -319,7 +320,7 @@ REFUSALS = [
     (lambda a: a.a * 1j, r"np\.multiply with complex", "expected a real number"),
     (lambda a: a.a * True, r"np\.multiply with bool", "expected a real number"),
     (lambda a: a.a * None, r"np\.multiply with NoneType", "expected a real number"),
-    (lambda a: a.a * 10**400, "an integer beyond float64", "expected a real number"),
+    (lambda a: a.a * 10**400, r"np\.multiply with an integer beyond float64", "expected a real number"),
     (lambda a: a.a**5, r"x\*\*5", r"np\.sqrt"),
     (lambda a: a.a**0.5, r"x\*\*0\.5", r"np\.sqrt"),
     (lambda a: 2**a.a, "a power with a traced exponent", r"np\.exp\(p \* np\.log\(x\)\)"),
@@ -329,7 +330,10 @@ REFUSALS = [
     (lambda a: ~a.a, r"np\.invert of numbers", "x > 0"),
     (lambda a: np.where(True, a.a, 0), r"np\.where of bool", "comparison"),
     (lambda a: np.where(a.a > 0), r"np\.where", ""),
-    (lambda a: np.add.reduce(a.a), r"np\.add\.reduce", "sums over units"),
+    (lambda a: np.sum(a.a), r"np\.sum", r"a sum over units is np\.sum"),
+    (lambda a: np.mean(a.a, axis=-1), r"np\.mean", r"keepdims=True"),
+    (lambda a: np.var(a.a), r"np\.var", "layer_norm"),
+    (lambda a: np.add.reduce(a.a), r"np\.add\.reduce", "a sum over units"),
     (lambda a: a.product.a(1.0), r"a\.product\.a\(…\) of float", "a vector that the step computed"),
     (lambda a: setattr(a, "a", 1), "gate a = …", "a name of its own"),
 ]
@@ -337,9 +341,11 @@ REFUSALS = [
 
 @named(("step", "operation", "instead"), REFUSALS)
 def test_what_cannot_be_traced_is_refused_with_the_line_and_the_replacement(step, operation, instead):
-    with pytest.raises(TypeError, match=f"{operation}.*cannot be traced; .*{instead}") as caught:
+    with pytest.raises(TypeError) as caught:
         cell(gates="a")(lambda a: (step(a), (a.a,)))
-    assert f"[{__file__}, line " in str(caught.value)
+    message, _, line = str(caught.value).rpartition(" [" + __file__)  # the line quotes this list
+    assert re.match(f"{operation}.*: cannot be traced; .*{instead}", message)
+    assert line.startswith(", line ")
 
 
 def test_a_refusal_quotes_the_line():

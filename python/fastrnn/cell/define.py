@@ -22,6 +22,7 @@ def cell(
     gates: str | Sequence[str],
     states: str | Sequence[str] | Mapping[str, float] = "h",
     vectors: Sequence[str] = (),
+    gate_vectors: Sequence[str] = (),
     inputs: Sequence[str] | Mapping[str, str] = (),
     input_gradients: Sequence[str] = (),
     options: Mapping[str, float] | None = None,
@@ -52,8 +53,9 @@ def cell(
 
     Operations: ``+ - * /``, ``x**n`` for integers ``|n| <= 4``, comparisons with ``& | ~``, ``np.where``, ``exp``,
     ``expm1``, ``log``, ``log1p``, ``sqrt``, ``tanh``, ``abs``, ``sign``, ``maximum``, ``minimum``, ``clip``,
-    ``square``, ``reciprocal``; `sigmoid`, `relu`, `softplus`, `log_sigmoid`; finite and infinite numbers. Numbers from
-    outside the step are frozen.
+    ``square``, ``reciprocal``; `sigmoid`, `relu`, `softplus`, `log_sigmoid`; finite and infinite numbers. Sums over all
+    units: ``np.sum`` and ``np.mean(x, axis=-1, keepdims=True)``, `layer_norm`, `rms_norm`. Numbers from outside the
+    step are frozen.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ def cell(
     states : str, sequence of str, or mapping of str to float
         A string has one state for each character. A mapping has the start values, which are 0 otherwise.
     vectors : sequence of str
+    gate_vectors : sequence of str
+        Vectors for each gate: ``p`` declares ``p_i``, ``p_f``, …, and ``v.p`` has them as members ``i``, ``f``, ….
     inputs : sequence of str, or mapping of str to {"units", "one"}
         "units" (the default): one number per unit; "one": one number for all units.
     input_gradients : sequence of str
@@ -87,8 +91,12 @@ def cell(
     rows = _some("gates", _names("gates", gates))
     for one in _RESERVED & set(rows):
         raise ValueError(f"gates: expected another name than {one}, since a.{one} has a meaning")
+    grouped = [
+        f"{one}_{gate}" for one in _names("gate_vectors", _listed("gate_vectors", gate_vectors)) for gate in rows
+    ]
+    units = _names("vectors", (*_listed("vectors", vectors), *grouped))
     tables = Tables(
-        "cell", rows, _states(states), _names("vectors", _listed("vectors", vectors)),
+        "cell", rows, _states(states), units,
         _inputs(inputs, input_gradients), _options(options or {}),
     )  # fmt: skip
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from .contract import contract
-from .graph import live, rebuild
-from .phases import direction, kind_of
+from .graph import kind_of, live, rebuild
+from .phases import direction
 from .program import FORMAT, Direction, Product, Program, Saved, Slot, Value
 from .reverse import differentiate
 from .saving import choose_saved
 from .traced import Traced
 from .verify import verify
 
+_ACTIVATIONS = ("sigmoid", "tanh", "relu", "softplus", "log_sigmoid")
 _FREE = ("vector", "input", "option")
 
 
@@ -46,19 +47,20 @@ def _operands(traced: Traced) -> list[int]:
 
 
 def _named(traced: Traced, saved: _Kept) -> tuple[Saved, ...]:
-    """Names for people: the state's, or the last gate's that the value depends on."""
-    names = list[str]()
+    """Names for people: the state's, or of an activation, the last gate's that it depends on."""
+    names, uniform = list[str](), traced.uniform
     for state, index in saved:
         value = traced.values[index]
         gates = {str(traced.values[n].name).partition(".")[2] for n in live(traced.values, [index])
                  if kind_of(traced.values[n]) in ("gate", "gate_input", "gate_state")}  # fmt: skip
         choices = [state] if state else []
         if value.op == "read":
-            choices.append(str(value.name).replace(".", "_"))
-        elif gates:
+            choices.append("mean" if value.args else str(value.name).replace(".", "_"))
+        elif gates and value.op in _ACTIVATIONS:
             choices.append(max(gates, key=traced.gates.index))
         names.append(next((one for one in choices if one not in names), f"v{index}"))
-    return tuple(Saved(name, state) for name, (state, _) in zip(names, saved, strict=True))
+    columns = ["one" if uniform[index] and state is None else "units" for state, index in saved]
+    return tuple(Saved(name, state, one) for name, (state, _), one in zip(names, saved, columns, strict=True))
 
 
 class _Backward:
@@ -117,6 +119,8 @@ class _Backward:
         traced, wanted = self.traced, set[int]()
         reads = traced.reads
         kept = {traced.states[0].name} if any(slot.operand == "h" for slot, _ in self.slots) else set()
+        needed = self._needed()
+        kept |= {name for name in traced.after if reads.get(f"before.{name}") in needed}
         while True:
             kept.discard(str(traced.output))
             always = wanted | {traced.after[name] for name in kept}
@@ -142,10 +146,17 @@ class _Backward:
                 return str(value.name).partition(".")[2] in kept | {self.traced.output}
             return value.op == "constant" or kind_of(value) in _FREE or old == self.traced.y or old in always
 
+        uniform = self.traced.uniform
+        needed = self._needed()
+        primal = [index for index, old in self.trace_index.items() if old in needed]
+        chosen = choose_saved(self.values, primal, is_free, lambda index: uniform[self.trace_index[index]])
+        return {self.trace_index[index] for index in chosen}
+
+    def _needed(self) -> set[int]:
+        """The forward values that the derivative uses, as indices of the trace."""
         adjoint = [n for n in range(len(self.values)) if n not in self.trace_index]
         needed = {arg for n in adjoint for arg in self.values[n].args} | set(self.outputs.values())
-        chosen = choose_saved(self.values, sorted(needed & self.trace_index.keys()), is_free)
-        return {self.trace_index[index] for index in chosen}
+        return {self.trace_index[index] for index in needed & self.trace_index.keys()}
 
     def _sources(self, saved: _Kept) -> dict[int, str]:
         """The reads of backward that are a value of the trace."""

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .contract import superinstructions
+from .graph import SUMS, kind_of
 from .program import Direction, Phase, Sum, Value
 
 PRODUCTS = ("product", "d_product")
-SUMS = ("sum", "mean", "moments", "variance")
-
-
-def kind_of(value: Value) -> str:
-    """The part of a read's name before the dot; empty for operations and constants."""
-    return "" if value.name is None else value.name.partition(".")[0]
 
 
 # Reads that no barrier takes away, in contrast to the results of a product.

@@ -50,6 +50,11 @@ def verify_tables(program: Program) -> None:
         require(found in ("units", "one"), f"program.inputs.{given.name}.columns: expected units or one, got {found}")
     for option in program.options:
         require(not math.isnan(option.default), f"program.options.{option.name}.default: NaN")
+    for saved in program.saved:
+        require(saved.columns in ("units", "one"), f"program.saved.{saved.name}.columns: expected units or one")
+        require(
+            saved.columns == "units" or saved.state is None, f"program.saved.{saved.name}.columns: a state has units"
+        )
     of_states = [one.state for one in program.saved if one.state is not None]
     require(set(of_states) <= states, f"program.saved: no such state in {of_states}")
     require(len(set(of_states)) == len(of_states), f"program.saved: a state twice in {of_states}")
