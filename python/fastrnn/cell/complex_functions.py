@@ -60,7 +60,8 @@ def sqrt(z: _Array) -> _Array:
 
 def tanh(z: _Array) -> _Array:
     """(e^2|z| - 1)/(e^2|z| + 1) from expm1(-2|z|), with the sign by the real part."""
-    e = expm1(-2 * _magnitude(z))
+    size = _magnitude(z)
+    e = expm1(-(size + size))  # a product with 2 would make NaN of infinity
     t: _Array = -e / (2 + e)
     return np.where(z.real < 0, -t, t)
 

@@ -12,9 +12,8 @@ import numpy as np
 from .derive import derive
 from .program import Input, Option, State
 from .trace import Tables, trace
+from .verify_tables import RESERVED
 from .written_cell import WrittenCell
-
-_RESERVED = frozenset({"input", "state", "product"})
 
 
 def cell(
@@ -89,7 +88,7 @@ def cell(
         saved vectors, 8 phases, 8 states, 8 gates.
     """
     rows = _some("gates", _names("gates", gates))
-    for one in _RESERVED & set(rows):
+    for one in set(RESERVED) & set(rows):
         raise ValueError(f"gates: expected another name than {one}, since a.{one} has a meaning")
     grouped = [
         f"{one}_{gate}" for one in _names("gate_vectors", _listed("gate_vectors", gate_vectors)) for gate in rows
@@ -123,8 +122,8 @@ def _names(kind: str, names: Any) -> tuple[str, ...]:
     for one in names:
         if not isinstance(one, str):
             raise TypeError(f"{kind}: expected names, got {one!r}")
-        if not one.isidentifier() or keyword.iskeyword(one) or one.startswith("__") or not one.isascii():
-            raise ValueError(f"{kind}: expected names of ASCII letters, digits and _, got {one!r}")
+        if not one.isidentifier() or keyword.iskeyword(one) or one.startswith("_") or not one.isascii():
+            raise ValueError(f"{kind}: expected names that begin with an ASCII letter, got {one!r}")
     if len(set(names)) < len(names):
         raise ValueError(f"{kind}: expected different names, got {tuple(names)}")
     return tuple(names)
