@@ -64,7 +64,9 @@ def _add_value(known, values, errors, unsure, value, dtype):
         found = interpret.evaluate(value.op, *args)
         error = np.zeros(())
         if value.op in COMPARISONS:
-            unsure[number] = np.abs(args[0] - args[1]) <= errors[value.args[0]] + errors[value.args[1]]
+            allowed = errors[value.args[0]] + errors[value.args[1]]
+            same = value.args[0] == value.args[1]
+            unsure[number] = (np.abs(args[0] - args[1]) <= allowed) & (allowed > 0) & (not same)
         elif value.op in LOGIC:
             unsure[number] = np.any(np.broadcast_arrays(*(unsure[arg] for arg in value.args)), axis=0)
         else:

@@ -79,6 +79,9 @@ class _Backward:
         self.outputs = {f"slot.{n}": index for n, (_, index) in enumerate(self.slots)}
         self.outputs |= {name: new[index] for name, index in outputs.items()}
         self.trace_index = {new[old]: old for old in range(found.primal) if old in new}  # of primal values
+        adjoint = (n for n in range(len(self.values)) if n not in self.trace_index)
+        used = {arg for n in adjoint for arg in self.values[n].args} | set(self.outputs.values())
+        self.needed = used & self.trace_index.keys()  # forward values that the derivative uses
 
     def _slots(self) -> list[tuple[Slot, int]]:
         """Slots in their order: towards the input alone, towards both, towards the states alone."""
@@ -116,18 +119,16 @@ class _Backward:
 
     def choose(self) -> _Kept:
         """The saved vectors, operations before reads, each in the order of the trace."""
-        traced, wanted = self.traced, set[int]()
-        reads = traced.reads
+        traced, wanted, needed = self.traced, set[int](), {self.trace_index[index] for index in self.needed}
+        before = {name: traced.reads.get(f"before.{name}") for name in traced.after}
         kept = {traced.states[0].name} if any(slot.operand == "h" for slot, _ in self.slots) else set()
-        needed = self._needed()
-        kept |= {name for name in traced.after if reads.get(f"before.{name}") in needed}
+        kept |= {name for name, index in before.items() if index in needed}
         while True:
             kept.discard(str(traced.output))
             always = wanted | {traced.after[name] for name in kept}
             chosen = self._choose_beside(kept, always)
-            before = {name for name in traced.after if reads.get(f"before.{name}") in chosen}
-            if before:  # a state before the step is read where the step before has saved it
-                kept |= before
+            if chosen & set(before.values()):  # a state before the step is read where the step before has saved it
+                kept |= {name for name, index in before.items() if index in chosen}
                 continue
             states = {traced.after[name] for name in kept}
             saved: _Kept = [(None, index) for index in (chosen | wanted) - states]
@@ -147,16 +148,8 @@ class _Backward:
             return value.op == "constant" or kind_of(value) in _FREE or old == self.traced.y or old in always
 
         uniform = self.traced.uniform
-        needed = self._needed()
-        primal = [index for index, old in self.trace_index.items() if old in needed]
-        chosen = choose_saved(self.values, primal, is_free, lambda index: uniform[self.trace_index[index]])
+        chosen = choose_saved(self.values, sorted(self.needed), is_free, lambda index: uniform[self.trace_index[index]])
         return {self.trace_index[index] for index in chosen}
-
-    def _needed(self) -> set[int]:
-        """The forward values that the derivative uses, as indices of the trace."""
-        adjoint = [n for n in range(len(self.values)) if n not in self.trace_index]
-        needed = {arg for n in adjoint for arg in self.values[n].args} | set(self.outputs.values())
-        return {self.trace_index[index] for index in needed & self.trace_index.keys()}
 
     def _sources(self, saved: _Kept) -> dict[int, str]:
         """The reads of backward that are a value of the trace."""
