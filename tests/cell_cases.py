@@ -3,7 +3,7 @@
 import numpy as np
 from fastrnn.cell import loop
 from fastrnn.cell.define import cell
-from fastrnn.cell.elementwise import sigmoid
+from fastrnn.cell.elementwise import log_sigmoid, relu, sigmoid
 from fastrnn.cell.library.elman import rnn_relu, rnn_tanh
 from fastrnn.cell.library.gru import gru
 from fastrnn.cell.library.lstm import lstm
@@ -47,6 +47,50 @@ def layer_norm_lstm(a, s, v):
     return h, (h, c)
 
 
+@cell(gates="zn")
+def min_gru(a, s):
+    """Feng et al. (2024): gates of the input alone, no recurrent product."""
+    z = sigmoid(a.input.z)
+    h = s.h + z * (np.tanh(a.input.n) - s.h)
+    return h, (h,)
+
+
+@cell(gates="a", vectors=("u",))
+def ind_rnn(a, s, v):
+    """Li et al. (2018): the recurrent weight is a vector."""
+    h = relu(a.input.a + v.u * s.h)
+    return h, (h,)
+
+
+@cell(gates="xfr", states=("c",), vectors=("v_f", "v_r"))
+def sru(a, s, v):
+    """Lei et al. (2018): a highway output that is no state."""
+    f = sigmoid(a.input.f + v.v_f * s.c)
+    r = sigmoid(a.input.r + v.v_r * s.c)
+    c = f * s.c + (1 - f) * a.input.x
+    return r * np.tanh(c) + (1 - r) * a.input.x, (c,)
+
+
+@cell(gates="ifgo", states="hc", inputs=("keep_h", "keep_c"), input_gradients=("keep_h", "keep_c"))
+def zoneout_lstm(a, s, x):
+    """Krueger et al. (2017): units keep their states; the output is h without zoneout."""
+    c = sigmoid(a.f) * s.c + sigmoid(a.i) * np.tanh(a.g)
+    h = sigmoid(a.o) * np.tanh(c)
+    return h, (x.keep_h * s.h + (1 - x.keep_h) * h, x.keep_c * s.c + (1 - x.keep_c) * c)
+
+
+@cell(gates="ifzo", states={"h": 0, "c": 0, "n": 0, "m": -np.inf})
+def s_lstm(a, s):
+    """Beck et al. (2024): exponential gates, with the stabiliser m that starts at -inf."""
+    m = np.maximum(log_sigmoid(a.f) + s.m, a.i)
+    i, f = np.exp(a.i - m), np.exp(log_sigmoid(a.f) + s.m - m)
+    c = f * s.c + i * np.tanh(a.z)
+    n = f * s.n + i
+    h = sigmoid(a.o) * c / np.maximum(n, 1e-3)
+    return h, (h, c, n, m)
+
+
+OTHERS = (min_gru, ind_rnn, sru, zoneout_lstm, s_lstm)
 SHIPPED = (lstm, gru, rnn_tanh, rnn_relu)
 PROOF = (peephole_lstm, reset_before_gru, layer_norm_lstm)
 

@@ -2,9 +2,24 @@
 
 import numpy as np
 import pytest
-from cell_cases import PROOF, SHIPPED, STEP, assert_layer_gradients, peephole_lstm, reset_before_gru
+from cell_cases import (
+    OTHERS,
+    PROOF,
+    SHIPPED,
+    STEP,
+    assert_layer_gradients,
+    ind_rnn,
+    layer_arrays,
+    min_gru,
+    named_gradients,
+    peephole_lstm,
+    reset_before_gru,
+    run_layer,
+    s_lstm,
+    sru,
+)
 from cell_strategies import small_cells
-from fastrnn.cell import interpret
+from fastrnn.cell import interpret, loop
 from fastrnn.cell.define import cell
 from fastrnn.cell.elementwise import relu, sigmoid
 from fastrnn.cell.library.elman import rnn_relu, rnn_tanh
@@ -109,9 +124,30 @@ def test_reset_before_gru_has_two_phases_each_way_and_gathers_its_operand():
     assert slots == [("n", True, 0), ("r", True, "h"), ("z", True, "h")]
 
 
-@named("written", SHIPPED + PROOF, ids=lambda one: one.program.name)
+@named("written", SHIPPED + PROOF + OTHERS, ids=lambda one: one.program.name)
 def test_gradients_over_several_steps_are_the_complex_step_derivative(written):
     assert_layer_gradients(written)
+
+
+def test_gradients_from_a_start_of_minus_infinity_are_finite():
+    start = {f"initial.{name}": np.zeros((3, 5)) for name in "hcn"} | {"initial.m": np.full((3, 5), -np.inf)}
+    found = gradients_of_layer(s_lstm, start)
+    assert all(np.all(np.isfinite(one)) for one in found.values())
+    start["initial.m"] = np.full((3, 5), -1e6)
+    for name, one in gradients_of_layer(s_lstm, start).items():
+        np.testing.assert_array_equal(found[name], one, err_msg=name)
+
+
+def gradients_of_layer(written, replaced):
+    arrays = layer_arrays(written.program, 4, 3, 2, 5) | replaced
+    record = run_layer(written.program, arrays)
+    return named_gradients(loop.backward(record, np.ones_like(record.y)))
+
+
+def test_cells_without_a_recurrent_product_have_no_slot_towards_h():
+    for written in (min_gru, ind_rnn, sru):
+        assert {one.operand for one in written.program.slots} == {None}
+        assert len(written.program.backward.phases) == 1
 
 
 # ---- choices of saved vectors ----
