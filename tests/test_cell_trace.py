@@ -1,5 +1,6 @@
 """Tracing: a program computes what the step computes; what a cell is on arrays, in print and in a pickle."""
 
+import functools
 import math
 import pickle
 import time
@@ -238,6 +239,17 @@ def test_numbers_from_outside_are_frozen():
     written = cell(gates="a")(step)
     scale = 3.0
     assert [one.number for one in written.program.forward.values if one.op == "constant"] == [2.0]
+
+
+def test_other_parameters_keep_their_defaults():
+    def step(a, *, scale=2.0):
+        h = scale * np.tanh(a.a)
+        return h, (h,)
+
+    for one, number in ((step, 2.0), (functools.partial(step, scale=4.0), 4.0)):
+        written = cell(gates="a")(one)
+        assert [v.number for v in written.program.forward.values if v.op == "constant"] == [number]
+        assert written({"a": np.zeros(3)})[0].shape == (3,)
 
 
 @named("number", [1, 2.5, -0.0, math.inf, -math.inf, np.float32(0.1), np.int64(3), np.array(1.5)])

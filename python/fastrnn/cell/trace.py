@@ -32,14 +32,16 @@ class Tables:
 
 
 def parameters_of(step: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a step's parameters, which are some of a, s, v, x and o.
+    """The names of a step's parameters, which are some of a, s, v, x and o. Others keep their defaults.
 
     Raises
     ------
     TypeError
-        For another name, or for * and **.
+        For another name without a default, or for * and **.
     """
-    found = inspect.signature(step).parameters.values()
+    found = [
+        one for one in inspect.signature(step).parameters.values() if one.name in PARAMETERS or one.default is one.empty
+    ]
     for one in found:
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD, one.POSITIONAL_ONLY) or one.name not in PARAMETERS:
             raise TypeError(
