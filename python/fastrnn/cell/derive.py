@@ -7,9 +7,10 @@ from .graph import kind_of, live, rebuild
 from .phases import direction
 from .program import FORMAT, Direction, Product, Program, Saved, Slot, Value
 from .reverse import differentiate
-from .saving import choose_saved
+from .saving import PRICES, choose_saved
 from .traced import Traced
 from .verify import verify
+from .verify_tables import SAVED_MAX
 
 _ACTIVATIONS = ("sigmoid", "tanh", "relu", "softplus", "log_sigmoid")
 _FREE = ("vector", "input", "option")
@@ -118,6 +119,14 @@ class _Backward:
     # ---- saved vectors ----
 
     def choose(self) -> _Kept:
+        """The cheapest saved vectors, or fewer, if a program may not have that many."""
+        for price in PRICES:
+            saved = self._choose(price)
+            if len(saved) <= SAVED_MAX:
+                break
+        return saved
+
+    def _choose(self, price: int) -> _Kept:
         """The saved vectors, operations before reads, each in the order of the trace."""
         traced, wanted, needed = self.traced, set[int](), {self.trace_index[index] for index in self.needed}
         before = {name: traced.reads.get(f"before.{name}") for name in traced.after}
@@ -126,7 +135,7 @@ class _Backward:
         while True:
             kept.discard(str(traced.output))
             always = wanted | {traced.after[name] for name in kept}
-            chosen = self._choose_beside(kept, always)
+            chosen = self._choose_beside(kept, always, price)
             if chosen & set(before.values()):  # a state before the step is read where the step before has saved it
                 kept |= {name for name, index in before.items() if index in chosen}
                 continue
@@ -138,7 +147,7 @@ class _Backward:
                 return sorted(saved, key=lambda one: (traced.values[one[1]].op == "read", one[1], one[0] or ""))
             wanted.add(_operands(traced)[missing[0]])
 
-    def _choose_beside(self, kept: set[str], always: set[int]) -> set[int]:
+    def _choose_beside(self, kept: set[str], always: set[int], price: int) -> set[int]:
         """The values to save in addition to `always`, as indices of the trace."""
 
         def is_free(index: int) -> bool:
@@ -148,7 +157,9 @@ class _Backward:
             return value.op == "constant" or kind_of(value) in _FREE or old == self.traced.y or old in always
 
         uniform = self.traced.uniform
-        chosen = choose_saved(self.values, sorted(self.needed), is_free, lambda index: uniform[self.trace_index[index]])
+        chosen = choose_saved(
+            self.values, sorted(self.needed), is_free, lambda index: uniform[self.trace_index[index]], price
+        )
         return {self.trace_index[index] for index in chosen}
 
     def _sources(self, saved: _Kept) -> dict[int, str]:

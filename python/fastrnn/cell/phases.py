@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .contract import superinstructions
 from .graph import SUMS, kind_of
+from .ordering import live_registers, ordered
 from .program import Direction, Phase, Sum, Value
 
 PRODUCTS = ("product", "d_product")
@@ -16,7 +17,7 @@ def direction(values: Sequence[Value], outputs: Mapping[str, int]) -> Direction:
     """The values as a direction: with superinstructions, cut into phases. `outputs` are indices of `values`."""
     graph, new = superinstructions(values, list(outputs.values()), _levels(values))
     level = _levels(graph.values)
-    order = sorted(range(len(graph.values)), key=lambda index: level[index])
+    order = _order(graph.values, level)
     place = {index: number for number, index in enumerate(order)}
     sums = _numbered_sums(graph.values, order)
     ordered = [_emitted(graph.values[index], place, sums) for index in order]
@@ -26,6 +27,16 @@ def direction(values: Sequence[Value], outputs: Mapping[str, int]) -> Direction:
         end += len(inside)
         phases.append(_phase(end, inside, place, sums))
     return Direction(tuple(ordered), tuple(phases), {name: place[new[index]] for name, index in outputs.items()})
+
+
+def _order(values: Sequence[Value], level: Sequence[int]) -> list[int]:
+    """The values phase by phase; a phase keeps the order of the trace if that needs no more registers."""
+    order = list[int]()
+    for number in range(max(level, default=0) + 1):
+        present = [index for index in range(len(values)) if level[index] == number]
+        other = ordered(values, present)
+        order += other if live_registers(values, other) < live_registers(values, present) else present
+    return order
 
 
 def _levels(values: Sequence[Value]) -> list[int]:

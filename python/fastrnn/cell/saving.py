@@ -14,8 +14,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from .program import COMPARISONS, LOGIC, Value
 
 # In units of an addition. Saving is a store in forward and a load in backward, of a vector that leaves the cache. A
-# value that is the same for all units takes one number of a row.
-SAVING, SAVING_ONE = 16, 1
+# value that is the same for all units takes one number of a row. The later prices are for steps that would save more
+# vectors than a program may.
+PRICES = (16, 32, 64, 1024)
+_PRICE_OF_ONE = 1
 _COSTS = {
     **dict.fromkeys(("div", "sqrt", "reciprocal"), 5),
     **dict.fromkeys(("exp", "expm1", "log", "log1p", "tanh", "sigmoid"), 12),
@@ -73,11 +75,15 @@ class _Network:
 
 
 def choose_saved(
-    values: Sequence[Value], needed: Iterable[int], is_free: Callable[[int], bool], is_uniform: Callable[[int], bool]
+    values: Sequence[Value],
+    needed: Iterable[int],
+    is_free: Callable[[int], bool],
+    is_uniform: Callable[[int], bool],
+    price: int,
 ) -> set[int]:
     """The values to save, so that all `needed` values can be computed from saved and free values.
 
-    A uniform value is the same for all units.
+    `price` is the cost of saving a vector. A uniform value is the same for all units.
     """
     source, sink = -1, -2
     network, open_, known = _Network(), list[int](), set[int]()
@@ -95,7 +101,7 @@ def choose_saved(
     while open_:
         index = open_.pop()
         value = values[index]
-        saving = SAVING_ONE if is_uniform(index) else SAVING
+        saving = _PRICE_OF_ONE if is_uniform(index) else price
         is_mask = value.op in COMPARISONS | LOGIC
         network.join(2 * index, 2 * index + 1, _UNBOUNDED if is_mask else saving)
         network.join(2 * index + 1, sink, _UNBOUNDED if value.op == "read" else cost(value.op))
