@@ -17,7 +17,7 @@ from .program import COMPARISONS, LOGIC, Value
 # value that is the same for all units takes one number of a row. The later prices are for steps that would save more
 # vectors than a program may.
 PRICES = (16, 32, 64, 1024)
-_PRICE_OF_ONE = 1
+_UNIFORM = 16  # times cheaper
 _COSTS = {
     **dict.fromkeys(("div", "sqrt", "reciprocal"), 5),
     **dict.fromkeys(("exp", "expm1", "log", "log1p", "tanh", "sigmoid"), 12),
@@ -101,7 +101,7 @@ def choose_saved(
     while open_:
         index = open_.pop()
         value = values[index]
-        saving = _PRICE_OF_ONE if is_uniform(index) else price
+        saving = price // _UNIFORM if is_uniform(index) else price
         is_mask = value.op in COMPARISONS | LOGIC
         network.join(2 * index, 2 * index + 1, _UNBOUNDED if is_mask else saving)
         network.join(2 * index + 1, sink, _UNBOUNDED if value.op == "read" else cost(value.op))
