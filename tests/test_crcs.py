@@ -16,9 +16,9 @@ def test_outputs_and_gradients_have_the_committed_crcs(backend, threads):
 
 
 @TABLES
-def test_a_table_covers_every_cell_dtype_and_case(has_fma):
+def test_a_table_covers_every_cell_and_case_and_every_function(has_fma):
     keys = {tuple(line.split()[:3]) for line in crc_cases.expected_lines(has_fma)}
-    count = len(crc_cases.CASES) * len(crc_cases.KINDS) * 2
+    count = (len(crc_cases.CASES) * len(crc_cases.KINDS) + len(crc_cases.FUNCTIONS)) * 2
     assert len(keys) == len(crc_cases.expected_lines(has_fma)) == count
 
 

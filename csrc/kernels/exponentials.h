@@ -118,14 +118,14 @@ ALWAYS_INLINE struct log_split vlog_split(const vreal u) {
     };
 }
 
-/* k ln 2 + log(1 + f). With h = f^2/2, s f = f^2 - 2 h + … gives log(1 + f) = f - (h - s (h + s^3-terms / s)): all but
- * f is small, so that its rounding errors are too. */
+/* k ln 2 + log(1 + f). Since 2 s = f - s f, log(1 + f) = f - s (f - s^2 (c[0] + …)): all terms but f are small, and so
+ * are their rounding errors. */
 ALWAYS_INLINE vreal vlog_reduced(const vreal f, const vreal k) {
     const vreal s = f / (vsplat(2) + f);
-    const vreal s2 = s * s, half_square = vsplat((real)0.5) * f * f;
+    const vreal s2 = s * s;
     const vreal tail = s2 * vpolynomial(log_c, sizeof log_c / sizeof *log_c, s2);
-    const vreal small = vfma(k, vsplat(LN2_LOW), s * (half_square + tail));
-    return vfma(k, vsplat(LN2_HIGH), f - (half_square - small));
+    const vreal below_f = vfma(k, vsplat(-LN2_LOW), s * (f - tail));
+    return vfma(k, vsplat(LN2_HIGH), f - below_f);
 }
 
 /* log(u + c) for positive, normal u and |c| of at most half the spacing at u. */
@@ -159,13 +159,18 @@ ALWAYS_INLINE vreal vlog1p(const vreal x) {
     return vlog_ends(vfrom_bits(vbits(y) | (vbits(x) & vbits(vsplat((real)-0.0)))), u);
 }
 
-ALWAYS_INLINE vreal vsoftplus(const vreal x) {
-    const vreal below = vfrom_bits(vbits(x) | vbits(vsplat((real)-0.0))); /* -|x| */
+/* log(1 + e^-|x|), which lies between 0 and log 2. f is exact: e, or e/2 - 1/2 from sqrt 2 - 1 on. */
+ALWAYS_INLINE vreal vsoftplus_of_minus_abs(const vreal x) {
+    const vreal below = vfrom_bits(vbits(x) | vbits(vsplat((real)-0.0)));
     const vreal e = vexp_in_range(vat_least(below, vsplat(EXP_MIN)));
-    const vreal u = vsplat(1) + e;
-    return vat_least(x, vsplat(0)) + vlog_of_sum(u, e - (u - vsplat(1)));
+    const vinteger large = (vinteger)(e > vsplat((real)0.41421356237309505));
+    const vreal f = vselect(large, vfma(e, vsplat((real)0.5), vsplat((real)-0.5)), e);
+    return vlog_reduced(f, vfrom_bits(large & vbits(vsplat(1))));
 }
 
-ALWAYS_INLINE vreal vlog_sigmoid(const vreal x) { return -vsoftplus(-x); }
+ALWAYS_INLINE vreal vsoftplus(const vreal x) { return vat_least(x, vsplat(0)) + vsoftplus_of_minus_abs(x); }
+
+/* -vsoftplus(-x) in every bit: log_sigmoid(inf) = -0. */
+ALWAYS_INLINE vreal vlog_sigmoid(const vreal x) { return vat_most(x, vsplat((real)-0.0)) - vsoftplus_of_minus_abs(x); }
 
 #endif
