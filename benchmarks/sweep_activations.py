@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 WIDER = {"float32": np.float64, "float64": np.longdouble}
 LIMIT_ULP = 4.0
 COMBS = ((-1, 1), (-40, 40), (-760, -690), (0.25, 4), (690, 760))  # of float64
-CHUNK = 1 << 16  # numbers that fit in the second-level cache with all temporary arrays
+CHUNK = 1 << 14  # larger temporary arrays leave the caches, and take new memory each time
 
 
 def sigmoid(x: NDArray) -> NDArray:
@@ -70,7 +70,7 @@ def float32_chunks(stride: int) -> Iterator[tuple[float, NDArray]]:
 def float64_chunks(stride: int) -> Iterator[tuple[float, NDArray]]:
     """(share done, inputs): random bit patterns and combs, in turn."""
     rng = np.random.default_rng(0)
-    rounds = max(1, 2048 // stride)
+    rounds = max(1, 8192 // stride)
     for done in range(1, rounds + 1):
         anything = rng.integers(0, 1 << 64, CHUNK // 4, dtype=np.uint64).view(np.float64)
         yield done / rounds, np.concatenate([anything, *(rng.uniform(*comb, CHUNK // 4) for comb in COMBS)])
