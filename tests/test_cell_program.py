@@ -177,10 +177,10 @@ def test_damaged_text_is_refused_or_is_a_program(data):
 
 def test_a_program_does_not_depend_on_the_order_of_sets():
     code = "from cell_cases import OTHERS, PROOF, SHIPPED; print(*(one.text for one in SHIPPED + PROOF + OTHERS))"
-    tests = str(Path(__file__).parent)
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     found = set()
     for seed in "12":
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": tests}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths}
         run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
         assert run.returncode == 0, run.stderr
         found.add(run.stdout)
