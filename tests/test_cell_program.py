@@ -3,8 +3,12 @@
 import functools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,6 +173,19 @@ def test_damaged_text_is_refused_or_is_a_program(data):
     damaged = source[:at] + inserted + source[at + width :]
     if not refusal_of(damaged):
         verify(from_text(damaged))
+
+
+def test_a_program_does_not_depend_on_the_order_of_sets():
+    code = "from cell_cases import OTHERS, PROOF, SHIPPED; print(*(one.text for one in SHIPPED + PROOF + OTHERS))"
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    found = set()
+    for seed in "12":
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths}
+        run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+        assert run.returncode == 0, run.stderr
+        found.add(run.stdout)
+    assert len(found) == 1
+    assert lstm.text in found.pop()
 
 
 # ---- rules beyond one member ----

@@ -1,6 +1,7 @@
 """Tracing: a program computes what the step computes; what a cell is on arrays, in print and in a pickle."""
 
 import functools
+import inspect
 import math
 import pickle
 import time
@@ -270,10 +271,13 @@ def test_every_listed_function_is_traced():
     functions = (
         np.exp, np.expm1, np.log, np.log1p, np.sqrt, np.tanh, np.abs, np.sign, np.square, np.reciprocal, np.positive,
         sigmoid, relu, softplus, log_sigmoid, abs,
-        lambda a: np.maximum(a, 1) + np.minimum(1, a), lambda a: np.clip(a, 0, 1), lambda a: np.clip(a, min=0, max=1),
+        lambda a: np.maximum(a, 1) + np.minimum(1, a),
+        lambda a: np.clip(a, 0, 1), lambda a: np.clip(a, a_min=0, a_max=1),
         lambda a: -a + +a, lambda a: 1 / a - a / 3, lambda a: np.power(a, 3) + a**-4 + a**2.0 + a**1,
         lambda a: np.where(np.logical_and(a > 0, np.less(a, 1)), a, 1.0),
     )  # fmt: skip
+    if "min" in inspect.signature(np.clip).parameters:  # NumPy 2.1
+        functions += (lambda a: np.clip(a, min=0, max=1),)
     at = np.array([0.3, 0.7, 1.9])
     for function in functions:
         written = of_gate(function)

@@ -73,8 +73,10 @@ class _Match:
             s, t = self._sigmoid_slope(inner), self._tanh_slope(inner)
             if value.op == "fma" and t is not None:
                 return add("fma_dtanh", d, t, *rest)
-            if value.op == "mul" and (s is not None or t is not None):
-                return add("dtanh", d, t) if t is not None else add("dsigmoid", d, s or 0)
+            if value.op == "mul" and t is not None:
+                return add("dtanh", d, t)
+            if value.op == "mul" and s is not None:
+                return add("dsigmoid", d, s)
             if value.op == "mul" and self.graph.values[inner].op == "mul":
                 return add("mul3", *self.graph.values[inner].args, d)
         return self.graph.add(value)
@@ -86,7 +88,7 @@ class _Match:
         return self.graph.is_constant(index, 1.0)
 
     def _sigmoid_slope(self, index: int) -> int | None:
-        """s, if the value is s*(1 - s)."""
+        """The value s, if the value is s*(1 - s)."""
         value = self.graph.values[index]
         if value.op == "mul":
             for s, rest in (value.args, value.args[::-1]):
@@ -95,7 +97,7 @@ class _Match:
         return None
 
     def _tanh_slope(self, index: int) -> int | None:
-        """t, if the value is 1 - t*t with one rounding."""
+        """The value t, if the value is 1 - t*t with one rounding."""
         value = self.graph.values[index]
         if value.op == "fnma" and value.args[0] == value.args[1] and self._is_one(value.args[2]):
             return value.args[0]

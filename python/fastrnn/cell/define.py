@@ -45,7 +45,8 @@ def cell(
       the step computed in place of h.
     - ``s``: states before the step. The first state is h, which w_hh multiplies.
     - ``v``: vectors, parameters with one number per unit.
-    - ``x``: inputs of each step, for example masks. - ``o``: options, numbers that are constant for a call.
+    - ``x``: inputs of each step, for example masks.
+    - ``o``: options, numbers that are constant for a call.
 
     A step returns its output and the tuple of its states after the step. It runs when the cell is defined, and where
     somebody calls the cell on arrays: then it is the plain function, with read-only arrays.

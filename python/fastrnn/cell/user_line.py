@@ -16,7 +16,8 @@ _NUMPY = str(Path(np.__file__).parent)
 
 def _is_internal(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    return (name.startswith(_OWN) and not name.startswith(_LIBRARY)) or name.startswith(_NUMPY)
+    dispatch = name == "<__array_function__ internals>"  # of NumPy before 1.25
+    return (name.startswith(_OWN) and not name.startswith(_LIBRARY)) or name.startswith(_NUMPY) or dispatch
 
 
 def user_line() -> str:
