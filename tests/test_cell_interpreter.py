@@ -6,7 +6,7 @@ import numpy as np
 import numpy_schedules
 import pytest
 from core_call import CoreCall, assert_same_bits
-from fastrnn import _core
+from fastrnn import _core, config
 from fastrnn.cell import lower, program
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +59,19 @@ def test_a_program_has_the_bits_of_the_compiled_cell_at_sizes_of_several_strips(
         expected = CoreCall(p).outputs
         for threads, cut in ((1, "all"), (2, "units")):
             assert_same_bits(CoreCall(p, threads, cut=cut, cell=PROGRAMS[cell]).outputs, expected)
+
+
+@named("cell", ["lstm", "gru"])
+@named("B", [1, 7])
+def test_states_after_each_step_have_the_bits_of_the_compiled_cell(backend, cell, B):
+    p, found = make(cell, 3, B, 2, 21, "float32", 0), []
+    for one in (cell, PROGRAMS[cell]):
+        problem = _core.Problem(one, "float32", config.backend_index(), 1, p.T, p.B, p.I, p.H)
+        y, *states = (np.full((p.T, p.B, p.H), np.nan, np.float32) for _ in range(1 + len(p.initial)))
+        scratch = np.empty(problem.scratch_forward, np.uint8)
+        _core.forward(problem, None, p.x, p.initial, y, None, None, scratch, states, p.weights)
+        found.append({"y": y} | {str(j): state for j, state in enumerate(states)})
+    assert_same_bits(found[1], found[0])
 
 
 sizes = st.tuples(
