@@ -60,7 +60,8 @@ def sqrt(z: _Array) -> _Array:
 
 def tanh(z: _Array) -> _Array:
     """(e^2|z| - 1)/(e^2|z| + 1) from expm1(-2|z|), with the sign by the real part."""
-    e = expm1(-2 * _magnitude(z))
+    size = _magnitude(z)
+    e = expm1(-(size + size))  # a product with 2 would make NaN of infinity
     t: _Array = -e / (2 + e)
     return np.where(z.real < 0, -t, t)
 
@@ -86,11 +87,13 @@ def relu(z: _Array) -> _Array:
 
 
 def absolute(z: _Array) -> _Array:
-    return np.where(z.real > 0, z, np.where(z.real < 0, -z, z.real + 0j))
+    result: _Array = np.where(z.real > 0, z, np.where(z.real < 0, -z, z.real + 0j))
+    return result
 
 
 def sign(z: _Array) -> _Array:
-    return np.sign(z.real) + 0j
+    result: _Array = np.sign(z.real) + 0j
+    return result
 
 
 def minimum(a: _Array, b: _Array) -> _Array:

@@ -12,9 +12,8 @@ import numpy as np
 from .derive import derive
 from .program import Input, Option, State
 from .trace import Tables, trace
+from .verify_tables import RESERVED
 from .written_cell import WrittenCell
-
-_RESERVED = frozenset({"input", "state", "product"})
 
 
 def cell(
@@ -22,6 +21,7 @@ def cell(
     gates: str | Sequence[str],
     states: str | Sequence[str] | Mapping[str, float] = "h",
     vectors: Sequence[str] = (),
+    gate_vectors: Sequence[str] = (),
     inputs: Sequence[str] | Mapping[str, str] = (),
     input_gradients: Sequence[str] = (),
     options: Mapping[str, float] | None = None,
@@ -45,15 +45,17 @@ def cell(
       the step computed in place of h.
     - ``s``: states before the step. The first state is h, which w_hh multiplies.
     - ``v``: vectors, parameters with one number per unit.
-    - ``x``: inputs of each step, for example masks. - ``o``: options, numbers that are constant for a call.
+    - ``x``: inputs of each step, for example masks.
+    - ``o``: options, numbers that are constant for a call.
 
     A step returns its output and the tuple of its states after the step. It runs when the cell is defined, and where
     somebody calls the cell on arrays: then it is the plain function, with read-only arrays.
 
     Operations: ``+ - * /``, ``x**n`` for integers ``|n| <= 4``, comparisons with ``& | ~``, ``np.where``, ``exp``,
     ``expm1``, ``log``, ``log1p``, ``sqrt``, ``tanh``, ``abs``, ``sign``, ``maximum``, ``minimum``, ``clip``,
-    ``square``, ``reciprocal``; `sigmoid`, `relu`, `softplus`, `log_sigmoid`; finite and infinite numbers. Numbers from
-    outside the step are frozen.
+    ``square``, ``reciprocal``; `sigmoid`, `relu`, `softplus`, `log_sigmoid`; finite and infinite numbers. Sums over all
+    units: ``np.sum`` and ``np.mean(x, axis=-1, keepdims=True)``, `layer_norm`, `rms_norm`. Numbers from outside the
+    step are frozen.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ def cell(
     states : str, sequence of str, or mapping of str to float
         A string has one state for each character. A mapping has the start values, which are 0 otherwise.
     vectors : sequence of str
+    gate_vectors : sequence of str
+        Vectors for each gate: ``p`` declares ``p_i``, ``p_f``, …, and ``v.p`` has them as members ``i``, ``f``, ….
     inputs : sequence of str, or mapping of str to {"units", "one"}
         "units" (the default): one number per unit; "one": one number for all units.
     input_gradients : sequence of str
@@ -84,11 +88,15 @@ def cell(
         For names that repeat or are not used, and for a step beyond the limits: 256 instructions, 32 live registers, 16
         saved vectors, 8 phases, 8 states, 8 gates.
     """
-    rows = _names("gates", gates)
-    for one in _RESERVED & set(rows):
+    rows = _some("gates", _names("gates", gates))
+    for one in set(RESERVED) & set(rows):
         raise ValueError(f"gates: expected another name than {one}, since a.{one} has a meaning")
+    grouped = [
+        f"{one}_{gate}" for one in _names("gate_vectors", _listed("gate_vectors", gate_vectors)) for gate in rows
+    ]
+    units = _names("vectors", (*_listed("vectors", vectors), *grouped))
     tables = Tables(
-        "cell", rows, _states(states), _names("vectors", _listed("vectors", vectors)),
+        "cell", rows, _states(states), units,
         _inputs(inputs, input_gradients), _options(options or {}),
     )  # fmt: skip
 
@@ -115,11 +123,17 @@ def _names(kind: str, names: Any) -> tuple[str, ...]:
     for one in names:
         if not isinstance(one, str):
             raise TypeError(f"{kind}: expected names, got {one!r}")
-        if not one.isidentifier() or keyword.iskeyword(one) or one.startswith("__") or not one.isascii():
-            raise ValueError(f"{kind}: expected names of ASCII letters, digits and _, got {one!r}")
+        if not one.isidentifier() or keyword.iskeyword(one) or one.startswith("_") or not one.isascii():
+            raise ValueError(f"{kind}: expected names that begin with an ASCII letter, got {one!r}")
     if len(set(names)) < len(names):
         raise ValueError(f"{kind}: expected different names, got {tuple(names)}")
     return tuple(names)
+
+
+def _some(kind: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError(f"{kind}: expected at least one name")
+    return names
 
 
 def _number(where: str, value: Any) -> float:
@@ -132,7 +146,9 @@ def _number(where: str, value: Any) -> float:
 
 def _states(states: Any) -> tuple[State, ...]:
     starts = states if isinstance(states, Mapping) else dict.fromkeys(_names("states", states), 0.0)
-    return tuple(State(one, _number(f"states.{one}", starts[one])) for one in _names("states", tuple(starts)))
+    return tuple(
+        State(one, _number(f"states.{one}", starts[one])) for one in _some("states", _names("states", tuple(starts)))
+    )
 
 
 def _inputs(inputs: Any, gradients: Any) -> tuple[Input, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .graph import Graph
+from .program import Value
 
 
 class Term(NamedTuple):
@@ -109,7 +110,11 @@ def _reciprocal(at: Site, d: int) -> Terms:
 
 
 def _sqrt(at: Site, d: int) -> Terms:
-    return plus(at.op("div", at.op("mul", d, at.number(0.5)), at.v))
+    """d/(2 sqrt(a)): a product, if the step has 1/sqrt(a) already, as norms do."""
+    half, inverse = at.op("mul", d, at.number(0.5)), Value("reciprocal", (at.v,))
+    if inverse in at.graph.values:
+        return plus(at.op("mul", half, at.graph.values.index(inverse)))
+    return plus(at.op("div", half, at.v))
 
 
 RULES: dict[str, Rule] = {

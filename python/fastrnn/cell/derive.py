@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from .contract import contract
-from .graph import live, rebuild
-from .phases import direction, kind_of
+from .graph import kind_of, live, rebuild
+from .phases import direction
 from .program import FORMAT, Direction, Product, Program, Saved, Slot, Value
 from .reverse import differentiate
-from .saving import choose_saved
+from .saving import PRICES, choose_saved
 from .traced import Traced
 from .verify import verify
+from .verify_tables import SAVED_MAX
 
+_ACTIVATIONS = ("sigmoid", "tanh", "relu", "softplus", "log_sigmoid")
 _FREE = ("vector", "input", "option")
 
 
@@ -46,19 +48,20 @@ def _operands(traced: Traced) -> list[int]:
 
 
 def _named(traced: Traced, saved: _Kept) -> tuple[Saved, ...]:
-    """Names for people: the state's, or the last gate's that the value depends on."""
-    names = list[str]()
+    """Names for people: the state's, or of an activation, the last gate's that it depends on."""
+    names, uniform = list[str](), traced.uniform
     for state, index in saved:
         value = traced.values[index]
         gates = {str(traced.values[n].name).partition(".")[2] for n in live(traced.values, [index])
                  if kind_of(traced.values[n]) in ("gate", "gate_input", "gate_state")}  # fmt: skip
         choices = [state] if state else []
         if value.op == "read":
-            choices.append(str(value.name).replace(".", "_"))
-        elif gates:
+            choices.append("mean" if value.args else str(value.name).replace(".", "_"))
+        elif gates and value.op in _ACTIVATIONS:
             choices.append(max(gates, key=traced.gates.index))
         names.append(next((one for one in choices if one not in names), f"v{index}"))
-    return tuple(Saved(name, state) for name, (state, _) in zip(names, saved, strict=True))
+    columns = ["one" if uniform[index] and state is None else "units" for state, index in saved]
+    return tuple(Saved(name, state, one) for name, (state, _), one in zip(names, saved, columns, strict=True))
 
 
 class _Backward:
@@ -77,6 +80,9 @@ class _Backward:
         self.outputs = {f"slot.{n}": index for n, (_, index) in enumerate(self.slots)}
         self.outputs |= {name: new[index] for name, index in outputs.items()}
         self.trace_index = {new[old]: old for old in range(found.primal) if old in new}  # of primal values
+        adjoint = (n for n in range(len(self.values)) if n not in self.trace_index)
+        used = {arg for n in adjoint for arg in self.values[n].args} | set(self.outputs.values())
+        self.needed = used & self.trace_index.keys()  # forward values that the derivative uses
 
     def _slots(self) -> list[tuple[Slot, int]]:
         """Slots in their order: towards the input alone, towards both, towards the states alone."""
@@ -113,17 +119,25 @@ class _Backward:
     # ---- saved vectors ----
 
     def choose(self) -> _Kept:
+        """The cheapest saved vectors, or fewer, if a program may not have that many."""
+        for price in PRICES:
+            saved = self._choose(price)
+            if len(saved) <= SAVED_MAX:
+                break
+        return saved
+
+    def _choose(self, price: int) -> _Kept:
         """The saved vectors, operations before reads, each in the order of the trace."""
-        traced, wanted = self.traced, set[int]()
-        reads = traced.reads
+        traced, wanted, needed = self.traced, set[int](), {self.trace_index[index] for index in self.needed}
+        before = {name: traced.reads.get(f"before.{name}") for name in traced.after}
         kept = {traced.states[0].name} if any(slot.operand == "h" for slot, _ in self.slots) else set()
+        kept |= {name for name, index in before.items() if index in needed}
         while True:
             kept.discard(str(traced.output))
             always = wanted | {traced.after[name] for name in kept}
-            chosen = self._choose_beside(kept, always)
-            before = {name for name in traced.after if reads.get(f"before.{name}") in chosen}
-            if before:  # a state before the step is read where the step before has saved it
-                kept |= before
+            chosen = self._choose_beside(kept, always, price)
+            if chosen & set(before.values()):  # a state before the step is read where the step before has saved it
+                kept |= {name for name, index in before.items() if index in chosen}
                 continue
             states = {traced.after[name] for name in kept}
             saved: _Kept = [(None, index) for index in (chosen | wanted) - states]
@@ -133,7 +147,7 @@ class _Backward:
                 return sorted(saved, key=lambda one: (traced.values[one[1]].op == "read", one[1], one[0] or ""))
             wanted.add(_operands(traced)[missing[0]])
 
-    def _choose_beside(self, kept: set[str], always: set[int]) -> set[int]:
+    def _choose_beside(self, kept: set[str], always: set[int], price: int) -> set[int]:
         """The values to save in addition to `always`, as indices of the trace."""
 
         def is_free(index: int) -> bool:
@@ -142,9 +156,10 @@ class _Backward:
                 return str(value.name).partition(".")[2] in kept | {self.traced.output}
             return value.op == "constant" or kind_of(value) in _FREE or old == self.traced.y or old in always
 
-        adjoint = [n for n in range(len(self.values)) if n not in self.trace_index]
-        needed = {arg for n in adjoint for arg in self.values[n].args} | set(self.outputs.values())
-        chosen = choose_saved(self.values, sorted(needed & self.trace_index.keys()), is_free)
+        uniform = self.traced.uniform
+        chosen = choose_saved(
+            self.values, sorted(self.needed), is_free, lambda index: uniform[self.trace_index[index]], price
+        )
         return {self.trace_index[index] for index in chosen}
 
     def _sources(self, saved: _Kept) -> dict[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .program import OPERATIONS, Direction, Program, Sum
-from .saving import SAVING, cost
+from .saving import PRICES, cost
 
 _SIGNS = {
     "add": "+",
@@ -43,7 +43,7 @@ def describe(program: Program) -> str:
             lines.append(f"  {kind}: {_list(names)}")
     for name, direction in (("forward", program.forward), ("backward", program.backward)):
         operations = [value.op for value in direction.values if value.op in OPERATIONS]
-        price = sum(map(cost, operations)) + SAVING // 2 * len(program.saved)
+        price = sum(map(cost, operations)) + PRICES[0] // 2 * len(program.saved)
         lines.append(f"  {name}: {len(operations)} instructions, cost {price}")
         lines += [f"    {line}" for line in _lines(direction)]
     return "\n".join(lines)

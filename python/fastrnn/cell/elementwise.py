@@ -87,8 +87,8 @@ def log_sigmoid(x: Any) -> Any:
 
 
 def _sigmoid(x: _Array) -> _Array:
-    e = np.exp(-np.abs(x))
-    result: _Array = np.where(x < 0, e, x.dtype.type(1)) / (1 + e)
+    one, e = x.dtype.type(1), np.exp(-np.abs(x))
+    result: _Array = np.where(x < 0, e, one) / (one + e)
     return result
 
 

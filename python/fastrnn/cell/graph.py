@@ -9,6 +9,13 @@ from .program import Value
 
 # Operations that have the same bits if their first two arguments change places.
 _COMMUTATIVE = frozenset({"add", "mul", "eq", "ne", "and", "or", "fma", "fms", "fnma", "mul3"})
+# Reads of sums over units: of the mean and the variance of `moments`, among others.
+SUMS = ("sum", "mean", "moments", "variance")
+
+
+def kind_of(value: Value) -> str:
+    """The part of a read's name before the dot; empty for operations and constants."""
+    return "" if value.name is None else value.name.partition(".")[0]
 
 
 class Graph:
@@ -83,6 +90,7 @@ def rebuild(
     graph, new = Graph(), dict[int, int]()
     for number in sorted(live(values, roots)):
         old = values[number]
-        value = Value(old.op, tuple(new[arg] for arg in old.args), old.name, old.number)
+        args = tuple([new[arg] for arg in old.args])
+        value = old if args == old.args else Value(old.op, args, old.name, old.number)
         new[number] = graph.add(value) if rule is None else rule(graph, number, value)
     return graph, new

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import complex_functions, elementwise
-from .program import COMPARISONS, LOGIC, Direction, Phase, Program
+from .program import COMPARISONS, LOGIC, Direction, Program
 
 _Array = NDArray[Any]
 _Function = Callable[..., _Array]
@@ -93,7 +93,7 @@ def forward(program: Program, given: Mapping[str, Any], product: Multiply) -> di
     Returns
     -------
     dict of str to ndarray
-        The outputs of forward by name.
+        The outputs of forward by name. A constant output has no axes.
     """
     operands = [program.forward.outputs[f"operand.{n}"] for n in range(len(program.products))]
     return _run(program.forward, given, "product", operands, product)
@@ -111,12 +111,15 @@ def _run(
 ) -> dict[str, _Array]:
     dtype = np.result_type(*(one for one in given.values() if isinstance(one, np.ndarray)), np.float16)
     known = {name: np.asarray(one, dtype) for name, one in given.items()}
+    shape = np.broadcast_shapes(*(one.shape for one in known.values()))
     results, begin, sums = list[_Array](), 0, 0
     with np.errstate(all="ignore"):
         for phase in direction.phases:
             if phase.product is not None:
                 known[f"{kind}.{phase.product}"] = product(phase.product, results[operands[phase.product]])
-            sums = _add_sums(known, sums, phase, results)
+            for one in phase.sums:
+                _add_sum(known, sums, one.kind, [np.broadcast_to(results[arg], shape) for arg in one.args])
+                sums += 1
             for value in direction.values[begin : phase.end]:
                 if value.op == "read":
                     results.append(known[str(value.name)])
@@ -128,14 +131,10 @@ def _run(
     return {name: results[index] for name, index in direction.outputs.items()}
 
 
-def _add_sums(known: dict[str, _Array], count: int, phase: Phase, results: list[_Array]) -> int:
-    """Make the sums of a phase readable; return the number of sums so far."""
-    for one in phase.sums:
-        terms = np.concatenate([*np.broadcast_arrays(*(results[arg] for arg in one.args))], axis=-1)
-        size = terms.shape[-1] if one.kind != "sum" else 1
-        total = terms.sum(-1, keepdims=True) / size
-        known[f"sum.{count}"] = total
-        if one.kind == "moments":
-            known[f"variance.{count}"] = ((terms - total) ** 2).sum(-1, keepdims=True) / size
-        count += 1
-    return count
+def _add_sum(known: dict[str, _Array], number: int, kind: str, vectors: list[_Array]) -> None:
+    """Make a sum over all units of all vectors readable."""
+    terms = np.concatenate(vectors, axis=-1)
+    size = terms.shape[-1] if kind != "sum" else 1
+    known[f"sum.{number}"] = total = terms.sum(-1, keepdims=True) / size
+    if kind == "moments":
+        known[f"variance.{number}"] = ((terms - total) ** 2).sum(-1, keepdims=True) / size

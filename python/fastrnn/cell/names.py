@@ -54,6 +54,21 @@ class Gates(Names):
         object.__setattr__(self, "product", Names("gate", names, lambda name: get("product", name)))
 
 
+class Vectors(Names):
+    """Vectors of a cell. `v.p` has members by gate if there is a vector `p_i` for each gate i."""
+
+    __slots__ = ("_gates",)
+
+    def __init__(self, names: Iterable[str], gates: Iterable[str], get: Callable[[str], Any]) -> None:
+        super().__init__("vector", names, get)
+        object.__setattr__(self, "_gates", tuple(gates))
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._names and all(f"{name}_{gate}" in self._names for gate in self._gates):
+            return Names("gate", self._gates, lambda gate: self._get(f"{name}_{gate}"))
+        return super().__getattr__(name)
+
+
 def read_only(value: Any) -> Any:
     """A view of an array that cannot be written; other values unchanged."""
     if not isinstance(value, np.ndarray):
@@ -71,13 +86,15 @@ def _has(given: Any, name: str) -> bool:
     return name in given if isinstance(given, Mapping) else hasattr(given, name)
 
 
-def of_arrays(kind: str, names: tuple[str, ...], given: Any) -> Names:
-    """The arrays of a mapping, or of an object's attributes."""
-    missing = [name for name in names if not _has(given, name)]
-    if missing:
-        raise TypeError(f"{kind} {missing[0]}: missing; expected a mapping or an object with {', '.join(names)}")
-    arrays = {name: read_only(_member(given, name)) for name in names}
-    return Names(kind, names, arrays.__getitem__)
+def getter(kind: str, names: tuple[str, ...], given: Any) -> Callable[[str], Any]:
+    """Reads the arrays of a mapping, or of an object's attributes."""
+
+    def get(name: str) -> Any:
+        if not _has(given, name):
+            raise TypeError(f"{kind} {name}: missing; expected a mapping or an object with {', '.join(names)}")
+        return read_only(_member(given, name))
+
+    return get
 
 
 def gates_of_arrays(names: tuple[str, ...], given: Any) -> Gates:

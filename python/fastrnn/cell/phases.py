@@ -5,26 +5,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .contract import superinstructions
+from .graph import SUMS, kind_of
+from .ordering import live_registers, ordered
 from .program import Direction, Phase, Sum, Value
 
 PRODUCTS = ("product", "d_product")
-SUMS = ("sum", "mean", "moments", "variance")
+_KEPT = frozenset({"saved", "y", "before", "vector", "input", "option"})  # reads that every phase has
 
 
-def kind_of(value: Value) -> str:
-    """The part of a read's name before the dot; empty for operations and constants."""
-    return "" if value.name is None else value.name.partition(".")[0]
+def direction(values: Sequence[Value], outputs: Mapping[str, int]) -> Direction:
+    """The values as a direction: with superinstructions, cut into phases. `outputs` are indices of `values`."""
+    graph, new = superinstructions(values, list(outputs.values()), _levels(values))
+    level = _levels(graph.values)
+    order = _order(graph.values, level)
+    place = {index: number for number, index in enumerate(order)}
+    sums = _numbered_sums(graph.values, order)
+    ordered = [_emitted(graph.values[index], place, sums) for index in order]
+    phases, end = [], 0
+    for number in range(max(level, default=0) + 1):
+        inside = [graph.values[index] for index in order if level[index] == number]
+        end += len(inside)
+        phases.append(_phase(end, inside, place, sums))
+    return Direction(tuple(ordered), tuple(phases), {name: place[new[index]] for name, index in outputs.items()})
 
 
-# Reads that no barrier takes away, in contrast to the results of a product.
-_KEPT = frozenset({"saved", "y", "before", "vector", "input", "option"})
+def _order(values: Sequence[Value], level: Sequence[int]) -> list[int]:
+    """The values phase by phase; a phase keeps the order of the trace if that needs no more registers."""
+    order = list[int]()
+    for number in range(max(level, default=0) + 1):
+        present = [index for index in range(len(values)) if level[index] == number]
+        other = ordered(values, present)
+        order += other if live_registers(values, other) < live_registers(values, present) else present
+    return order
 
 
 def _levels(values: Sequence[Value]) -> list[int]:
-    """The phase of each value: the first in which all of its arguments are ready. A phase has at most one product.
-
-    An operation on kept reads alone belongs to the first phase that uses it, so that its result crosses no barrier.
-    """
+    """The phase of each value: the first in which all of its arguments are ready. A phase has at most one product."""
     level, taken = list[int](), set[int]()
     for value in values:
         own = max((level[arg] for arg in value.args), default=0)
@@ -35,41 +51,23 @@ def _levels(values: Sequence[Value]) -> list[int]:
                 own += 1
             taken.add(own)
         level.append(own)
-    kept = list[bool]()
-    for value in values:
-        kept.append(all(kept[arg] for arg in value.args) and (value.op != "read" or kind_of(value) in _KEPT))
-    first = [len(values)] * len(values)  # phase that uses the value
-    for number in reversed(range(len(values))):
-        if values[number].args and kept[number] and first[number] < len(values):
-            level[number] = first[number]
-        waits = values[number].op == "read"
-        for arg in values[number].args:
-            first[arg] = min(first[arg], level[number] - waits)
+    _delay(values, level)
     return level
 
 
-def direction(values: Sequence[Value], outputs: Mapping[str, int]) -> Direction:
-    """The values as a direction: with superinstructions, cut into phases. `outputs` are indices of `values`."""
-    graph, new = superinstructions(values, list(outputs.values()), _levels(values))
-    level = _levels(graph.values)
-    order = sorted(range(len(graph.values)), key=lambda index: level[index])
-    place = {index: number for number, index in enumerate(order)}
-    sums = _numbered_sums(graph.values, order)
-    ordered = [_emitted(graph.values[index], place, sums) for index in order]
-    phases = []
-    for number in range(max(level, default=0) + 1):
-        inside = [index for index in order if level[index] == number]
-        products = [str(graph.values[i].name) for i in inside if kind_of(graph.values[i]) in PRODUCTS]
-        of_phase = {sums[key]: key for key in (_sum_key(graph.values[i]) for i in inside) if key in sums}
-        end = sum(one <= number for one in level)
-        phases.append(
-            Phase(
-                end,
-                int(products[0].partition(".")[2]) if products else None,
-                tuple(Sum(kind, tuple(place[a] for a in args)) for _, (kind, args) in sorted(of_phase.items())),
-            )
-        )
-    return Direction(tuple(ordered), tuple(phases), {name: place[new[index]] for name, index in outputs.items()})
+def _delay(values: Sequence[Value], level: list[int]) -> None:
+    """Move operations on reads that every phase has to the first phase that uses them: no result crosses a barrier."""
+    kept = list[bool]()
+    for value in values:
+        kept.append(all(kept[arg] for arg in value.args) and (value.op != "read" or kind_of(value) in _KEPT))
+    first = [len(values)] * len(values)  # the phase that uses each value; len(values) if none does
+    for number in reversed(range(len(values))):
+        value = values[number]
+        if value.args and kept[number] and first[number] < len(values):
+            level[number] = first[number]
+        waits = value.op == "read"  # a product or a sum takes the results of the phase before
+        for arg in value.args:
+            first[arg] = min(first[arg], level[number] - waits)
 
 
 _SumKey = tuple[str, tuple[int, ...]]
@@ -87,6 +85,14 @@ def _numbered_sums(values: Sequence[Value], order: Sequence[int]) -> dict[_SumKe
         if kind_of(values[index]) in SUMS:
             numbers.setdefault(_sum_key(values[index]), len(numbers))
     return numbers
+
+
+def _phase(end: int, inside: Sequence[Value], place: Mapping[int, int], sums: Mapping[_SumKey, int]) -> Phase:
+    """The phase of the values `inside`, with its product and its sums in their order."""
+    product = next((int(str(one.name).partition(".")[2]) for one in inside if kind_of(one) in PRODUCTS), None)
+    keys = {_sum_key(one) for one in inside} & sums.keys()
+    ordered = sorted(keys, key=lambda key: sums[key])
+    return Phase(end, product, tuple(Sum(kind, tuple(place[arg] for arg in args)) for kind, args in ordered))
 
 
 def _emitted(value: Value, place: Mapping[int, int], sums: Mapping[_SumKey, int]) -> Value:

@@ -141,10 +141,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class Saved:
-    """A vector that forward saves for backward; `state` if it is that state after the step."""
+    """A vector that forward saves for backward; `state` if it is that state after the step.
+
+    `columns` is "one" if the value is the same for all units, as the variance of a norm is.
+    """
 
     name: str
     state: str | None = None
+    columns: str = "units"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -89,8 +90,13 @@ def _build_members(kind: Any, data: dict[str, Any], where: str) -> Any:
     for name, required in names.items():
         if required and name not in data:
             raise ValueError(f"{where}.{name}: missing")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{name: _build(hints[name], one, f"{where}.{name}") for name, one in data.items()})
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _number(data: Any, where: str) -> float:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .derivatives import NO_DERIVATIVE, RULES, Site, Term
-from .graph import Graph
-from .phases import SUMS, kind_of
+from .graph import SUMS, Graph, kind_of
 from .program import Value
 from .traced import Traced
 
@@ -85,13 +84,13 @@ class _Sweep:
     def _visit_waiting(self, index: int, value: Value) -> None:
         """The gradient of a product's vector is a product; the gradient of a sum's values is a sum."""
         kind, number = kind_of(value), str(value.name).partition(".")[2]
-        d = self.materialized(index)
         if kind == "product":
+            d = self.materialized(index)
             self.add(value.args[0], Term(1, self.graph.add(Value("read", (d,), f"d_product.{number}"))))
         elif kind in SUMS:
-            self._visit_sum(kind, value, d)
+            self._visit_sum(kind, value, *self.gradient[index])
 
-    def _visit_sum(self, kind: str, value: Value, d: int) -> None:
+    def _visit_sum(self, kind: str, value: Value, sign: int, d: int) -> None:
         """With k vectors x: the slope of their mean is 1/(k*H), of their variance 2*(x - mean)/(k*H)."""
         summed = self.graph.add(Value("read", (d,), "sum.d" if kind == "sum" else "mean.d"))
         factor = {"sum": 1.0, "variance": 2 / len(value.args)}.get(kind, 1 / len(value.args))
@@ -102,4 +101,4 @@ class _Sweep:
             term = summed
             if kind == "variance":
                 term = self.graph.operation("mul", summed, self.graph.operation("sub", arg, self.graph.add(mean)))
-            self.add(arg, Term(1, term))
+            self.add(arg, Term(sign, term))

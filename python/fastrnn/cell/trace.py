@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .contract import contract
-from .graph import Graph, live, rebuild
-from .names import Gates, Names
-from .program import Input, Option, State, Value
+from .graph import SUMS, Graph, kind_of, live, rebuild
+from .names import Gates, Names, Vectors
+from .program import OPERATIONS, Input, Option, State, Value
 from .traced import Traced
 from .tracer import Tracer, constant
 from .user_line import refusal
+from .verify_tables import INSTRUCTIONS_MAX, at_most
 
 PARAMETERS = ("a", "s", "v", "x", "o")
 
@@ -31,14 +32,16 @@ class Tables:
 
 
 def parameters_of(step: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a step's parameters, which are some of a, s, v, x and o.
+    """The names of a step's parameters, which are some of a, s, v, x and o. Others keep their defaults.
 
     Raises
     ------
     TypeError
-        For another name, or for * and **.
+        For another name without a default, or for * and **.
     """
-    found = inspect.signature(step).parameters.values()
+    found = [
+        one for one in inspect.signature(step).parameters.values() if one.name in PARAMETERS or one.default is one.empty
+    ]
     for one in found:
         if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD, one.POSITIONAL_ONLY) or one.name not in PARAMETERS:
             raise TypeError(
@@ -63,12 +66,14 @@ def trace(step: Callable[..., Any], tables: Tables) -> Traced:
     y, after = recorder.results(step(**given), step)
     values, roots = _apart(recorder.graph, [y, *after], set(recorder.products))
     graph, new = contract(values, roots)
+    count = sum(value.op in OPERATIONS for value in graph.values)
+    at_most("program.forward.values", INSTRUCTIONS_MAX, count, "instructions")
     traced = Traced(
         tables.name, tables.gates, tables.states, tables.vectors, tables.inputs, tables.options, tuple(graph.values),
         new[roots[0]], {s.name: new[root] for s, root in zip(tables.states, roots[1:], strict=True)},
         tuple(recorder.products),
     )  # fmt: skip
-    _require_used(traced)
+    _require_meaning(traced)
     return traced
 
 
@@ -81,7 +86,7 @@ class _Recorder:
         self.products: list[str] = []
         self.a = Gates(tables.gates, self._gate)
         self.s = Names("state", [one.name for one in tables.states], self._reader("before"))
-        self.v = Names("vector", tables.vectors, self._reader("vector"))
+        self.v = Vectors(tables.vectors, tables.gates, self._reader("vector"))
         self.x = Names("input", [one.name for one in tables.inputs], self._reader("input"))
         self.o = Names("option", [one.name for one in tables.options], self._reader("option"))
 
@@ -166,8 +171,11 @@ def _apart(graph: Graph, roots: list[int], multiplied: set[str]) -> tuple[list[V
     return changed.values, [place[root] for root in roots]
 
 
-def _require_used(traced: Traced) -> None:
-    found = set(traced.reads)
+def _require_meaning(traced: Traced) -> None:
+    found, uniform = set(traced.reads), traced.uniform
+    for value in traced.values:
+        if kind_of(value) in SUMS and any(uniform[arg] for arg in value.args):
+            raise TypeError("a sum over units: expected vectors, got a value that is the same for all units")
     for number, gate in enumerate(traced.products):
         if f"product.{number}" not in found:
             raise ValueError(f"gate {gate}: no result of the step depends on its product")

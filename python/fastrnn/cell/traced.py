@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .graph import SUMS, kind_of
 from .program import Input, Option, State, Value
 
 
@@ -38,6 +39,19 @@ class Traced:
     def reads(self) -> dict[str, int]:
         """The index of each vector that the step reads."""
         return {str(value.name): n for n, value in enumerate(self.values) if value.op == "read"}
+
+    @property
+    def uniform(self) -> list[bool]:
+        """Whether each value is the same for all units."""
+        one_column = {f"input.{one.name}" for one in self.inputs if one.columns == "one"}
+        uniform = list[bool]()
+        for value in self.values:
+            if value.op == "read":
+                kind = kind_of(value)
+                uniform.append(kind in SUMS or kind == "option" or value.name in one_column)
+            else:
+                uniform.append(all(uniform[arg] for arg in value.args))
+        return uniform
 
     @property
     def apart(self) -> tuple[str, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .graph import Graph
-from .program import COMPARISONS, LOGIC
+from .program import COMPARISONS, LOGIC, Value
 from .user_line import refusal
 
 # NumPy's name → the operation, for functions of the same arguments in the same order.
@@ -24,9 +24,9 @@ _SAME = {
 }  # fmt: skip
 _SWAPPED = {"greater": "lt", "greater_equal": "le"}
 POWERS = 4
-_SUMS = "sums over units are not supported"
+_SUMS = "a sum over units is np.sum or np.mean(x, axis=-1, keepdims=True), fastrnn.layer_norm or fastrnn.rms_norm"
 _INSTEAD = {
-    **dict.fromkeys(("sum", "mean", "var", "std", "dot", "max", "min", "prod", "linalg.norm", "matmul"), _SUMS),
+    **dict.fromkeys(("sum", "mean", "var", "std", "dot", "max", "min", "prod", "norm", "matmul"), _SUMS),
     "float_power": "write np.exp(p * np.log(x))", "fmax": "write np.maximum", "fmin": "write np.minimum",
     "zeros_like": "write the number 0.0", "ones_like": "write the number 1.0", "full_like": "write the number",
     "copy": "values never change; use the value itself", "asarray": "use the value itself",
@@ -84,6 +84,8 @@ class Tracer(NDArrayOperatorsMixin):
             return self._apply("np.where", "select", *args)
         if name == "clip":
             return self._clip(*args, **options)
+        if name in ("sum", "mean") and len(args) == 1 and options == {"axis": -1, "keepdims": True}:
+            return total(name, f"np.{name}", args)
         raise refusal(f"np.{name}", _INSTEAD.get(name, _ARITHMETIC))
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
@@ -148,6 +150,13 @@ for _name, _sign in (
     ("iand", "&"), ("ior", "|"), ("ixor", "^"), ("imatmul", "@"), ("ilshift", "<<"), ("irshift", ">>"),
 ):  # fmt: skip
     setattr(Tracer, f"__{_name}__", _refuse_in_place(_sign))
+
+
+def total(kind: str, name: str, vectors: Sequence[Any]) -> Tracer:
+    """The read of a sum over all units of all vectors: "sum", "mean", "moments" (the mean) or "variance"."""
+    traced = next(one for one in vectors if isinstance(one, Tracer))
+    operands = tuple(traced._operand(name, one, wants_mask=False) for one in vectors)
+    return Tracer(traced._graph, traced._graph.add(Value("read", operands, f"{kind}.units")))
 
 
 def constant(name: str, value: Any) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import pairwise
 
+from . import ordering
 from .program import COMPARISONS, LOGIC, OPERATIONS, Direction, Program, Value
 from .verify_tables import (
     GATES_MAX,
@@ -20,21 +22,9 @@ from .verify_tables import (
 
 
 def live_registers(direction: Direction) -> int:
-    """The largest number of results of one phase that are needed at the same time, with the result being computed.
-
-    Reads, constants and results of earlier phases are operands in memory and need no register.
-    """
-    most = start = 0
-    for phase in direction.phases:
-        last = {number: number for number in range(start, phase.end)}
-        for number in range(start, phase.end):
-            last.update((arg, number) for arg in direction.values[number].args if arg >= start)
-        operations = [n for n in range(start, phase.end) if direction.values[n].op in OPERATIONS]
-        for number in operations:
-            live = sum(1 for one in operations if one < number < last[one])
-            most = max(most, live + 1)
-        start = phase.end
-    return most
+    """The largest number of results of one phase that are needed at the same time."""
+    ends = [0, *(phase.end for phase in direction.phases)]
+    return max(ordering.live_registers(direction.values, range(*pair)) for pair in pairwise(ends))
 
 
 def verify(program: Program) -> None:

@@ -10,6 +10,7 @@ from .program import FORMAT, Program
 
 INSTRUCTIONS_MAX, REGISTERS_MAX, PHASES_MAX, SAVED_MAX, STATES_MAX, GATES_MAX = 256, 32, 8, 16, 8, 8
 VECTORS_MAX, INPUTS_MAX, OPTIONS_MAX, SUMS_MAX = 16, 8, 8, 32
+RESERVED = ("input", "state", "product")  # members of the pre-activations that are no gates
 SUM_KINDS = ("sum", "mean", "moments")
 
 
@@ -50,6 +51,11 @@ def verify_tables(program: Program) -> None:
         require(found in ("units", "one"), f"program.inputs.{given.name}.columns: expected units or one, got {found}")
     for option in program.options:
         require(not math.isnan(option.default), f"program.options.{option.name}.default: NaN")
+    for saved in program.saved:
+        require(saved.columns in ("units", "one"), f"program.saved.{saved.name}.columns: expected units or one")
+        require(
+            saved.columns == "units" or saved.state is None, f"program.saved.{saved.name}.columns: a state has units"
+        )
     of_states = [one.state for one in program.saved if one.state is not None]
     require(set(of_states) <= states, f"program.saved: no such state in {of_states}")
     require(len(set(of_states)) == len(of_states), f"program.saved: a state twice in {of_states}")
@@ -57,8 +63,11 @@ def verify_tables(program: Program) -> None:
 
 
 def _verify_names(name: str, names: Sequence[str]) -> None:
+    """ASCII letters, digits and _; members of the arguments of a step begin with a letter."""
+    first = "[A-Za-z_]" if name == "name" else "[A-Za-z]"
     for one in names:
-        require(re.fullmatch(r"[A-Za-z_]\w{0,63}", one, re.ASCII) is not None, f"program.{name}: bad name {one!r:.80}")
+        known = re.fullmatch(first + r"\w{0,63}", one, re.ASCII) is not None
+        require(known and not (name == "gates" and one in RESERVED), f"program.{name}: bad name {one!r:.80}")
     require(len(set(names)) == len(names), f"program.{name}: a name twice in {list(names)}")
 
 

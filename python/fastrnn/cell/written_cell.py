@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import interpret
 from .describe import describe
-from .names import Gates, Names, gates_of_arrays, of_arrays, read_only
+from .names import Gates, Names, Vectors, gates_of_arrays, getter
 from .program import Program
 from .program_text import from_text, text
 from .trace import PARAMETERS, parameters_of
@@ -75,36 +75,35 @@ class WrittenCell:
         names = PARAMETERS if self.step is None else parameters_of(self.step)
         parameters = [inspect.Parameter(one, inspect.Parameter.POSITIONAL_OR_KEYWORD) for one in names]
         given = inspect.Signature(parameters).bind_partial(*args, **options).arguments
-        program = self.program
-        tables = {
-            "s": ("state", tuple(one.name for one in program.states)),
-            "v": ("vector", program.vectors),
-            "x": ("input", tuple(one.name for one in program.inputs)),
-            "o": ("option", tuple(one.name for one in program.options)),
-        }
-        arguments: dict[str, Any] = {"a": gates_of_arrays(program.gates, given.get("a", {}))}
-        arguments |= {one: of_arrays(*tables[one], given.get(one, {})) for one in names if one in tables}
+        arguments = self._arguments(given)
         if self.step is not None:
             return self.step(**{one: arguments[one] for one in names})
         return self._interpreted(**arguments)
 
+    def _arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        program = self.program
+
+        def named(kind: str, names: tuple[str, ...], argument: str) -> Names:
+            return Names(kind, names, getter(kind, names, given.get(argument, {})))
+
+        return {
+            "a": gates_of_arrays(program.gates, given.get("a", {})),
+            "s": named("state", tuple(one.name for one in program.states), "s"),
+            "v": Vectors(program.vectors, program.gates, getter("vector", program.vectors, given.get("v", {}))),
+            "x": named("input", tuple(one.name for one in program.inputs), "x"),
+            "o": named("option", tuple(one.name for one in program.options), "o"),
+        }
+
     def _interpreted(self, a: Gates, s: Names, v: Names, x: Names, o: Names) -> Any:
         """The program in place of the function."""
-        program, reads = self.program, {}
-        members = {
-            "gate": a,
-            "gate_input": a.input,
-            "gate_state": a.state,
-            "before": s,
-            "vector": v,
-            "input": x,
-            "option": o,
-        }
+        program, reads = self.program, dict[str, Any]()
+        gates: dict[str, Names] = {"gate": a, "gate_input": a.input, "gate_state": a.state}
+        members = gates | {"before": s, "vector": v, "input": x, "option": o}
         for value in program.forward.values:
             kind, _, name = str(value.name).partition(".")
             if value.op == "read" and kind in members:
-                reads[f"{kind}.{name}"] = read_only(getattr(members[kind], name))
-        gates = [product.gate for product in program.products]
-        outputs = interpret.forward(program, reads, lambda k, vector: getattr(a.product, gates[k])(vector))
+                reads[f"{kind}.{name}"] = getattr(members[kind], name)
+        rows = [product.gate for product in program.products]
+        outputs = interpret.forward(program, reads, lambda k, vector: getattr(a.product, rows[k])(vector))
         after = tuple(outputs[f"after.{one.name}"] for one in program.states)
         return outputs["y"] if program.output is None else outputs[f"after.{program.output}"], after
