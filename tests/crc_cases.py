@@ -1,5 +1,5 @@
-"""CRCs of the results of layers over a fixed list of cases: crcs.txt has the CRCs for all backends with FMA, and
-crcs-without-fma.txt the CRCs for all other backends.
+"""CRCs of the results of layers and of functions of one number, over a fixed list of cases: crcs.txt has the CRCs for
+all backends with FMA, and crcs-without-fma.txt the CRCs for all other backends.
 
     python tests/crc_cases.py                    check the backends that run here, each against its table
     python tests/crc_cases.py write              write the tables anew, each from the best backend of its kind
@@ -21,11 +21,11 @@ from fastrnn import _core, config
 TABLES = {True: Path(__file__).with_name("crcs.txt"), False: Path(__file__).with_name("crcs-without-fma.txt")}
 HEAD = {
     has_fma: f"""\
-# zlib.crc32 of the bytes of what layers compute, for the cases of crc_cases.py. Every backend {kind} FMA gives them,
-# with any compiler and on any machine. Written anew (python tests/crc_cases.py write) only together with a change that
-# means to change bits, such as another order of a sum or another polynomial, which CHANGELOG.md then tells: never to
-# make a machine, a compiler or a change pass that was to keep them. Truncation with k2 > k1 has lines of its own, since
-# the order of its sums depends on how windows are shared out.
+# zlib.crc32 of the bytes of what layers and functions compute, for the cases of crc_cases.py. Every backend {kind}
+# FMA gives them, with any compiler and on any machine. Written anew (python tests/crc_cases.py write) only together
+# with a change that means to change bits, such as another order of a sum or another polynomial, which CHANGELOG.md then
+# tells: never to make a machine, a compiler or a change pass that was to keep them. Truncation with k2 > k1 has lines
+# of its own, since the order of its sums depends on how windows are shared out.
 """
     for has_fma, kind in ((True, "with"), (False, "without"))
 }
@@ -44,6 +44,10 @@ CASES = {
     "windows": ((11, 5, 2, 9), {"num_layers": 2}, {"lengths"}, 3),
     "overlapping-windows": ((13, 3, 7, 24), {"bidirectional": True}, {"resets"}, (2, 5)),
 }
+
+# Functions of one number; some of them only of numbers that are not negative.
+FUNCTIONS = ("tanh", "sigmoid", "exp", "expm1", "log", "log1p", "softplus", "log_sigmoid")
+NOT_NEGATIVE = ("log", "log1p")
 
 
 class Numbers:
@@ -99,11 +103,23 @@ def compute(kind, dtype, name, seed):
     }  # fmt: skip
 
 
+def compute_function(name, dtype, seed):
+    """A function of numbers of many sizes: CRCs by name of the result."""
+    numbers, dtype = Numbers(seed), np.dtype(dtype)
+    x = np.concatenate([numbers.reals(1000, dtype, scale) for scale in (2.0**-20, 1, 16, 1024)])
+    if name in NOT_NEGATIVE:
+        x = np.abs(x)
+    return {"y": crc([_core.activate(config.backend_index(), name, x)])}
+
+
 def lines():
     """The table of the backend in use, without its header."""
     for seed, (name, kind, dtype) in enumerate(product(CASES, KINDS, ("float32", "float64"))):
         crcs = compute(kind, dtype, name, seed)
         yield f"{name} {kind} {dtype} " + " ".join(f"{what}={value}" for what, value in crcs.items())
+    for seed, (name, dtype) in enumerate(product(FUNCTIONS, ("float32", "float64"))):
+        crcs = compute_function(name, dtype, seed)
+        yield f"function {name} {dtype} " + " ".join(f"{what}={value}" for what, value in crcs.items())
 
 
 def expected_lines(has_fma):

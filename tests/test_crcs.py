@@ -16,14 +16,20 @@ def test_outputs_and_gradients_have_the_committed_crcs(backend, threads):
 
 
 @TABLES
-def test_a_table_covers_every_cell_dtype_and_case(has_fma):
+def test_a_table_covers_every_cell_and_case_and_every_function(has_fma):
     keys = {tuple(line.split()[:3]) for line in crc_cases.expected_lines(has_fma)}
-    count = len(crc_cases.CASES) * len(crc_cases.KINDS) * 2
+    count = (len(crc_cases.CASES) * len(crc_cases.KINDS) + len(crc_cases.FUNCTIONS)) * 2
     assert len(keys) == len(crc_cases.expected_lines(has_fma)) == count
 
 
 def test_every_line_of_the_tables_differs_from_every_other():
-    """This test would detect a generator that repeats itself, a CRC of no data, or one table written twice."""
-    lines = crc_cases.expected_lines(True) + crc_cases.expected_lines(False)
-    crcs = [field for line in lines for field in line.split()[3:]]
-    assert len(set(crcs)) == len(crcs)
+    """This test would detect a generator that repeats itself, a CRC of no data, or one table written twice. Functions
+    may have the same bits with and without FMA: hardly a logarithm differs."""
+    functions, layers = {}, []
+    for has_fma in (True, False):
+        lines = crc_cases.expected_lines(has_fma)
+        functions[has_fma] = [line.split()[3] for line in lines if line.startswith("function ")]
+        layers += [field for line in lines if not line.startswith("function ") for field in line.split()[3:]]
+    assert functions[True] != functions[False]
+    for crcs in (functions[True], functions[False], layers):
+        assert len(set(crcs)) == len(crcs)
