@@ -203,7 +203,7 @@ def test_a_mutated_program_is_refused_or_keeps_to_its_memory(backend, data, name
         with pytest.raises(ValueError, match="program: "):
             _core.Problem(program, "float32", config.backend_index(), threads, 1, 1, 1, 1)
         return
-    p = draw(name, 3, 5, 2, 9, "float32", seed)
+    p = draw(WRITTEN[name], 3, 5, 2, 9, "float32", seed)
     call = CoreCall(p, threads, cell=program)
     assert all(guarded.intact() for guarded in call.guarded.values())
 
