@@ -1,26 +1,17 @@
 """Written cells beyond the compiled ones, drawn problems for them, and their reference: the NumPy loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from cell_cases import OTHERS, SHIPPED, peephole_lstm
+from cell_strategies import SUMS, plans
+from cell_strategies import Drawn as DrawnCell
 from fastrnn._program import CellProgram
 from fastrnn.cell import loop
 from fastrnn.cell.define import cell
 from fastrnn.cell.elementwise import log_sigmoid, relu, sigmoid, softplus
-from fastrnn.cell.library.elman import rnn_relu, rnn_tanh
-from fastrnn.cell.library.gru import gru
-from fastrnn.cell.library.lstm import lstm
 from fastrnn.cell.lower import lower
-
-
-@cell(gates="ifgo", states="hc", vectors=("p_i", "p_f", "p_o"))
-def peephole_lstm(a, s, v):
-    i = sigmoid(a.i + v.p_i * s.c)
-    f = sigmoid(a.f + v.p_f * s.c)
-    c = f * s.c + i * np.tanh(a.g)
-    o = sigmoid(a.o + v.p_o * c)
-    h = o * np.tanh(c)
-    return h, (h, c)
+from hypothesis import strategies as st
 
 
 @cell(
@@ -49,30 +40,51 @@ def own_output(a, s, v):
     return y, (h, m, c)
 
 
-PROGRAMS = {one.program.name: CellProgram(lower(one.program)) for one in (lstm, gru, rnn_tanh, rnn_relu)}
-WRITTEN = {one.program.name: one for one in (peephole_lstm, masked, own_output)}
-LOWERED = {name: CellProgram(lower(one.program)) for name, one in WRITTEN.items()}
+@cell(gates="a")
+def input_half(a):
+    """The half of a single gate that comes from the input."""
+    h = np.where(a.state.a < 2, a.input.a, a.state.a)
+    return h, (h,)
+
+
+COMPILED = {one.program.name: CellProgram(lower(one.program)) for one in SHIPPED}
+WRITTEN = {one.program.name: one for one in (peephole_lstm, *OTHERS, masked, own_output, input_half)}
+
+
+@st.composite
+def one_phase_cells(draw):
+    """A random cell of one phase."""
+    plan = draw(plans())
+    plan = replace(
+        plan,
+        halves="both" if plan.halves == "product" else plan.halves,
+        operations=tuple(one for one in plan.operations if one[0] not in SUMS),
+    )
+    made = cell(
+        gates=plan.gates,
+        states={name: 0.25 * n for n, name in enumerate(plan.states)},
+        vectors=plan.vectors,
+        inputs={"mask": draw(st.sampled_from(["units", "one"]))} if plan.has_input else (),
+        input_gradients=("mask",) if plan.has_input else (),
+        options={"gain": 0.5} if plan.has_input else None,
+    )(plan.step)
+    return DrawnCell(made, plan)
 
 
 @dataclass
 class DrawnProgram:
     """One layer of a written cell, for CoreCall: arrays by name."""
 
-    name: str
+    program: object
+    cell: CellProgram
     T: int
     B: int
     I: int
     H: int
     arrays: dict
-    options: tuple = ()
 
-    @property
-    def cell(self):
-        return LOWERED[self.name]
-
-    @property
-    def program(self):
-        return WRITTEN[self.name].program
+    def _of_states(self, before, after):
+        return tuple(self.arrays[f"{before}{one.name}{after}"] for one in self.program.states)
 
     @property
     def x(self):
@@ -88,20 +100,24 @@ class DrawnProgram:
 
     @property
     def initial(self):
-        return tuple(self.arrays[f"{one.name}0"] for one in self.program.states)
+        return self._of_states("", "0")
 
     @property
     def d_final(self):
-        return tuple(self.arrays[f"d{one.name}_n"] for one in self.program.states)
+        return self._of_states("d", "_n")
 
     @property
     def inputs(self):
         return tuple(self.arrays[one.name] for one in self.program.inputs)
 
+    @property
+    def options(self):
+        return tuple(one.default for one in self.program.options)
 
-def draw(name, T, B, I, H, dtype, seed=0):
+
+def draw(written, T, B, I, H, dtype, seed=0):
     """A problem of a written cell."""
-    rng, program = np.random.default_rng(seed), WRITTEN[name].program
+    rng, program = np.random.default_rng(seed), written.program
     G, scale = len(program.gates), 1 / np.sqrt(I + H)
     shapes = {"x": (T, B, I), "w_ih": (G * H, I), "w_hh": (G * H, H), "b_ih": (G * H,), "b_hh": (G * H,)}
     shapes |= dict.fromkeys(program.vectors, (H,)) | {"dy": (T, B, H)}
@@ -111,7 +127,7 @@ def draw(name, T, B, I, H, dtype, seed=0):
         name: (rng.standard_normal(shape) * (scale if name.startswith("w_") else 1)).astype(dtype)
         for name, shape in shapes.items()
     }
-    return DrawnProgram(name, T, B, I, H, arrays, tuple(one.default for one in program.options))
+    return DrawnProgram(program, CellProgram(lower(program)), T, B, I, H, arrays)
 
 
 def record_of(d, **arrays):

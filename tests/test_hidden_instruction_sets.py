@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from fastrnn import _core
@@ -90,20 +91,19 @@ def test_a_name_that_cannot_be_hidden_is_refused_at_import_with_those_that_can(v
 def test_the_core_runs_nothing_when_a_name_cannot_be_hidden():
     """In a C program no import can fail, so it finds no backend."""
     code = """if True:
-        from importlib.util import module_from_spec, spec_from_file_location
-        import sys
+        import importlib, sys, types
 
-        # The extension alone, without the package that refuses the variable.
-        spec = spec_from_file_location("fastrnn._core", sys.argv[1])
-        core = module_from_spec(spec)
-        spec.loader.exec_module(core)
+        # The extensions alone, without the package that refuses the variable.
+        sys.modules["fastrnn"] = types.ModuleType("fastrnn")
+        sys.modules["fastrnn"].__path__ = [sys.argv[1]]
+        core = importlib.import_module("fastrnn._core")
         print(core.best_backend(), any(b.runs_here for b in core.backends()))
         try:
             core.Problem("gru", "float32", 0, 1, 2, 1, 3, 4)
         except ValueError as error:
             print(error)
     """
-    command = [sys.executable, "-c", code, _core.__file__]
+    command = [sys.executable, "-c", code, str(Path(_core.__file__).parent)]
     result = subprocess.run(
         command, env=VISIBLE | {"FASTRNN_HIDE": "mmx"}, capture_output=True, text=True, timeout=120, check=True
     )

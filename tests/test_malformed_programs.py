@@ -4,12 +4,26 @@ import dataclasses
 
 import numpy as np
 import pytest
-from core_call import CoreCall
+from core_call import CoreCall, assert_same_bits
 from fastrnn import _core, config
 from fastrnn._program import CellProgram
 from fastrnn.cell.library.gru import gru
 from fastrnn.cell.library.lstm import lstm
-from fastrnn.cell.lower import CODES, CONSTANT, READ, READS, WRITE, WRITES, lower
+from fastrnn.cell.lower import (
+    CODES,
+    CONSTANT,
+    CONSTANTS,
+    INSTRUCTIONS,
+    LIMITS,
+    READ,
+    READS,
+    REGISTERS,
+    WRITE,
+    WRITES,
+    Code,
+    Lowered,
+    lower,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from program_cases import WRITTEN, draw
@@ -189,7 +203,7 @@ def test_a_mutated_program_is_refused_or_keeps_to_its_memory(backend, data, name
         with pytest.raises(ValueError, match="program: "):
             _core.Problem(program, "float32", config.backend_index(), threads, 1, 1, 1, 1)
         return
-    p = draw(name, 3, 5, 2, 9, "float32", seed)
+    p = draw(WRITTEN[name], 3, 5, 2, 9, "float32", seed)
     call = CoreCall(p, threads, cell=program)
     assert all(guarded.intact() for guarded in call.guarded.values())
 
@@ -197,3 +211,102 @@ def test_a_mutated_program_is_refused_or_keeps_to_its_memory(backend, data, name
 def test_a_cell_is_a_name_or_a_program():
     with pytest.raises(TypeError, match="cell: expected a name or a CellProgram, got int"):
         _core.Problem(3, "float32", config.backend_index(), 1, 1, 1, 1, 1)
+
+
+# ---- the limits ----
+
+FMA = CODES["fma"]
+STATES, GATES, SAVED, VECTORS, INPUTS, OPTIONS = (
+    LIMITS[one] for one in ("states", "gates", "saved", "vectors", "inputs", "options")
+)
+
+
+def listed(*kinds):
+    """Entries (kind, index) of so many vectors of each kind."""
+    return [(kind, index) for kind, begin, end in kinds for index in range(begin, end)]
+
+
+def full_code(reads, writes, constants):
+    """All registers, then 256 instructions in which every operand occurs."""
+    instructions = [(COPY, j, READ + j % len(reads), 0, 0) for j in range(REGISTERS)]
+    while len(instructions) + len(writes) < INSTRUCTIONS:
+        j = len(instructions)
+        operands = READ + j % len(reads), CONSTANT + j % len(constants), (j + 7) % REGISTERS
+        instructions.append((FMA, j % REGISTERS, *operands))
+    for j in range(len(writes)):
+        operands = j % REGISTERS, CONSTANT + j % len(constants), WRITE + j - 1 if j else READ
+        instructions.append((FMA, WRITE + j, *operands))
+    return Code(tuple(instructions), tuple(reads), constants, tuple(writes))
+
+
+def full_program(output):
+    """As much of everything as there may be."""
+    given = listed((3, 0, STATES), (4, 0, VECTORS), (5, 0, INPUTS), (6, 0, OPTIONS))
+    constants = tuple(0.25 / (1 + j) for j in range(CONSTANTS))
+    y = [read("dy")] if output < 0 else []
+    return Lowered(
+        name="full",
+        gates=GATES,
+        apart=2**GATES - 1,
+        states=tuple((f"s{j}", 0.5) for j in range(STATES)),
+        output=output,
+        vectors=tuple(f"v{j}" for j in range(VECTORS)),
+        inputs=tuple((f"i{j}", j % 2 == 1) for j in range(INPUTS)),
+        options=tuple(f"o{j}" for j in range(OPTIONS)),
+        saved=tuple(f"r{j}" for j in range(SAVED)),
+        saved_state=tuple(range(STATES)),
+        slots=(*((g, 1, -1) for g in range(GATES)), *((g, 0, 0) for g in range(GATES))),
+        forward=full_code(
+            listed((1, 0, GATES), (2, 0, GATES)) + given,
+            listed((1, 0, STATES), (2, STATES, SAVED)) + ([write("y")] if output < 0 else []),
+            constants,
+        ),
+        backward=full_code(
+            [*given, read("y"), *y, *listed((9, 0, STATES), (10, 0, SAVED))],
+            listed((3, 0, 2 * GATES), (4, 0, STATES), (5, 0, VECTORS), (6, 0, INPUTS)),
+            constants,
+        ),
+    )
+
+
+@dataclasses.dataclass
+class FullDrawn:
+    """A problem of a full program, for CoreCall."""
+
+    cell: CellProgram
+    T: int
+    B: int
+    I: int
+    H: int
+    x: np.ndarray
+    weights: tuple
+    initial: tuple
+    dy: np.ndarray
+    d_final: tuple
+    inputs: tuple
+    options: tuple
+
+
+@pytest.mark.parametrize("output", [-1, 0, 5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("B", "H"), [(1, 37), (3, 16), (13, 5), (50, 9)])
+def test_a_program_at_all_limits_runs(backend, output, dtype, B, H):
+    program, rng, T, I = CellProgram(full_program(output)), np.random.default_rng(0), 3, 2
+    assert _core.program_error(program) is None
+
+    def random(*shape):
+        return (0.1 * rng.standard_normal(shape)).astype(dtype)
+
+    G = GATES * H
+    p = FullDrawn(
+        program, T, B, I, H, random(T, B, I),
+        (random(G, I), random(G, H), random(G), random(G), *(random(H) for _ in range(VECTORS))),
+        tuple(random(B, H) for _ in range(STATES)), random(T, B, H), tuple(random(B, H) for _ in range(STATES)),
+        tuple(random(T, B, 1 if j % 2 else H) for j in range(INPUTS)), tuple(rng.random(OPTIONS)),
+    )  # fmt: skip
+    one = CoreCall(p)
+    assert all(np.isfinite(array).all() for array in one.outputs.values())
+    for threads, cut, packs in ((2, "units", True), (3, "sequences", False), (2, "pieces", True)):
+        call = CoreCall(p, threads, cut=cut, packs=packs)
+        assert_same_bits(call.outputs, one.outputs)
+        assert all(guarded.intact() for guarded in call.guarded.values())

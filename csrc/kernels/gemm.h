@@ -1,8 +1,8 @@
-/* The products. Each is a loop of tiles over rows and blocks; it sets the operands, the start values and the
- * destination of the accumulators. weight_gradients.h has the products that are summed over rows.
+/* The products of forward. Each product is a loop of tiles over rows and blocks; it sets the operands, the start values
+ * and the destination of the accumulators. slot_product.h has the products of backward, and weight_gradients.h those
+ * that are summed over rows.
  *
- *     unit_product     gates[row] = start[row] + a[row] w'         forward: inputs of a chunk, or the state of a step
- *     slot_product     start[row] + slots[row] w                   backward: dx and dh; k over gates and units
+ *     unit_product     gates[row] = start[row] + a[row] w'         inputs of a chunk, or the state of a step
  */
 #ifndef FASTRNN_GEMM_H
 #define FASTRNN_GEMM_H
@@ -27,8 +27,6 @@ static inline int blocks_of_rows(const int G, const int R, const int64_t left) {
     const int most = R <= TILE_ROWS_OF_FOUR_PANELS ? 4 : (int)TILE_PANELS;
     return G > 1 ? 1 : left >= most ? most : left >= 2 ? 2 : 1;
 }
-
-/* ---- forward ---- */
 
 /* The panels of Q blocks on R rows: TILE_PANELS at a time, or all of them if they are few or R is 1. */
 static inline void run_unit_tile(struct tile *const t, const struct fetches *const f, const int64_t number, const int G,
@@ -253,8 +251,9 @@ static inline void unit_product_of_run(const struct unit_product *const p, const
     }
 }
 
-static void unit_product(const struct unit_product *const p, const struct team_range rows,
-                         const struct team_range blocks) {
+/* For all runs of blocks. */
+static void unit_product_of_runs(const struct unit_product *const p, const struct team_range rows,
+                                 const struct team_range blocks) {
     for (int64_t begin = blocks.begin; begin < blocks.end;) {
         const int64_t end = block_run(p->w->rows.blocks, begin, blocks.end, VL);
         unit_product_of_run(p, rows, (struct team_range){begin, end});
@@ -262,140 +261,22 @@ static void unit_product(const struct unit_product *const p, const struct team_r
     }
 }
 
-/* ---- backward ---- */
-
-/* Q blocks of a run; k runs over the slots and the block's range of units in each slot. */
-static void slot_strip(const struct slot_product *const p, const struct strip *const strip, const int64_t number,
-                       const int Q, const real *const next) {
-    const struct block block = block_at(p->w->blocks, number, VL);
-    const int64_t whole = block_depth(block) * p->d.gates;
-    const bool at_once = strip->chunk == whole || !p->multiplies;
-    const bool keeps_sums = !at_once || p->finishes_together; /* of all rows */
-    struct tile t = {
-        .w_block = p->w->block,
-        .to_row = Q * VL,
-        .a_part = p->d.slot,
-        .a_block = p->d.block,
-    };
-    vreal sums[STRIP_VECTORS];
-    const real *w = p->w->packed + number * p->w->block;
-    const real *d = p->d.data + p->d_row * VL;
-    int part = 0;
-    int64_t unit = block.k_begin;
-    bool first = true, last;
-    do {
-        const real *const a = d + block_from(unit, VL) * p->d.block;
-        if (at_once) {
-            t.K = block_depth(block);
-            t.parts = p->multiplies ? p->d.gates : 0;
-            part = p->d.gates;
-        } else {
-            const int64_t left = block.k_end - unit;
-            t.K = left < strip->chunk ? left : strip->chunk;
-            t.parts = 1;
-            unit += t.K;
-            if (unit == block.k_end) {
-                unit = block.k_begin;
-                part++;
-                d += p->d.slot;
-            }
-        }
-        last = part == p->d.gates;
-        const real *const after = last ? next : w + t.parts * t.K * VL;
-        const struct fetches f = fetches_of(&t, strip->parts, t.parts * t.K, Q, 1, after);
-        int64_t row = strip->rows.begin;
-        for (int64_t tile = 0; tile < strip->cut.tiles; tile++) {
-            const int R = tile_cut_height(&strip->cut, tile);
-            vreal *const acc = keeps_sums ? sums + (row - strip->rows.begin) * Q : sums;
-            const real *start = (const real *)acc;
-            t.start_row = Q * VL;
-            if (first) {
-                start = p->start ? p->start + row * p->start_row + block.at : NULL;
-                t.start_row = p->start_row;
-            }
-            t.fetch = fetch_from(&f, tile);
-            tiles_of_slots[R][Q](&t, a + row * VL, w, start, NULL, (real *)acc);
-            if (last && !p->finishes_together) {
-                p->finish(p->job, R, Q, acc, row, number);
-            }
-            row += R;
-        }
-        w += t.parts * t.K * VL;
-        first = false;
-    } while (!last);
-    if (p->finishes_together) {
-        p->finish(p->job, (int)(strip->rows.end - strip->rows.begin), Q, sums, strip->rows.begin, number);
-    }
+/* The recurrent half of a single gate: tiles of one panel know no bias apart, so all rows start from it. */
+static void unit_product_of_half(const struct unit_product *const p, const struct team_range rows,
+                                 const struct team_range blocks) {
+    struct unit_product product = *p;
+    product.start = p->w->b_apart;
+    product.start_row = 0;
+    product.apart = 0;
+    unit_product_of_runs(&product, rows, blocks);
 }
 
-/* The rows of a single tile over a run of blocks. */
-static void slot_tile_alone(const struct slot_product *const p, const struct team_range rows,
-                            const struct team_range blocks) {
-    const int R = (int)(rows.end - rows.begin);
-    const struct block first = block_at(p->w->blocks, blocks.begin, VL);
-    struct tile t = {
-        .K = block_depth(first),
-        .w_block = p->w->block,
-        .start_row = p->start_row,
-        .parts = p->multiplies ? p->d.gates : 0,
-        .a_part = p->d.slot,
-        .a_block = p->d.block,
-    };
-    const real *const d = p->d.data + (p->d_row + rows.begin) * VL + block_from(first.k_begin, VL) * p->d.block;
-    vreal sums[STRIP_VECTORS];
-    int64_t batch = blocks.begin, batch_end = blocks.begin; /* the blocks that are finished together */
-    for (int64_t block = blocks.begin; block < blocks.end;) {
-        if (block == batch_end) {
-            const int64_t left = blocks.end - block;
-            batch = block;
-            batch_end += p->finishes_together ? blocks_together(R, 1, left) : blocks_of_tile(1, R, left);
-        }
-        const int Q = blocks_of_tile(1, R, batch_end - block);
-        const real *const w = p->w->packed + block * p->w->block;
-        t.to_row = (batch_end - batch) * VL;
-        const int64_t at = rows.begin * p->start_row + block_at(p->w->blocks, block, VL).at;
-        tiles_of_slots[R][Q](&t, d, w, p->start ? p->start + at : NULL, NULL, (real *)(sums + block - batch));
-        block += Q;
-        if (block == batch_end) {
-            p->finish(p->job, R, (int)(batch_end - batch), sums, rows.begin, batch);
-        }
-    }
-}
-
-/* For a run of blocks. */
-static inline void slot_product_of_run(const struct slot_product *const p, const struct team_range rows,
-                                       const struct team_range blocks) {
-    if (!p->w->packed) {
-        unpacked_slot_product(p, rows, blocks);
-        return;
-    }
-    if (rows.end - rows.begin <= rows_of_tile(1)) {
-        if (rows.end > rows.begin) {
-            slot_tile_alone(p, rows, blocks);
-        }
-        return;
-    }
-    const struct tile_cut strips = tile_cut_rows(rows.end - rows.begin, STRIP_ROWS);
-    struct strip strip = {.rows = {rows.begin, rows.begin}};
-    const int64_t K = block_depth(block_at(p->w->blocks, blocks.begin, VL)) * p->d.gates;
-    for (int64_t j = 0; j < strips.tiles; j++) {
-        strip = strip_after(&strip, &strips, j, rows_of_tile(1), K, TILE_PANELS, 1);
-        for (int64_t block = blocks.begin; block < blocks.end;) {
-            const int64_t left = blocks.end - block;
-            const int Q = blocks_of_rows(1, TILE_ROWS, left);
-            const int64_t next = left > Q ? block + Q : blocks.begin;
-            slot_strip(p, &strip, block, Q, p->w->packed + next * p->w->block);
-            block += Q;
-        }
-    }
-}
-
-static void slot_product(const struct slot_product *const p, const struct team_range rows,
+static void unit_product(const struct unit_product *const p, const struct team_range rows,
                          const struct team_range blocks) {
-    for (int64_t begin = blocks.begin; begin < blocks.end;) {
-        const int64_t end = block_run(p->w->blocks, begin, blocks.end, VL);
-        slot_product_of_run(p, rows, (struct team_range){begin, end});
-        begin = end;
+    if (p->G == 1 && p->apart && p->w->packed) {
+        unit_product_of_half(p, rows, blocks);
+    } else {
+        unit_product_of_runs(p, rows, blocks);
     }
 }
 

@@ -9,8 +9,8 @@
 #define FASTRNN_STEP_H
 
 #include "cell_steps.h"
-#include "gemm.h"
 #include "rows.h"
+#include "slot_product.h"
 
 /* The reserve: an ordinary array (T, B, row). Each saved vector has `units` reals. */
 struct saved_rows {

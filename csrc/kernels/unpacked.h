@@ -28,13 +28,14 @@ enum { UNPACKED_ROWS = LAYOUT_UNPACKED_ROWS }; /* rows of a that share one trans
 ALWAYS_INLINE vreal bias_of_input(const struct unit_weights *const w, const int64_t block, const int gate,
                                   const unsigned apart) {
     const struct block at = block_at(w->rows.blocks, block, VL);
-    return bias_sum(w->b_ih, apart >> gate & 1 ? NULL : w->b_hh, gate * w->rows.blocks.n + at.first, at.lanes);
+    const int64_t u = gate * w->rows.blocks.n + at.first;
+    return apart >> gate & 1 ? load_n_or_zero(w->b_ih, u, at.lanes) : bias_sum(w->b_ih, w->b_hh, u, at.lanes);
 }
 
 /* The start value of the recurrent half of a gate that stays apart. */
 ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t block, const int gate) {
     const struct block at = block_at(w->rows.blocks, block, VL);
-    return bias_sum(NULL, w->b_hh, gate * w->rows.blocks.n + at.first, at.lanes);
+    return load_n_or_zero(w->b_hh, gate * w->rows.blocks.n + at.first, at.lanes);
 }
 
 /* The rows of a gate's units from the first k of their range on, and their accumulators. */

@@ -48,6 +48,11 @@ static void *take(const size_t bytes) {
     return bytes ? memset(buffer, POISON, bytes) : buffer;
 }
 
+static void *take_copy(const void *const data, const size_t bytes) {
+    void *const copy = take(bytes);
+    return bytes ? memcpy(copy, data, bytes) : copy;
+}
+
 static int64_t *take_integers(const int64_t n) { return take((size_t)n * sizeof(int64_t)); }
 
 static void release_all(void) {

@@ -1,9 +1,10 @@
 /* A fuzz target for the C interface. An input is a problem with a schedule and tensors. Calls must refuse exactly those
  * schedules that the simple check here finds malformed. For valid schedules, the bits of all outputs must be the same
  * on several threads and on one, with an explicit and an implicit dense schedule, and for a sequence alone and in the
- * batch. Calls may write only rows that the schedule visits.
+ * batch. Calls may write only rows that the schedule visits. Other inputs are programs (program_calls.h).
  */
 #include "drawn_schedule.h"
+#include "program_calls.h"
 
 #define REQUIRE(condition) \
     do { \
@@ -342,12 +343,42 @@ static void try_problem(struct bytes *const from) {
     }
 }
 
+static void try_program(struct bytes *const from) {
+    struct fastrnn_problem p = {.threads = 1, .backend = fastrnn_best_backend()};
+    const int backend = (int)draw_below(from, fastrnn_backend_count());
+    p.backend = fastrnn_backend_runs_here(backend) ? backend : p.backend;
+    p.dtype = (enum fastrnn_dtype)draw_below(from, FASTRNN_DTYPE_COUNT);
+    p.T = draw_below(from, 4), p.B = draw_below(from, 9), p.I = draw_below(from, 5), p.H = draw_below(from, 36);
+    const struct drawn_program drawn = draw_program(from);
+    p.program = &drawn.c;
+    struct fastrnn_plan plan;
+    const enum fastrnn_status status = fastrnn_make_plan(&p, &plan);
+    REQUIRE((status == FASTRNN_OK) == !fastrnn_program_error(&drawn.c));
+    REQUIRE(status == FASTRNN_OK || (status == FASTRNN_BAD_PROGRAM && !drawn.is_sound));
+    if (status != FASTRNN_OK) {
+        return;
+    }
+    struct program_tensors inputs = {0}, one = {0}, other = {0};
+    const struct fastrnn_arrays arrays = draw_program_inputs(from, &p, &inputs);
+    const bool packs = draw_bit(from);
+    REQUIRE(run_program(&p, &arrays, true, &one) == FASTRNN_OK);
+    p.threads = (int)(1 + draw_below(from, 4));
+    p.cut = (enum fastrnn_cut)draw_below(from, FASTRNN_CUT_COUNT);
+    REQUIRE(run_program(&p, &arrays, packs, &other) == FASTRNN_OK);
+    for (int j = 0; j < one.count; j++) {
+        REQUIRE(same_reals(one.all[j].block, other.all[j].block, one.all[j].bytes, p.dtype));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *const data, const size_t bytes) {
     struct bytes from = {data, data + bytes};
-    if (draw_byte(&from) % 16 == 15) {
+    const int kind = draw_byte(&from) % 16;
+    if (kind == 15) {
         try_any_numbers(&from);
+    } else if (kind >= 11) {
+        try_program(&from);
     } else {
         try_problem(&from);
     }

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from .program import OPERATIONS, Direction, Program, Slot, Value
+from .program import OPERATIONS, Direction, Program, Saved, Slot, Value
 
 # Operations that only lowering makes: a; (a*b)*(c*(1 - c)), (a*b)*fma(-c, c, 1), a*tanh(b).
 CODES = {name: operation.code for name, operation in OPERATIONS.items()}
@@ -63,7 +63,10 @@ def lower(program: Program) -> Lowered:
     """The program for C. ValueError names the limit that it exceeds."""
     _check_limits(program)
     states = [state.name for state in program.states]
-    of_state = {saved.state: j for j, saved in enumerate(program.saved) if saved.state is not None}
+    saved = list(program.saved)
+    if program.output != states[0] and states[0] not in [one.state for one in saved]:
+        saved.append(Saved(states[0], states[0]))  # the gradient of w_hh needs h, also where it is zero
+    of_state = {one.state: j for j, one in enumerate(saved) if one.state is not None}
     by_library = {f"saved.{j}" for j in of_state.values()}
     slots, backward = _with_all_slots(program)
     return Lowered(
@@ -75,7 +78,7 @@ def lower(program: Program) -> Lowered:
         vectors=program.vectors,
         inputs=tuple((one.name, one.columns == "one") for one in program.inputs),
         options=tuple(one.name for one in program.options),
-        saved=tuple(one.name for one in program.saved),
+        saved=tuple(one.name for one in saved),
         saved_state=tuple(of_state.get(state, -1) for state in states),
         slots=tuple(
             (program.gates.index(one.gate), int(one.to_input), -1 if one.operand is None else 0) for one in slots
