@@ -5,6 +5,7 @@
 
 #include "backward.h"
 #include "forward.h"
+#include "linear.h"
 
 static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
                                     const struct fastrnn_cell_table *const table) {
@@ -128,5 +129,6 @@ const struct backend FASTRNN_BACKEND_SYMBOL = {
             [FASTRNN_FORWARD] = run_forward,
             [FASTRNN_BACKWARD] = run_backward,
         },
+    .linear = run_linear_share,
     .activate = activate,
 };
