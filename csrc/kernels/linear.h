@@ -71,10 +71,12 @@ static struct linear_source as_source(const struct linear_target t) {
     return (struct linear_source){t.data, t.step, t.lane};
 }
 
+static int lanes_of(const struct linear_strip *const strip) { return (strip->vectors - 1) * VL + strip->tail; }
+
 /* Sets the lengths of the strip's lanes, and its longest and shortest. */
 static void set_lengths(struct linear_strip *const strip, const int64_t *const lengths, const int64_t T,
                         struct linear_carry *const carry) {
-    const int lanes = (strip->vectors - 1) * VL + strip->tail;
+    const int lanes = lanes_of(strip);
     strip->length = strip->shortest = lengths ? lengths[0] : T;
     if (strip->conditions == LINEAR_BY_ROW) {
         return;
@@ -113,9 +115,8 @@ static struct linear_strip linear_strip(const struct linear_place *const at, con
 
 static void load_states(const struct linear_strip *const strip, struct linear_carry *const carry) {
     for (int v = 0; v < strip->vectors; v++) {
-        const int n = v < strip->vectors - 1 ? VL : strip->tail;
         const real *const h0 = strip->h0.data;
-        carry->states[v] = h0 ? load_lanes(h0 + v * VL * strip->h0.lane, strip->h0.lane, n) : (vreal){0};
+        carry->states[v] = h0 ? load_lanes(h0 + v * VL * strip->h0.lane, strip->h0.lane, strip->tail) : (vreal){0};
     }
 }
 
@@ -151,7 +152,7 @@ static void strip_forward(const struct linear_strip *const strip, const struct t
 /* The gradients of the initial states: a g of each lane's first step, zero if it has none or starts anew. */
 static void initial_gradients(const struct linear_strip *const strip, const struct linear_source *const g,
                               const struct linear_target *const dh0, const struct linear_carry *const carry) {
-    const int lanes = (strip->vectors - 1) * VL + strip->tail;
+    const int lanes = lanes_of(strip);
     for (int j = 0; j < lanes; j++) {
         const bool by_lane = strip->conditions == LINEAR_BY_LANE;
         const int64_t length = by_lane ? carry->lengths[j / VL][j % VL] : strip->length;
@@ -189,20 +190,30 @@ static void strip_backward(const struct linear_place *const at, const struct lin
     }
 }
 
+/* The most vectors of a strip: one where the steps of a lane are closer than neighbouring lanes, since a strip then
+ * reads a cache line of each lane in several steps, and the lines of many lanes would displace each other. */
+static int most_vectors(const struct linear_place *const at, const enum fastrnn_linear_pass pass) {
+    const struct fastrnn_linear *const given = at->of->given;
+    const struct linear_source b = source_at(at, pass == FASTRNN_LINEAR_FORWARD ? given->b : given->dh);
+    const ptrdiff_t step = b.step < 0 ? -b.step : b.step, lane = b.lane < 0 ? -b.lane : b.lane;
+    return step < lane ? 1 : LINEAR_VECTORS;
+}
+
 /* The lanes of the next strip out of `left` neighbours. Few vectors stay in registers; a rest of fewer lanes than a
  * vector has is a strip of its own, so that all others are whole vectors. */
-static int strip_lanes(const int64_t left) {
+static int strip_lanes(const int64_t left, const int most) {
     const int64_t vectors = left / VL;
-    const int64_t whole = vectors > LINEAR_VECTORS ? LINEAR_VECTORS : vectors == 3 ? 2 : vectors;
+    const int64_t whole = vectors > most ? most : vectors == 3 ? 2 : vectors;
     return whole == 0 ? (int)left : (int)whole * VL;
 }
 
 /* The lanes of a row from `at` to `end`. */
 static void run_row(struct linear_place at, const int64_t end, const struct team_member *const me,
                     const struct team_looks *const looks, const enum fastrnn_linear_pass pass) {
+    const int most = most_vectors(&at, pass);
     struct linear_carry carry;
     while (at.first < end) {
-        const int lanes = strip_lanes(end - at.first);
+        const int lanes = strip_lanes(end - at.first, most);
         const struct linear_strip strip = linear_strip(&at, lanes, &carry);
         if (pass == FASTRNN_LINEAR_FORWARD) {
             strip_forward(&strip, me, looks, &carry);

@@ -38,7 +38,7 @@ struct linear_strip {
     struct linear_source h0;     /* data null: the first step starts anew */
     int a_shift;                 /* step t reads a[t + a_shift] */
     int direction;               /* 1 or -1 */
-    int vectors, tail;           /* the last vector has `tail` lanes */
+    int vectors, tail;           /* all vectors have `tail` lanes: VL, unless there is one vector only */
     int64_t length, shortest;    /* steps of the longest and the shortest sequence */
     const unsigned char *resets; /* of step 0; may be null */
     ptrdiff_t resets_step, resets_lane;

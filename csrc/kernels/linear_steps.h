@@ -45,9 +45,9 @@ ALWAYS_INLINE int64_t step_at(const struct linear_strip *const strip, const int6
     return strip->direction > 0 ? position : strip->length - 1 - position;
 }
 
-/* A strip of 1, 2 or 4 vectors, whose states stay in registers. */
+/* A strip of 1, 2 or 4 vectors of n lanes, whose states stay in registers. */
 ALWAYS_INLINE void recur_few(const struct linear_strip *const given, const struct team_range span,
-                             struct linear_carry *const carry, const int vectors,
+                             struct linear_carry *const carry, const int vectors, const int n,
                              const enum linear_conditions conditions, const enum linear_access access) {
     const struct linear_strip local = *given, *const strip = &local; /* no store to h can change it */
     vreal states[4];
@@ -59,8 +59,7 @@ ALWAYS_INLINE void recur_few(const struct linear_strip *const given, const struc
         const struct linear_step step = linear_step(strip, step_at(strip, position));
         UNROLL
         for (int v = 0; v < vectors; v++) {
-            states[v] = recur_vector(strip, &step, states[v], carry->lengths[v], v, vectors == 1 ? strip->tail : VL,
-                                     conditions, access);
+            states[v] = recur_vector(strip, &step, states[v], carry->lengths[v], v, n, conditions, access);
         }
     }
     UNROLL
@@ -76,9 +75,8 @@ ALWAYS_INLINE void recur_many(const struct linear_strip *const given, const stru
     for (int64_t position = span.begin; position < span.end; position++) {
         const struct linear_step step = linear_step(strip, step_at(strip, position));
         for (int v = 0; v < strip->vectors; v++) {
-            const int n = access != LINEAR_STRIDED || v < strip->vectors - 1 ? VL : strip->tail;
             carry->states[v] =
-                recur_vector(strip, &step, carry->states[v], carry->lengths[v], v, n, conditions, access);
+                recur_vector(strip, &step, carry->states[v], carry->lengths[v], v, VL, conditions, access);
         }
     }
 }
@@ -86,17 +84,18 @@ ALWAYS_INLINE void recur_many(const struct linear_strip *const given, const stru
 ALWAYS_INLINE void recur_any(const struct linear_strip *const strip, const struct team_range span,
                              struct linear_carry *const carry, const enum linear_conditions conditions,
                              const enum linear_access access) {
-    switch (access == LINEAR_STRIDED ? 0 : strip->vectors) {
-    case 1:
-        recur_few(strip, span, carry, 1, conditions, access);
-        break;
-    case 2:
-        recur_few(strip, span, carry, 2, conditions, access);
-        break;
-    case 4:
-        recur_few(strip, span, carry, 4, conditions, access);
-        break;
-    default:
+    const bool is_fast = access != LINEAR_STRIDED, by_row = conditions == LINEAR_BY_ROW;
+    if (is_fast && strip->vectors == 1 && strip->tail == VL) {
+        recur_few(strip, span, carry, 1, VL, conditions, access);
+    } else if (is_fast && by_row && strip->vectors == 1 && strip->tail == 1) {
+        recur_few(strip, span, carry, 1, 1, conditions, access);
+    } else if (strip->vectors == 1) {
+        recur_few(strip, span, carry, 1, strip->tail, conditions, access);
+    } else if (is_fast && by_row && strip->vectors == 2) {
+        recur_few(strip, span, carry, 2, VL, conditions, access);
+    } else if (is_fast && by_row && strip->vectors == 4) {
+        recur_few(strip, span, carry, 4, VL, conditions, access);
+    } else {
         recur_many(strip, span, carry, conditions, access);
     }
 }
@@ -172,24 +171,30 @@ ALWAYS_INLINE void multiply_vector(const struct linear_strip *const strip, const
     }
 }
 
-/* The steps begin … end - 1, in any order. */
-static void multiply(const struct linear_strip *const given, const struct team_range steps,
-                     const struct linear_source gradients, const struct linear_target products,
-                     const struct linear_carry *const carry) {
-    const struct linear_strip local = *given, *const strip = &local;
-    const struct linear_source *const g = &gradients;
-    const struct linear_target *const da = &products;
-    const bool adjacent = g->lane == 1 && strip->h.lane == 1 && da->lane == 1;
+ALWAYS_INLINE void multiply_all(const struct linear_strip *const given, const struct team_range steps,
+                                const struct linear_source gradients, const struct linear_target products,
+                                const struct linear_carry *const carry, const int n, const enum linear_access access) {
+    const struct linear_strip local = *given, *const strip = &local; /* no store to da can change it */
     for (int64_t t = steps.begin; t < steps.end; t++) {
         const struct linear_step step = linear_step(strip, t);
         for (int v = 0; v < strip->vectors; v++) {
-            const int n = v < strip->vectors - 1 ? VL : strip->tail;
-            if (adjacent) {
-                multiply_vector(strip, &step, g, da, carry->lengths[v], v, n, LINEAR_ADJACENT);
-            } else {
-                multiply_vector(strip, &step, g, da, carry->lengths[v], v, n, LINEAR_STRIDED);
-            }
+            multiply_vector(strip, &step, &gradients, &products, carry->lengths[v], v, n, access);
         }
+    }
+}
+
+/* The steps begin … end - 1, in any order. */
+static void multiply(const struct linear_strip *const strip, const struct team_range steps,
+                     const struct linear_source gradients, const struct linear_target products,
+                     const struct linear_carry *const carry) {
+    if (gradients.lane != 1 || strip->h.lane != 1 || products.lane != 1) {
+        multiply_all(strip, steps, gradients, products, carry, strip->tail, LINEAR_STRIDED);
+    } else if (strip->tail == VL) {
+        multiply_all(strip, steps, gradients, products, carry, VL, LINEAR_ADJACENT);
+    } else if (strip->tail == 1) {
+        multiply_all(strip, steps, gradients, products, carry, 1, LINEAR_ADJACENT);
+    } else {
+        multiply_all(strip, steps, gradients, products, carry, strip->tail, LINEAR_ADJACENT);
     }
 }
 
