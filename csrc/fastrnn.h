@@ -275,6 +275,55 @@ enum fastrnn_status fastrnn_run(const struct fastrnn_plan *plan, enum fastrnn_pa
  * are bitwise identical. Nonzero for a null plan. */
 int fastrnn_packing_pays(const struct fastrnn_plan *plan, enum fastrnn_pass pass);
 
+/* ---- linear recurrences ---- */
+
+/* A (T, B, H) tensor or a (B, H) matrix. Strides count elements; 0 repeats a value along an axis. Element (t, b, j)
+ * lies at data[t*stride_t + b*stride_b + j*stride_h]. */
+struct fastrnn_tensor {
+    void *data;
+    ptrdiff_t stride_t, stride_b, stride_h;
+};
+
+struct fastrnn_const_tensor {
+    const void *data;
+    ptrdiff_t stride_t, stride_b, stride_h;
+};
+
+enum fastrnn_linear_pass { FASTRNN_LINEAR_FORWARD, FASTRNN_LINEAR_BACKWARD, FASTRNN_LINEAR_PASS_COUNT };
+
+/* h[t] = a[t] h[t-1] + b[t] for each sequence and unit, one fused multiply-add each, and its gradients. Zero the struct
+ * first. Neither a, b and the gradients of h nor the outputs are read or written beyond the lengths.
+ *
+ * No state passes to a step with a reset, as in struct fastrnn_batch; if h0 is null, none passes to the first step
+ * either. There h is b and da is zero, even if a or the earlier state is infinite or NaN. */
+struct fastrnn_linear {
+    size_t struct_size; /* sizeof(struct fastrnn_linear) */
+    enum fastrnn_dtype dtype;
+    int backend;
+    int threads; /* at most this many threads; at least 1 */
+    enum fastrnn_cut cut;
+    int64_t T, B, H;
+    enum fastrnn_direction direction;
+    const int64_t *lengths;                     /* [B], each in 0 … T; null: all T */
+    const unsigned char *resets;                /* (T, B); null: no resets */
+    ptrdiff_t resets_stride_t, resets_stride_b; /* in bytes */
+    int (*interrupted)(void);                   /* as in struct fastrnn_problem */
+
+    struct fastrnn_const_tensor a;  /* (T, B, H); both passes */
+    struct fastrnn_const_tensor b;  /* (T, B, H); forward */
+    struct fastrnn_const_tensor h0; /* (B, H); null: the first step starts anew; both passes */
+    /* (T, B, H), written by forward; read by backward for da. With stride_t 0, forward leaves the last states alone. */
+    struct fastrnn_tensor h;
+
+    struct fastrnn_const_tensor dh; /* (T, B, H) */
+    struct fastrnn_tensor da;       /* (T, B, H), overwritten; may be null */
+    struct fastrnn_tensor db;       /* (T, B, H), overwritten; required, since da and dh0 are computed from it */
+    struct fastrnn_tensor dh0;      /* (B, H), overwritten; may be null */
+};
+
+/* Outputs must not overlap each other or any input, and their elements must not overlap. */
+enum fastrnn_status fastrnn_run_linear(const struct fastrnn_linear *linear, enum fastrnn_linear_pass pass);
+
 const char *fastrnn_status_message(enum fastrnn_status status);
 
 /* Cells. A parameter has rows_per_unit*H rows, and 1, I or H columns; a null optional parameter is zero. */

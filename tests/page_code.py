@@ -12,6 +12,7 @@ PAGES = [
     "docs/batch-and-steps.md",
     "docs/coming-from.md",
     "docs/from-static-rnn.md",
+    "docs/linear-recurrence.md",
     "docs/memory-layout.md",
     "docs/reproducibility.md",
     "docs/schedules.md",

@@ -71,6 +71,14 @@ def call_single_layers(x: Array) -> list[NDArray[Any]]:
     return [*found, gradients.x, sums.w_ih]
 
 
+def discount(rewards: Array) -> Array:
+    returns, tape = fastrnn.linear_recurrence.forward(0.99, rewards, reverse=True)
+    gradients = fastrnn.linear_recurrence.backward(tape, returns, wanted=["b"])
+    assert gradients.b is not None
+    last: NDArray[Any] = fastrnn.linear_recurrence(0.99, rewards, 1.0, lengths=np.full(B, T), reverse=True)
+    return last - gradients.b
+
+
 def cut_windows() -> int:
     windows = fastrnn.Windows(np.arange(100), batch_size=2, num_steps=8)
     for x, targets, state in windows:
@@ -118,5 +126,6 @@ def main(folder: Path) -> None:
         infer(layer, x, folder)
         check(layer, x)
     call_single_layers(x)
+    discount(x[:, :, 0])
     cut_windows()
     carry_weights()

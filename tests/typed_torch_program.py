@@ -14,6 +14,8 @@ def main() -> None:
         assert y.shape == (5, 2, 4)
     for cell in (fastrnn.torch.LSTMCell(3, 4), fastrnn.torch.GRUCell(3, 4), fastrnn.torch.RNNCell(3, 4)):
         cell(x[0])
+    h: torch.Tensor = fastrnn.torch.linear_recurrence(0.5, x, torch.ones(3), lengths=[5, 2], reverse=True)
+    assert h.shape == x.shape
     assert isinstance(restored.model, torch.nn.Module)
 
 

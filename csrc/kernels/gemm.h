@@ -273,7 +273,8 @@ static void unit_product_of_half(const struct unit_product *const p, const struc
 
 static void unit_product(const struct unit_product *const p, const struct team_range rows,
                          const struct team_range blocks) {
-    if (p->G == 1 && p->apart && p->w->packed) {
+    const bool packs = p->w->packed || rows.end - rows.begin > UNPACKED_ROWS;
+    if (p->G == 1 && p->apart && packs) {
         unit_product_of_half(p, rows, blocks);
     } else {
         unit_product_of_runs(p, rows, blocks);

@@ -8,6 +8,7 @@
 #include "elementwise.h"
 #include "exponentials.h"
 #include "forward.h"
+#include "linear.h"
 
 static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
                                     const struct fastrnn_cell_table *const table, const struct cell_shape *const cell) {
@@ -166,5 +167,6 @@ const struct backend FASTRNN_BACKEND_SYMBOL = {
             [FASTRNN_FORWARD] = run_forward,
             [FASTRNN_BACKWARD] = run_backward,
         },
+    .linear = run_linear_share,
     .activate = activate,
 };

@@ -175,6 +175,16 @@ struct choice choice_of_comparison(const size_t bytes, const int threads, struct
                            pace_key(facts, sizeof facts / sizeof facts[0]), (double)bytes, cut_threads_max(threads));
 }
 
+int choice_of_elements(const enum fastrnn_cut cut, const double bytes, const int threads) {
+    const int most = cut_threads_max(threads);
+    if (fork_is_child() || cut == FASTRNN_CUT_ONE_THREAD) {
+        return 1;
+    }
+    return (cut == FASTRNN_CUT_AUTO ? choice_of_bytes(NULL, NULL, 0, bytes, most)
+                                    : with_room((struct choice){.cut = cut, .threads = most}))
+        .threads;
+}
+
 /* ---- afterwards ---- */
 
 void choice_end(const struct choice *const choice) {

@@ -21,6 +21,9 @@ struct choice choice_of_call(const struct run *run);
 struct choice choice_of_packing(const struct run *run);
 struct choice choice_of_comparison(size_t bytes, int threads, struct fastrnn_pace *pace);
 
+/* The threads of an element-wise call that reads and writes so many bytes. It leaves no record. */
+int choice_of_elements(enum fastrnn_cut cut, double bytes, int threads);
+
 /* Call one of these after a call: choice_end if it ran to its end, choice_abandon if its time is meaningless. */
 void choice_end(const struct choice *choice);
 void choice_abandon(const struct choice *choice);

@@ -31,6 +31,26 @@ static bool same_bytes(const char *const one, const char *const other, const siz
     return n == 0 || memcmp(one, other, n) == 0;
 }
 
+enum fastrnn_status run_linear(linear_function *const function, const struct fastrnn_linear *const linear,
+                               const enum fastrnn_linear_pass pass, const int threads) {
+    struct team_interruption interruption;
+    atomic_int_least64_t last_look[TEAM_THREADS_MAX];
+    interruption_init(&interruption, last_look, threads);
+#if defined(_OPENMP)
+    if (threads > 1) {
+#pragma omp parallel num_threads(threads)
+        function(linear, pass,
+                 &(struct team_member){.group = omp_get_thread_num(),
+                                       .groups = omp_get_num_threads(),
+                                       .members = 1,
+                                       .interruption = &interruption});
+        return status_after(&interruption);
+    }
+#endif
+    function(linear, pass, &(struct team_member){.groups = 1, .members = 1, .interruption = &interruption});
+    return status_after(&interruption);
+}
+
 #if defined(_OPENMP)
 /* ---- several threads ---- */
 

@@ -12,4 +12,8 @@ struct run {
 
 enum fastrnn_status run_call(const struct run *run);
 
+/* Runs a checked linear recurrence on so many threads. */
+enum fastrnn_status run_linear(linear_function *function, const struct fastrnn_linear *linear,
+                               enum fastrnn_linear_pass pass, int threads);
+
 #endif

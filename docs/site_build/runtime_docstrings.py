@@ -21,9 +21,9 @@ class RuntimeDocstrings(griffe.Extension):
         for name in LAYERS:
             layer = pkg[f"layers.{name}"]
             layer.docstring = griffe.Docstring(getattr(fastrnn, name).__doc__, parent=layer)
-        call = pkg["cells.Cell.__call__"]
-        for name in CELLS:
-            attribute = pkg[f"cells.{name}"]
+        functions = dict.fromkeys(CELLS, ("cells", "Cell")) | {"linear_recurrence": ("linear", "LinearRecurrence")}
+        for name, (module, kind) in functions.items():
+            attribute, call = pkg[f"{module}.{name}"], pkg[f"{module}.{kind}.__call__"]
             function = griffe.Function(
                 name,
                 parameters=griffe.Parameters(*list(call.parameters)[1:]),
@@ -32,4 +32,4 @@ class RuntimeDocstrings(griffe.Extension):
                 endlineno=attribute.endlineno,
             )
             function.docstring = griffe.Docstring(getattr(fastrnn, name).__doc__, parent=function)
-            pkg["cells"].set_member(name, function)
+            pkg[module].set_member(name, function)

@@ -1,7 +1,7 @@
 """fastrnn: LSTM, GRU and Elman RNN, forward and truncated backward, fast on a CPU and bitwise reproducible.
 
-Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`. Windows
-of a long sequence: `Windows`.
+Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`. The
+linear recurrence, as in discounted returns: `linear_recurrence`. Windows of a long sequence: `Windows`.
 """
 
 from .cell_gradients import CellGradients, WeightGradients
@@ -11,6 +11,7 @@ from .cells import gru, lstm, rnn_relu, rnn_tanh
 from .config import __version__, get_num_threads, set_num_threads, show_config
 from .layer_calls import Gradients
 from .layers import GRU, LSTM, RNN
+from .linear import linear_recurrence
 from .stream import Stream
 from .windows import Windows
 
@@ -26,6 +27,7 @@ __all__ = [
     "__version__",
     "get_num_threads",
     "gru",
+    "linear_recurrence",
     "lstm",
     "rnn_relu",
     "rnn_tanh",

@@ -69,6 +69,11 @@ def array(name: str, value: Any, dtype: np.dtype[Any], dtype_of: str | None = No
     """
     if _core.is_readable(value, dtype.num):
         return value  # type: ignore[no-any-return]
+    return readable(typed(name, value, dtype, dtype_of))
+
+
+def typed(name: str, value: Any, dtype: np.dtype[Any], dtype_of: str | None = None) -> Array:
+    """`value` as an array of exactly this dtype, in any form."""
     if value is None or isinstance(value, str | bytes | dict | set):
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}")
     found = unmasked(name, value)
@@ -76,7 +81,7 @@ def array(name: str, value: Any, dtype: np.dtype[Any], dtype_of: str | None = No
         advice = f"; pass {name}.astype(np.{dtype})" if dtype_of is not None else ""
         advice += f" or {dtype_of}.astype(np.{found.dtype})" if advice and found.dtype in _FLOATS else ""
         raise TypeError(f"{name}: expected dtype {dtype}, got {found.dtype}{advice}")
-    return readable(found)
+    return found
 
 
 def unmasked(name: str, value: Any, expected: str = "an array") -> Array:
@@ -94,9 +99,14 @@ def _is_masked(value: Any) -> bool:
 
 def readable(value: Array) -> Array:
     """`value`, or a contiguous copy if its last axis is not contiguous, or it is misaligned or has odd strides."""
-    whole = all(stride % value.itemsize == 0 for stride in value.strides)
     last = value.ndim == 0 or value.size == 0 or value.shape[-1] <= 1 or value.strides[-1] == value.itemsize
-    return value if whole and last and value.flags.aligned else np.array(value, order="C")
+    return whole(value) if last else np.array(value, order="C")
+
+
+def whole(value: Array) -> Array:
+    """`value`, or a contiguous copy if it is misaligned or has odd strides."""
+    is_whole = all(stride % value.itemsize == 0 for stride in value.strides)
+    return value if is_whole and value.flags.aligned else np.array(value, order="C")
 
 
 def shape(name: str, value: Array, letters: str, expected: Sequence[int | None]) -> None:

@@ -147,11 +147,69 @@ cdef extern from "fastrnn.h" nogil:
         void *regions
         int64_t stage
 
+    ctypedef struct fastrnn_tensor_t "struct fastrnn_tensor":
+        void *data
+        ptrdiff_t stride_t, stride_b, stride_h
+
+    ctypedef struct fastrnn_const_tensor_t "struct fastrnn_const_tensor":
+        const void *data
+        ptrdiff_t stride_t, stride_b, stride_h
+
+    enum:
+        FASTRNN_LINEAR_FORWARD
+        FASTRNN_LINEAR_BACKWARD
+
+    ctypedef struct fastrnn_linear_t "struct fastrnn_linear":
+        size_t struct_size
+        int dtype
+        int backend
+        int threads
+        int cut
+        int64_t T, B, H
+        int direction
+        const int64_t *lengths
+        const unsigned char *resets
+        ptrdiff_t resets_stride_t, resets_stride_b
+        int (*interrupted)() noexcept nogil
+        fastrnn_const_tensor_t a, b, h0, dh
+        fastrnn_tensor_t h, da, db, dh0
+
+    ctypedef struct fastrnn_parameter_t "struct fastrnn_parameter":
+        const char *name
+        int rows_per_unit
+        int columns
+        int required
+
+    ctypedef struct fastrnn_state_t "struct fastrnn_state":
+        const char *name
+        double start
+
+    ctypedef struct fastrnn_saved_t "struct fastrnn_saved":
+        const char *name
+        int per_unit
+
+    ctypedef struct fastrnn_input_t "struct fastrnn_input":
+        const char *name
+        int columns
+
+    ctypedef struct fastrnn_option_t "struct fastrnn_option":
+        const char *name
+
+    ctypedef struct fastrnn_cell_table_t "struct fastrnn_cell_table":
+        const char *name
+        int gates, output, parameter_count, state_count, saved_count, input_count, option_count
+        const fastrnn_parameter_t *parameters
+        const fastrnn_state_t *states
+        const fastrnn_saved_t *saved
+        const fastrnn_input_t *inputs
+        const fastrnn_option_t *options
+
     int fastrnn_measure_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)
     int fastrnn_bound_schedules(const fastrnn_batch_t *, fastrnn_schedules_t *)
     int fastrnn_build_schedules(const fastrnn_batch_t *, void *, size_t, fastrnn_schedules_t *)
     int fastrnn_make_plan(const fastrnn_problem_t *, fastrnn_plan_t *)
     int fastrnn_run(const fastrnn_plan_t *, int, const fastrnn_arrays_t *)
+    int fastrnn_run_linear(const fastrnn_linear_t *, int) nogil
     int fastrnn_packing_pays(const fastrnn_plan_t *, int)
     const fastrnn_cell_table_t *fastrnn_cell_table(int)
     const char *fastrnn_program_error(const fastrnn_program_t *)
@@ -215,6 +273,7 @@ cdef void no_arrays(fastrnn_arrays_t *arrays) noexcept nogil
 cdef int make_plan(const fastrnn_problem_t *problem, fastrnn_plan_t *plan) except -1
 cdef bint packing_pays(const fastrnn_plan_t *plan, int kind) noexcept
 cdef int run_pass(const fastrnn_plan_t *plan, int kind, const fastrnn_arrays_t *arrays) noexcept nogil
+cdef int run_linear(fastrnn_linear_t *linear, int kind) except -1
 cdef int raise_status(int status) except -1
 cdef cnp.ndarray scratch_of(size_t size)
 cdef bint usable(object array, int type_number, int rank) noexcept

@@ -244,6 +244,15 @@ cdef int run(const fastrnn_plan_t *plan, int passes, const fastrnn_arrays_t *arr
     return 0 if status == FASTRNN_OK else raise_status(status)
 
 
+cdef int run_linear(fastrnn_linear_t *linear, int kind) except -1:
+    """One pass of a linear recurrence, without the GIL."""
+    cdef int status
+    linear.struct_size, linear.interrupted = sizeof(fastrnn_linear_t), <_question>_let_handlers_run
+    with nogil:
+        status = fastrnn_run_linear(linear, kind)
+    return 0 if status == FASTRNN_OK else raise_status(status)
+
+
 cdef fastrnn_const_view_t _const_view(object array, str name, int type_number, tuple shape):
     cdef fastrnn_view_t view = _view(array, name, type_number, shape, False)
     return fastrnn_const_view_t(view.data, view.stride_t, view.stride_b)
