@@ -70,7 +70,7 @@ def float32_chunks(stride: int) -> Iterator[tuple[float, NDArray]]:
 def float64_chunks(stride: int) -> Iterator[tuple[float, NDArray]]:
     """(share done, inputs): random bit patterns and combs, in turn."""
     rng = np.random.default_rng(0)
-    rounds = max(1, 8192 // stride)
+    rounds = max(1, 4096 // stride)
     for done in range(1, rounds + 1):
         anything = rng.integers(0, 1 << 64, CHUNK // 4, dtype=np.uint64).view(np.float64)
         yield done / rounds, np.concatenate([anything, *(rng.uniform(*comb, CHUNK // 4) for comb in COMBS)])
