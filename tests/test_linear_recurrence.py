@@ -532,7 +532,7 @@ def test_bad_input_of_backward_is_refused_by_name():
 
 
 def test_arrays_beyond_the_address_space_are_refused():
-    with pytest.raises(OverflowError, match="^b: the arrays would exceed the address space"):
+    with pytest.raises(OverflowError, match=r"^b: the arrays would exceed the address space"):
         recurrence(np.broadcast_to(np.ones(()), (2**40, 1)), np.broadcast_to(np.ones(()), (1, 2**40)))
 
 
