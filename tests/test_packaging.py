@@ -13,7 +13,7 @@ from pathlib import Path
 import fastrnn
 import numpy as np
 import pytest
-from fastrnn import _accept, _core, _kept, _plan, config, environment, quota
+from fastrnn import _accept, _core, _kept, _linear, _plan, config, environment, quota
 from fastrnn.testing import reference
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ def test_package_is_typed():
     assert (INSTALLED / "py.typed").exists()
 
 
-@pytest.mark.parametrize("module", [_core, _plan, _kept, _accept])
+@pytest.mark.parametrize("module", [_core, _plan, _kept, _accept, _linear])
 def test_stubs_name_what_a_compiled_module_has(module):
     stubbed = {node.name for node in stub_of(module) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     public = {name for name, value in vars(module).items() if not name.startswith("_") and is_of(module, value)}
@@ -73,7 +73,7 @@ def is_of(module, value):
     return getattr(value, "__module__", None) == module.__name__
 
 
-@pytest.mark.parametrize("module", [_core, _plan, _kept, _accept])
+@pytest.mark.parametrize("module", [_core, _plan, _kept, _accept, _linear])
 def test_stubs_have_the_parameters_of_a_compiled_module(module):
     for node in stub_of(module):
         if isinstance(node, ast.FunctionDef):

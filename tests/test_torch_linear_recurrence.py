@@ -18,7 +18,7 @@ from torch.autograd import gradcheck, gradgradcheck
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit:DeprecationWarning")
 
 recurrence = fastrnn.torch.linear_recurrence
-KINDS = ["all", "scalar", "t", "b", "h", "th"]
+KINDS = ["all", "scalar", "t", "bh"]
 MORE = {
     "plain": {},
     "reverse": {"reverse": True},
@@ -82,7 +82,7 @@ def loop(tensors, more):
 
 
 @orders
-@pytest.mark.parametrize("h0_kind", [None, "all", "b", "scalar"])
+@pytest.mark.parametrize("h0_kind", [None, "b"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradcheck_of_first_and_second_order(kind, h0_kind, more):
     tensors, _ = drawn(kind, h0_kind)
@@ -200,7 +200,8 @@ def test_the_operator_passes_torch_s_own_checks(more):
     (a, b, h0), _ = drawn()
     marks = more.get("lengths"), more.get("resets"), more.get("reverse", False)
     torch.library.opcheck(linear_calls.operator, (a, b, h0, *marks))
-    torch.library.opcheck(linear_calls.operator, (a[:, :, :1], b[:, :1], None, *marks))
+    narrow = (one.detach().clone().requires_grad_() for one in (a[:, :, :1], b))
+    torch.library.opcheck(linear_calls.operator, (*narrow, None, *marks))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -53,6 +55,8 @@ def shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     found = tuple(n if m == 1 else m for m, n in sizes)
     if not 1 <= len(found) <= 3:
         raise ValueError(f"b: expected shape (T, B, H), (T, B) or (T,) after broadcasting with a, got {found}")
+    if math.prod(found) > sys.maxsize // 64:
+        raise OverflowError("b: the arrays would exceed the address space")
     return found
 
 
@@ -83,7 +87,7 @@ def _settings() -> tuple[int, int, int]:
 
 def _inside(array: Array, rank: int) -> Array:
     """A view, with H and perhaps B as axes of size 1, of an array that broadcasts to the first `rank` axes."""
-    return array.reshape(*array.shape, *(1,) * (3 - rank))
+    return array.reshape(array.shape + (1,) * (3 - rank))
 
 
 def recur(a: Array, b: Array, h0: Array | None, h: Array, order: Order) -> None:
@@ -115,7 +119,7 @@ def _added_up(gradient: Array, to: tuple[int, ...], lengths: NDArray[np.int64] |
     """The gradient of an argument of shape `to` that was broadcast: steps, then sequences, then units."""
     rank = gradient.ndim
     kept = (1,) * (rank - len(to)) + to
-    found = gradient.reshape(*gradient.shape, *(1,) * (3 - rank))
+    found = gradient.reshape(gradient.shape + (1,) * (3 - rank))
     for axis in range(rank):
         if kept[axis] == 1 and gradient.shape[axis] != 1:
             sums = memory.zeros((*found.shape[:axis], 1, *found.shape[axis + 1 :]), gradient.dtype)

@@ -63,25 +63,22 @@ def linear_recurrence(
     """
     a, b, h0 = _tensors(a, b, h0)
     if torch.compiler.is_compiling():
-        lengths = None if lengths is None else as_tensor("lengths", lengths)
-        resets = None if resets is None else as_tensor("resets", resets)
-        return _traced(a, b, h0, lengths, resets, reverse)
+        return _without_data(a, b, h0, lengths, resets, reverse)
     shape = linear_passes.shape(tuple(a.shape), tuple(b.shape))
     if h0 is not None:
         linear_passes.check_initial(tuple(h0.shape), shape)
     reverse = _check.boolean("reverse", reverse)
-    order = linear_passes.checked_order(on_host("lengths", lengths), on_host("resets", resets), reverse, shape)
     fallback = _fallback(a, b, h0)
+    if fallback is not None and fallback.path is Path.OPERATOR:
+        return _without_data(a, b, h0, lengths, resets, reverse)
+    order = linear_passes.checked_order(on_host("lengths", lengths), on_host("resets", resets), reverse, shape)
     if fallback is None:
         if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in (a, b, h0)):
             found: Tensor = _Recurrence.apply(a, b, h0, order)
             return found
         return _run(a, b, h0, order)
     say_once(linear.linear_recurrence, fallback)
-    lengths, resets = _marks(order, len(shape))
-    if fallback.path is Path.OPERATOR:
-        return operator(a, b, h0, lengths, resets, reverse)
-    return loop(a, b, h0, lengths, resets, reverse)
+    return loop(a, b, h0, *_marks(order, len(shape)), reverse)
 
 
 def _tensors(a: Any, b: Any, h0: Any) -> tuple[Tensor, Tensor, Maybe]:
@@ -190,14 +187,20 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, dh: Tensor) -> tuple[Maybe, ...]:
     a, h0, h, *marks = ctx.saved_tensors
     wanted = list(ctx.needs_input_grad[:3])
-    found = gradients(linear_recurrence, a, ctx.b_shape, h0, h, dh, (marks[0], marks[1]), ctx.reverse, wanted)
+
+    def recurrence(a: Tensor, b: Tensor, *, lengths: Maybe, resets: Maybe, reverse: bool) -> Tensor:
+        return operator(a, b, None, lengths, resets, reverse)
+
+    found = gradients(recurrence, a, ctx.b_shape, h0, h, dh, (marks[0], marks[1]), ctx.reverse, wanted)
     return *found, None, None, None
 
 
 operator.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _traced(a: Tensor, b: Tensor, h0: Maybe, lengths: Maybe, resets: Maybe, reverse: bool) -> Tensor:
-    """The call while a compiler traces it."""
+def _without_data(a: Tensor, b: Tensor, h0: Maybe, lengths: Any, resets: Any, reverse: bool) -> Tensor:
+    """The call while a compiler or a mode traces it: lengths and resets cannot be read."""
+    lengths = None if lengths is None else as_tensor("lengths", lengths)
+    resets = None if resets is None else as_tensor("resets", resets)
     is_readable = all(one is None or (one.device.type == "cpu" and one.dtype in REALS) for one in (a, b, h0))
     return (operator if is_readable else loop)(a, b, h0, lengths, resets, reverse)

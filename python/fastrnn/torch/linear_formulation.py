@@ -17,12 +17,12 @@ Marks: TypeAlias = "tuple[Maybe, Maybe]"  # lengths and resets
 
 def loop(a: Tensor, b: Tensor, h0: Maybe, lengths: Maybe, resets: Maybe, reverse: bool) -> Tensor:
     """The recurrence step by step. A product and a sum are rounded twice."""
-    a, b = torch.broadcast_tensors(a, b)
-    T = b.shape[0]
+    shape = torch.broadcast_shapes(a.shape, b.shape)
+    a, b, T = a.expand(shape), b.expand(shape), shape[0]
     if T == 0:
         return b.clone()
     exists, first, behind = _conditions(b, (lengths, resets), reverse)
-    starts = behind | first if h0 is None else behind
+    starts = ~exists | (behind | first if h0 is None else behind)  # nothing passes here, not even a factor that is NaN
     zero = torch.zeros((), dtype=b.dtype, device=b.device)
     state = zero if h0 is None else h0
     steps: list[Any] = [None] * T
