@@ -9,15 +9,29 @@
 /* The first parameter that is a vector of H, of a program. */
 enum { CELL_VECTORS = FASTRNN_B_HH + 1, CELL_VECTORS_MAX = FASTRNN_PARAMETERS_MAX - CELL_VECTORS };
 
+/* The phases of a direction. Compiled cells have one. */
+struct cell_phases {
+    int count;
+    int kept;        /* vectors that cross phases */
+    int sums, terms; /* sums over units, and the vectors of all of them */
+};
+
 struct cell_shape {
     int gates, states;
     int output;                          /* the state that is y, or -1 */
     unsigned apart;                      /* bit g: the halves of gate g meet only in the step */
     int saved_state[FASTRNN_STATES_MAX]; /* the saved vector that is this state after the step, or -1 */
+    bool multiplies_h;                   /* w_hh multiplies h in each step */
     int slots, input_slot, hidden_slot;  /* slots of the products; the slots of vectors follow */
     int slot_gate[FASTRNN_SLOTS_MAX];
     int vectors;
     bool carries_dh;
+    struct cell_phases forward, backward;
 };
+
+/* Whether the members of a group, which share the units, have to wait for each other after a step. */
+static inline bool cell_crosses_units(const struct cell_shape *const cell, const struct cell_phases *const phases) {
+    return cell->multiplies_h || phases->sums > 0;
+}
 
 #endif

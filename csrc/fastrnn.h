@@ -41,7 +41,7 @@ enum fastrnn_status {
 enum {
     FASTRNN_GATES_MAX = 8,
     FASTRNN_STATES_MAX = 8,
-    FASTRNN_PARAMETERS_MAX = 16,
+    FASTRNN_PARAMETERS_MAX = 20,
     FASTRNN_INPUTS_MAX = 4,
     FASTRNN_OPTIONS_MAX = 8,
     FASTRNN_SAVED_MAX = 16, /* saved vectors */
@@ -395,7 +395,8 @@ const struct fastrnn_cell_table *fastrnn_cell_table(enum fastrnn_cell cell); /* 
  * write out of bounds.
  *
  * The table has the parameters w_ih, w_hh, b_ih, b_hh of the compiled cells, and then vectors of H, which are required.
- * A program has one phase: w_hh times all of h, and then the instructions. */
+ * A step is the product of w_hh and all of h, if a slot has the operand h, and then one or more phases. A phase runs
+ * over all units before the next one begins, so it can use sums over units of vectors that earlier phases have kept. */
 enum {
     FASTRNN_REGISTERS_MAX = 32,
     FASTRNN_INSTRUCTIONS_MAX = 256, /* in a direction */
@@ -403,6 +404,9 @@ enum {
     FASTRNN_CONSTANTS_MAX = 64,
     FASTRNN_WRITES_MAX = 64,
     FASTRNN_SLOTS_MAX = 2 * FASTRNN_GATES_MAX,
+    FASTRNN_KEPT_MAX = 32,                 /* vectors that cross phases */
+    FASTRNN_SUMS_MAX = 16,                 /* in a direction */
+    FASTRNN_TERMS_MAX = FASTRNN_GATES_MAX, /* vectors of a sum */
 };
 
 enum fastrnn_operation {
@@ -415,7 +419,7 @@ const char *fastrnn_operation_name(int operation); /* null: no such operation */
 int fastrnn_operation_arguments(int operation);    /* 0: no such operation */
 
 /* An operand is the number of a register, read, constant or write, plus one of these. A write is an operand once it has
- * been written. */
+ * been written, up to the end of the phase. Registers are empty when a phase begins. */
 enum fastrnn_operand {
     FASTRNN_OPERAND_REGISTER = 0,
     FASTRNN_OPERAND_READ = 0x100,
@@ -429,22 +433,26 @@ struct fastrnn_instruction {
 };
 
 /* A vector that instructions read. `index` counts gates, states, saved vectors, vectors (from the first parameter after
- * b_hh), inputs or options; 0 for y and its gradient. */
+ * b_hh), inputs, options, kept vectors or sums; 0 for y and its gradient. */
 enum fastrnn_read_kind {
     /* forward */
-    FASTRNN_READ_GATE,       /* the pre-activation of a gate that does not stay apart */
+    FASTRNN_READ_GATE,       /* the pre-activation of a gate that does not stay apart; in the first phase alone */
     FASTRNN_READ_GATE_INPUT, /* the halves of a gate that stays apart: w_ih x + b_ih … */
-    FASTRNN_READ_GATE_STATE, /* … and w_hh h + b_hh */
+    FASTRNN_READ_GATE_STATE, /* … and w_hh h + b_hh; in the first phase alone, and only if w_hh multiplies h */
     /* both directions */
-    FASTRNN_READ_BEFORE, /* a state before the step */
+    FASTRNN_READ_BEFORE, /* a state before the step; forward, except for h, up to the phase that writes its successor */
     FASTRNN_READ_VECTOR,
     FASTRNN_READ_INPUT,
     FASTRNN_READ_OPTION,
     /* backward */
     FASTRNN_READ_Y,
     FASTRNN_READ_DY,      /* only if the output is not a state */
-    FASTRNN_READ_D_AFTER, /* the gradient of a state after the step; of the output, it includes dy */
+    FASTRNN_READ_D_AFTER, /* the gradient of a state after the step, with dy if it is the output; in the first phase */
     FASTRNN_READ_SAVED,
+    /* both directions */
+    FASTRNN_READ_KEPT,     /* a vector that an earlier phase has kept */
+    FASTRNN_READ_SUM,      /* a sum or a mean, from its phase on: the same for all units */
+    FASTRNN_READ_VARIANCE, /* of moments */
     FASTRNN_READ_KINDS
 };
 
@@ -453,8 +461,8 @@ struct fastrnn_read {
     int index;
 };
 
-/* A vector that instructions write, each once. A direction writes all that it has, except that D_BEFORE of h and
- * D_INPUT are optional. */
+/* A vector that instructions write, each once. A direction writes all that it has, except that D_BEFORE of h, D_INPUT
+ * and KEPT are optional. */
 enum fastrnn_write_kind {
     /* forward */
     FASTRNN_WRITE_Y,     /* only if the output is not a state */
@@ -465,6 +473,8 @@ enum fastrnn_write_kind {
     FASTRNN_WRITE_D_BEFORE, /* the gradient of a state before the step; of h, the part that bypasses the product */
     FASTRNN_WRITE_D_VECTOR, /* the contribution of a row to the gradient of a vector */
     FASTRNN_WRITE_D_INPUT,  /* the gradient of an input; of an input of one column, the part of each unit */
+    /* both directions */
+    FASTRNN_WRITE_KEPT, /* for later phases */
     FASTRNN_WRITE_KINDS
 };
 
@@ -473,14 +483,29 @@ struct fastrnn_write {
     int index;
 };
 
+/* The mean and the biased variance are MOMENTS. */
+enum fastrnn_sum_kind { FASTRNN_SUM, FASTRNN_MEAN, FASTRNN_MOMENTS, FASTRNN_SUM_KINDS };
+
+/* A sum over all units of several kept vectors. It is made before its phase. The order is fixed, so the bits do not
+ * depend on threads and vector lengths: vector after vector, each in segments of 64 units; in a segment, a sum of every
+ * sixteenth unit, and then the tree of these sixteen sums. The squares of moments are about the mean of each segment.
+ */
+struct fastrnn_sum {
+    enum fastrnn_sum_kind kind;
+    int phase;                   /* not the first */
+    int count;                   /* 1 … FASTRNN_TERMS_MAX */
+    int kept[FASTRNN_TERMS_MAX]; /* written in earlier phases */
+};
+
 /* The program of a direction. Phase p has the instructions from phase_ends[p - 1] on; the last phase ends the list. */
 struct fastrnn_code {
-    int instruction_count, read_count, constant_count, write_count, phase_count;
+    int instruction_count, read_count, constant_count, write_count, phase_count, sum_count;
     const struct fastrnn_instruction *instructions;
     const struct fastrnn_read *reads;
     const double *constants; /* no NaN */
     const struct fastrnn_write *writes;
     const int *phase_ends;
+    const struct fastrnn_sum *sums;
 };
 
 /* The operand of a slot's product. */
@@ -497,10 +522,11 @@ struct fastrnn_program {
     size_t struct_size; /* sizeof(struct fastrnn_program) */
     const struct fastrnn_cell_table *table;
     /* The saved vector that is this state after the step, which the library writes; -1: none. Required of a state that
-     * is not the output if it is h or if backward reads it before the step. */
+     * is not the output if it is h and w_hh multiplies it, or if backward reads it before the step. */
     int saved_state[FASTRNN_STATES_MAX];
     /* In the order of the products' sums. The slots towards the input are consecutive and have each gate once, and so
-     * are those with the operand h. */
+     * do those with the operand h. If all gates stay apart, no slot needs the operand h: then w_hh multiplies nothing,
+     * and the gradients of w_hh and b_hh are zero. */
     int slot_count;
     const struct fastrnn_slot *slots;
     struct fastrnn_code forward, backward;

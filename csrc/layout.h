@@ -6,13 +6,11 @@
 #ifndef FASTRNN_LAYOUT_H
 #define FASTRNN_LAYOUT_H
 
-#include <stdbool.h>
-
 #include "blocks.h"
 #include "cell_shape.h"
+#include "cursor.h"
 
 enum {
-    LAYOUT_LINE_BYTES = 64,
     LAYOUT_SIZE_BITS = 52, /* I and H lie below 2^52, so that rounding up and doubling cannot overflow */
     /* Forward projects a chunk of steps at a time: as many as keep the projected gates near this size, so that they
      * leave room for the weights in the second-level cache. */
@@ -21,6 +19,7 @@ enum {
     LAYOUT_GATES_ROWS_MAX = 512,
     /* Backward collects the gate gradients of this many rows before the large products run over them: their k. */
     LAYOUT_GRADIENT_ROWS = 512,
+    LAYOUT_SEGMENT = 64, /* units of a segment of a sum over units */
 };
 
 /* The sizes that determine a layout. */
@@ -28,41 +27,21 @@ struct layout_shape {
     const struct fastrnn_cell_table *table;
     int gates, slots; /* slots: with those of vectors */
     int vl, real_bytes;
+    bool multiplies_h; /* w_hh multiplies h in each step */
+    struct cell_phases forward, backward;
     int64_t T, B, I, H;
     struct blocks projected;        /* of the input product: lanes are units, k runs over the inputs */
     struct blocks units;            /* of the recurrent product, both ways: lanes and k are units */
     struct blocks inputs;           /* of backward's input product: lanes are inputs, k runs over the units */
     int64_t steps, sequences, rows; /* of the schedule: S, n[0], sum of n[s] */
+    int share_blocks;               /* members of a group share blocks of units in runs of so many */
+    int threads;                    /* at most */
+    size_t interpreter_bytes;       /* of a phase of a program; compiled cells: 0 */
 };
 
-struct layout_cursor {
-    size_t reals;
-    bool overflowed;
-};
-
-/* Reserves a*b*c*d reals and returns their offset. */
-static inline size_t layout_take(struct layout_cursor *const cursor, const int line, const int64_t a, const int64_t b,
-                                 const int64_t c, const int64_t d) {
-    const size_t at = cursor->reals;
-    size_t n, end;
-    bool overflowed = __builtin_mul_overflow(a, b, &n);
-    overflowed |= __builtin_mul_overflow(n, c, &n);
-    overflowed |= __builtin_mul_overflow(n, d, &n);
-    overflowed |= __builtin_add_overflow(n, (size_t)line - 1, &n);
-    overflowed |= __builtin_add_overflow(at, n & ~((size_t)line - 1), &end);
-    cursor->reals = end;
-    cursor->overflowed |= overflowed;
-    return at;
-}
-
-/* The bytes that the caller provides for a region: with room to align it, and below a limit that keeps every later sum
- * of offsets exact. */
-static inline size_t layout_bytes(struct layout_cursor *const cursor, const int real_bytes) {
-    size_t bytes;
-    cursor->overflowed |= __builtin_mul_overflow(cursor->reals, (size_t)real_bytes, &bytes);
-    cursor->overflowed |= __builtin_add_overflow(bytes, (size_t)LAYOUT_LINE_BYTES, &bytes);
-    cursor->overflowed |= bytes > (size_t)PTRDIFF_MAX / 4;
-    return bytes;
+/* The runs of blocks that the members of a group share. */
+static inline int64_t layout_shares(const struct layout_shape *const s) {
+    return layout_blocks(block_count(s->units, s->vl), s->share_blocks);
 }
 
 static inline int layout_line(const struct layout_shape *const s) { return LAYOUT_LINE_BYTES / s->real_bytes; }
@@ -127,7 +106,7 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     l.of_input = layout_weights(s, block_depth(block_at(s->projected, 0, s->vl)));
     l.of_state = layout_weights(s, block_depth(block_at(s->units, 0, s->vl)));
     l.w_ih = layout_take(&cursor, line, NB, l.of_input.block, 1, 1);
-    l.w_hh = layout_take(&cursor, line, NB, l.of_state.block, 1, 1);
+    l.w_hh = layout_take(&cursor, line, s->multiplies_h ? NB : 0, l.of_state.block, 1, 1);
     l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
     l.b_apart = layout_take(&cursor, line, NB, s->table->apart ? s->gates : 0, s->vl, 1);
     l.vectors = layout_take(&cursor, line, layout_vectors(s), NB, s->vl, 1);
@@ -151,7 +130,7 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
     l.w_ih_block = layout_weight_block(block_depth(block_at(s->inputs, 0, s->vl)), s->gates, s->vl, line);
     l.w_hh_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), s->gates, s->vl, line);
     l.w_ih = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.w_ih_block, 1, 1);
-    l.w_hh = layout_take(&cursor, line, block_count(s->units, s->vl), l.w_hh_block, 1, 1);
+    l.w_hh = layout_take(&cursor, line, s->multiplies_h ? block_count(s->units, s->vl) : 0, l.w_hh_block, 1, 1);
     l.vectors = layout_take(&cursor, line, layout_vectors(s), block_count(s->units, s->vl), s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
@@ -198,6 +177,34 @@ static inline int64_t layout_place_reals(const struct layout_shape *const s) {
     return (int64_t)sizeof(struct layout_place) / s->real_bytes;
 }
 
+/* What the phases of a program need in scratch; all empty for one phase without sums. Kept vectors are rows of units,
+ * one for each sequence. Terms are [terms][segments][2][sums_row]: for each sequence the sum of a segment, and the
+ * squares about its mean; the members of a group share them. A thread has its own totals [sums][2][sums_row], and an
+ * interpreter for each phase. */
+struct layout_crossing {
+    size_t kept, kept_vector; /* kept_vector: reals from one vector to the next */
+    size_t terms, totals, interpreters;
+    int64_t sums_row;
+    size_t thread_totals, interpreter; /* reals of one thread; of one interpreter */
+};
+
+static inline struct layout_crossing layout_crossing(struct layout_cursor *const cursor,
+                                                     const struct layout_shape *const s,
+                                                     const struct cell_phases *const phases, const int64_t state_row) {
+    const int line = layout_line(s);
+    const int64_t segments = layout_blocks(s->H, LAYOUT_SEGMENT);
+    struct layout_crossing l = {0};
+    l.kept = layout_take(cursor, line, phases->kept, s->sequences, state_row, 1);
+    l.kept_vector = (size_t)s->sequences * (size_t)state_row;
+    l.sums_row = layout_blocks(s->sequences, line) * line;
+    l.terms = layout_take(cursor, line, phases->terms, segments, 2, l.sums_row);
+    l.thread_totals = 2 * (size_t)phases->sums * (size_t)l.sums_row;
+    l.totals = layout_take(cursor, line, s->threads, 2 * phases->sums, l.sums_row, 1);
+    l.interpreter = s->interpreter_bytes / (size_t)s->real_bytes;
+    l.interpreters = layout_take(cursor, line, s->threads, phases->count, (int64_t)l.interpreter, 1);
+    return l;
+}
+
 /* Forward's scratch. State rows are sequences; x, gates and places are rows of the current chunk. Group g of the team
  * owns the chunk rows from  first sequence + g * chunk_rows  on. Each thread has a room for unpacked weights: biases
  * as in struct layout_packed_forward, and some packed blocks, for products of many rows. */
@@ -208,6 +215,7 @@ struct layout_forward_scratch {
     size_t state;                                        /* reals of one state */
     size_t room, room_b_apart, room_weights;             /* reals of a room, and offsets in it */
     int room_blocks;                                     /* packed blocks in a room */
+    struct layout_crossing crossing;
     bool overflowed;
 };
 
@@ -234,7 +242,7 @@ static inline void layout_room(struct layout_forward_scratch *const l, const str
 
 static inline struct layout_forward_scratch layout_forward_scratch(const struct layout_shape *const s,
                                                                    const struct layout_packed_forward *const packed,
-                                                                   const int groups, const int threads) {
+                                                                   const int groups) {
     struct layout_forward_scratch l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
@@ -259,7 +267,8 @@ static inline struct layout_forward_scratch layout_forward_scratch(const struct 
     if (s->rows > LAYOUT_UNPACKED_ROWS) {
         layout_room(&l, s, packed);
     }
-    l.rooms = layout_take(&cursor, line, threads, (int64_t)l.room, 1, 1);
+    l.rooms = layout_take(&cursor, line, s->threads, (int64_t)l.room, 1, 1);
+    l.crossing = layout_crossing(&cursor, s, &s->forward, l.state_row);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed |= cursor.overflowed;
     return l;
@@ -295,6 +304,7 @@ struct layout_backward_scratch {
     int64_t chunk_rows, gradient_rows;
     size_t states, gradients, x, h_prev, places, bytes; /* states: their gradients, `state` reals apart */
     size_t state;
+    struct layout_crossing crossing;
     bool overflowed;
 };
 
@@ -313,6 +323,7 @@ static inline struct layout_backward_scratch layout_backward_scratch(const struc
     l.x = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.chunk_rows, s->vl, 1);
     l.h_prev = layout_take(&cursor, line, block_count(s->units, s->vl), l.chunk_rows, s->vl, 1);
     l.places = layout_take(&cursor, line, l.gradient_rows, layout_place_reals(s), 1, 1);
+    l.crossing = layout_crossing(&cursor, s, &s->backward, l.state_row);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;

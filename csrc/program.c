@@ -15,7 +15,7 @@ static const char *error_of_parameters(const struct fastrnn_cell_table *const t)
         [FASTRNN_B_HH] = FASTRNN_ONE_COLUMN,
     };
     if (!lies_in(t->parameter_count, CELL_VECTORS, FASTRNN_PARAMETERS_MAX + 1) || !t->parameters) {
-        return "table: expected 4 to 16 parameters";
+        return "table: expected 4 to 20 parameters";
     }
     for (int j = 0; j < t->parameter_count; j++) {
         const struct fastrnn_parameter *const p = &t->parameters[j];
@@ -42,12 +42,12 @@ static const char *error_of_states(const struct fastrnn_cell_table *const t) {
 
 static const char *error_of_phases(const struct fastrnn_cell_table *const t) {
     if (t->phase_count != 1 || !t->phases) {
-        return "table: expected one phase";
+        return "table: expected one product";
     }
     const struct fastrnn_phase *const phase = t->phases;
     const bool is_dense =
         phase->parameter == FASTRNN_W_HH && phase->operand == 0 && phase->support == FASTRNN_ALL_UNITS;
-    return is_dense ? NULL : "table: expected a phase that multiplies h by w_hh";
+    return is_dense ? NULL : "table: expected a product of w_hh and h";
 }
 
 static const char *error_of_table(const struct fastrnn_cell_table *const t) {
@@ -106,8 +106,12 @@ static const char *error_of_slots(const struct fastrnn_program *const p) {
             return "slots: expected a gate, and a product with w_ih, with h or with both";
         }
     }
-    const bool are_sides = side_of(p, true) >= 0 && side_of(p, false) >= 0;
-    return are_sides ? NULL : "slots: expected each gate once on either side, in consecutive slots";
+    const bool has_state_side =
+        program_multiplies_h(p) ? side_of(p, false) >= 0 : p->table->apart == (1U << p->table->gates) - 1;
+    const bool are_sides = side_of(p, true) >= 0 && has_state_side;
+    return are_sides ? NULL
+                     : "slots: expected each gate once on either side, in consecutive slots, or all gates apart and no "
+                       "operand h";
 }
 
 /* Backward's reads have been checked. */
@@ -120,7 +124,9 @@ static const char *error_of_saved_states(const struct fastrnn_program *const p) 
             return "saved_state: expected a saved vector of its own for each state, or -1";
         }
         taken |= vector >= 0 ? 1U << vector : 0;
-        const bool is_needed = j != p->table->output && (j == 0 || code_reads(&p->backward, FASTRNN_READ_BEFORE, j));
+        const bool is_operand = j == 0 && program_multiplies_h(p);
+        const bool is_needed =
+            j != p->table->output && (is_operand || code_reads(&p->backward, FASTRNN_READ_BEFORE, j));
         if (is_needed && vector < 0) {
             return "saved_state: backward needs a state that is neither the output nor saved";
         }
@@ -143,6 +149,20 @@ const char *fastrnn_program_error(const struct fastrnn_program *const program) {
     return error ? error : code_error(program, PROGRAM_BACKWARD);
 }
 
+static struct cell_phases phases_of(const struct fastrnn_code *const code) {
+    struct cell_phases phases = {.count = code->phase_count, .sums = code->sum_count};
+    for (int j = 0; j < code->write_count; j++) {
+        const struct fastrnn_write *const write = &code->writes[j];
+        if (write->kind == FASTRNN_WRITE_KEPT && write->index >= phases.kept) {
+            phases.kept = write->index + 1;
+        }
+    }
+    for (int j = 0; j < code->sum_count; j++) {
+        phases.terms += code->sums[j].count;
+    }
+    return phases;
+}
+
 struct cell_shape program_shape(const struct fastrnn_program *const p) {
     struct cell_shape shape = {
         .gates = p->table->gates,
@@ -151,9 +171,12 @@ struct cell_shape program_shape(const struct fastrnn_program *const p) {
         .apart = p->table->apart,
         .slots = p->slot_count,
         .input_slot = side_of(p, true),
-        .hidden_slot = side_of(p, false),
+        .multiplies_h = program_multiplies_h(p),
+        .hidden_slot = program_multiplies_h(p) ? side_of(p, false) : 0,
         .vectors = p->table->parameter_count - CELL_VECTORS,
         .carries_dh = code_writes(&p->backward, FASTRNN_WRITE_D_BEFORE, 0) > 0,
+        .forward = phases_of(&p->forward),
+        .backward = phases_of(&p->backward),
     };
     for (int j = 0; j < p->table->state_count; j++) {
         shape.saved_state[j] = p->saved_state[j];

@@ -8,6 +8,10 @@ enum program_side { PROGRAM_FORWARD, PROGRAM_BACKWARD };
 
 static inline bool lies_in(const int number, const int begin, const int end) { return number >= begin && number < end; }
 
+static inline const struct fastrnn_code *code_of(const struct fastrnn_program *const p, const enum program_side side) {
+    return side == PROGRAM_FORWARD ? &p->forward : &p->backward;
+}
+
 /* The saved vectors of the table; more than the limit for a malformed table. */
 static inline int program_saved_vectors(const struct fastrnn_cell_table *const t) {
     int vectors = 0;
@@ -16,6 +20,16 @@ static inline int program_saved_vectors(const struct fastrnn_cell_table *const t
         vectors += lies_in(more, 1, FASTRNN_SAVED_MAX + 1) ? more : FASTRNN_SAVED_MAX + 1;
     }
     return vectors;
+}
+
+/* Whether the step has a product of w_hh and h. The slots' number has been checked. */
+static inline bool program_multiplies_h(const struct fastrnn_program *const p) {
+    for (int j = 0; j < p->slot_count; j++) {
+        if (p->slots[j].operand == FASTRNN_SLOT_OF_H) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* How often the code lists a vector. */
@@ -38,9 +52,11 @@ static inline int code_writes(const struct fastrnn_code *const code, const enum 
 }
 
 /* A message about the first rule that is broken, or null: of the lists and their lengths; of the reads, after the
- * lists; and of everything. */
+ * lists; of sums and of instructions, after the reads and writes; and of everything. */
 const char *code_error_of_lists(const struct fastrnn_code *code);
 const char *code_error_of_reads(const struct fastrnn_program *program, enum program_side side);
+const char *code_error_of_sums(const struct fastrnn_code *code);
+const char *code_error_of_instructions(const struct fastrnn_code *code, enum program_side side);
 const char *code_error(const struct fastrnn_program *program, enum program_side side);
 
 #endif

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from cell_cases import OTHERS, SHIPPED, peephole_lstm
+from cell_cases import OTHERS, SHIPPED, layer_norm_lstm, peephole_lstm
 from cell_strategies import SUMS, plans
 from cell_strategies import Drawn as DrawnCell
 from fastrnn._program import CellProgram
@@ -11,6 +11,7 @@ from fastrnn.cell import loop
 from fastrnn.cell.define import cell
 from fastrnn.cell.elementwise import log_sigmoid, relu, sigmoid, softplus
 from fastrnn.cell.lower import lower
+from fastrnn.cell.norms import rms_norm
 from hypothesis import strategies as st
 
 
@@ -47,8 +48,20 @@ def input_half(a):
     return h, (h,)
 
 
+@cell(gates="ab", states={"h": 0.0, "c": 0.5}, vectors=("gain",), inputs=("mask",), input_gradients=("mask",))
+def normed(a, s, v, x):
+    """Four phases: a norm, a softmax over units and a mean. The last phase reads the state that c replaces."""
+    c = 0.5 * s.c + rms_norm(a.a * x.mask, v.gain, eps=0.1)
+    e = np.exp(np.minimum(c, 2))
+    share = e / np.sum(e, axis=-1, keepdims=True)
+    h = np.tanh(a.b + c * share - np.mean(share * s.h, axis=-1, keepdims=True))
+    return share + h * s.c, (h, c)
+
+
 COMPILED = {one.program.name: CellProgram(lower(one.program)) for one in SHIPPED}
-WRITTEN = {one.program.name: one for one in (peephole_lstm, *OTHERS, masked, own_output, input_half)}
+WRITTEN = {
+    one.program.name: one for one in (peephole_lstm, layer_norm_lstm, *OTHERS, masked, own_output, input_half, normed)
+}
 
 
 @st.composite

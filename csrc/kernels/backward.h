@@ -61,11 +61,14 @@ static void backward_step(struct backward_pass *const pass, const int64_t s, con
     const int64_t continuing = active_in_group(problem, s + 1, pass->sequences);
     const int64_t active = active_in_group(problem, s, pass->sequences);
     backward_job_at(pass, s, row);
-    if (pass->interpreter) {
-        interpreter_begin_step(pass->interpreter, active);
+    if (pass->phases) {
+        begin_step_of_phases(pass->phases, pass->cell->backward.count, active);
     }
     slot_product(&pass->continuing, (struct team_range){0, continuing}, pass->blocks);
     slot_product(&pass->ending, (struct team_range){continuing, active}, pass->blocks);
+    if (pass->phases) {
+        run_later_phases(pass->phases, &pass->job.crossing, pass->me, pass->blocks, active);
+    }
 }
 
 /* Copies the chunk's last step to the rows where the next chunk reads its later step. These rows belong to this group
@@ -84,11 +87,12 @@ static void keep_slots_of_step(const struct backward_pass *const pass, const int
 /* Runs the steps of a chunk for the current sequences. Returns false if the call was interrupted. */
 static bool backward_recur_sequences(struct backward_pass *const pass, const struct backward_chunk *const chunk,
                                      struct team_looks *const looks) {
+    const bool waits = cell_crosses_units(pass->cell, &pass->cell->backward);
     int64_t row = 0;
     for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
         backward_step(pass, s, row);
         row += schedule_active(&pass->plan->problem, s);
-        if (step_wait(pass->me, looks)) {
+        if (waits ? step_wait(pass->me, looks) : step_pass(pass->me, looks)) {
             return false;
         }
     }
@@ -150,9 +154,8 @@ static void finish_states(struct backward_pass *const pass) {
 
 static void run_backward(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
                          const struct team_member *const me) {
-    struct interpreter interpreter; /* of a program; otherwise it is not touched */
     struct backward_pass pass;
-    begin_backward(&pass, &interpreter, plan, arrays, me);
+    begin_backward(&pass, plan, arrays, me);
     const double work = cut_work(&plan->shape, pass.sequences.end - pass.sequences.begin);
     struct team_looks looks = team_looks(plan->problem.interrupted, work);
     int64_t offset = plan->shape.rows;

@@ -21,7 +21,7 @@ struct backward_pass {
     ptrdiff_t gradient_slot, gradient_block;
     struct step_backward_job job;           /* the current step, for both products below */
     struct slot_product continuing, ending; /* rows that have a later step, rows that end their sequences */
-    struct interpreter *interpreter;        /* of a program; else null */
+    struct interpreter *phases;             /* of a program; else null */
 };
 
 /* A chunk of steps [begin, end), visited from the last to the first. */
@@ -85,6 +85,9 @@ static void backward_set_sequences(struct backward_pass *const pass, const struc
         pass->job.d_states[j] =
             scratch + layout->states + (size_t)j * layout->state + (size_t)(sequences.begin * layout->state_row);
     }
+    if (pass->phases) {
+        crossing_set_sequences(&pass->job.crossing, scratch, &layout->crossing, sequences.begin);
+    }
     pass->continuing.start = pass->cell->carries_dh ? pass->job.d_states[0] : NULL;
     pass->ending.start = pass->job.d_states[0];
 }
@@ -93,7 +96,7 @@ static void backward_set_sequences(struct backward_pass *const pass, const struc
 static void find_outputs(struct backward_pass *const pass) {
     const struct fastrnn_view y = pass->arrays->y;
     pass->y = pass->h = (struct fastrnn_const_view){y.data, y.stride_t, y.stride_b};
-    if (pass->cell->output != 0) {
+    if (pass->cell->output != 0 && pass->cell->saved_state[0] != NONE) {
         const struct saved_rows *const saved = &pass->job.saved;
         const real *const h = saved->data ? saved->data + pass->cell->saved_state[0] * saved->units : NULL;
         pass->h = (struct fastrnn_const_view){h, saved->B * saved->row, saved->row};
@@ -122,24 +125,31 @@ static void begin_backward_job(struct backward_pass *const pass) {
         .d = slots_from(pass, pass->cell->hidden_slot, 0),
         .w = &pass->w_hh,
         .start_row = pass->job.state_row,
-        .multiplies = true,
-        .finish = pass->interpreter ? finish_backward_program : finish_backward,
-        .finishes_together = pass->interpreter,
+        .multiplies = pass->cell->multiplies_h,
+        .finish = pass->phases ? finish_backward_program : finish_backward,
+        .finishes_together = pass->phases,
         .job = &pass->job,
     };
     pass->ending = pass->continuing;
     pass->ending.multiplies = false;
 }
 
-static void begin_interpreter_of_backward(struct backward_pass *const pass) {
+static void begin_phases_of_backward(struct backward_pass *const pass) {
+    const struct layout_backward_scratch *const layout = &pass->plan->backward_scratch;
     const void *const packed = pass->arrays->packed;
     const struct program_vectors vectors = {
         packed ? (const real *)aligned_const(packed) + pass->plan->packed_backward.vectors : NULL,
         pass->arrays->parameters,
     };
-    pass->job.interpreter = pass->interpreter;
-    begin_backward_program(pass->interpreter, &pass->plan->problem.program->backward, pass->cell, &pass->job, &vectors,
-                           pass->arrays->d_inputs);
+    pass->job.interpreter = pass->phases;
+    real *const scratch = aligned(pass->arrays->scratch);
+    real *const totals =
+        scratch + layout->crossing.totals + (size_t)team_rank(pass->me) * layout->crossing.thread_totals;
+    pass->job.crossing = crossing_of(&layout->crossing, &pass->plan->problem.program->backward, pass->plan->shape.units,
+                                     layout->state_row, totals);
+    for (int phase = 0; phase < pass->cell->backward.count; phase++) {
+        begin_backward_program(&pass->phases[phase], phase, pass->cell, &pass->job, &vectors, pass->arrays->d_inputs);
+    }
 }
 
 /* The gradient of state j of the group's sequence i. */
@@ -157,10 +167,9 @@ static void load_final_gradients(const struct backward_pass *const pass) {
     }
 }
 
-/* The caller owns `pass` and the interpreter, and must not move them. */
-static void begin_backward(struct backward_pass *const pass, struct interpreter *const interpreter,
-                           const struct plan *const plan, const struct fastrnn_arrays *const arrays,
-                           const struct team_member *const me) {
+/* The caller owns `pass`, and must not move it. */
+static void begin_backward(struct backward_pass *const pass, const struct plan *const plan,
+                           const struct fastrnn_arrays *const arrays, const struct team_member *const me) {
     const struct fastrnn_problem *const problem = &plan->problem;
     *pass = (struct backward_pass){
         .plan = plan,
@@ -168,15 +177,17 @@ static void begin_backward(struct backward_pass *const pass, struct interpreter 
         .me = me,
         .cell = &plan->cell,
         .all_sequences = plan->shape.sequences,
-        .interpreter = problem->program ? interpreter : NULL,
+        .phases = problem->program ? phases_in(aligned(arrays->scratch), &plan->backward_scratch.crossing,
+                                               plan->cell.backward.count, me)
+                                   : NULL,
         .share = schedule_share(problem, plan->shape.rows, me->group, me->groups),
-        .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
+        .blocks = blocks_of_member(&plan->shape, me),
     };
     find_slot_weights(pass);
     find_backward_scratch(pass);
     begin_backward_job(pass);
-    if (pass->interpreter) {
-        begin_interpreter_of_backward(pass);
+    if (pass->phases) {
+        begin_phases_of_backward(pass);
     }
     backward_set_sequences(pass, pass->share);
     load_final_gradients(pass);

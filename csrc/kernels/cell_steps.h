@@ -19,10 +19,13 @@ static struct cell_shape compiled_shape(const struct cell *const cell) {
         .states = cell->row.states,
         .output = cell->row.output,
         .apart = cell->row.apart,
+        .multiplies_h = true,
         .slots = cell->slots,
         .input_slot = cell->input_slot,
         .hidden_slot = cell->hidden_slot,
         .carries_dh = cell->carries_dh,
+        .forward = {.count = 1},
+        .backward = {.count = 1},
     };
     memcpy(shape.saved_state, cell->saved_state, sizeof cell->saved_state);
     memcpy(shape.slot_gate, cell->slot_gate, sizeof cell->slot_gate);

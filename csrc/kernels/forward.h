@@ -66,23 +66,31 @@ static void forward_step(struct forward_pass *const pass, const int64_t s, const
     pass->recurrence.a = pass->job.h_before;
     pass->job.h = pass->h[~s & 1];
     pass->job.place = pass->place + row;
-    if (pass->interpreter) {
-        interpreter_begin_step(pass->interpreter, active);
+    if (pass->phases) {
+        begin_step_of_phases(pass->phases, pass->cell->forward.count, active);
     }
-    unit_product(&pass->recurrence, (struct team_range){0, active}, pass->blocks);
+    if (pass->cell->multiplies_h) {
+        unit_product(&pass->recurrence, (struct team_range){0, active}, pass->blocks);
+    } else {
+        run_first_phase(pass->phases, &pass->job, active, pass->blocks);
+    }
+    if (pass->phases) {
+        run_later_phases(pass->phases, &pass->job.crossing, pass->me, pass->blocks, active);
+    }
 }
 
 /* Returns false if the call was interrupted. */
 static bool forward_recur_chunk(struct forward_pass *const pass, const struct forward_chunk *const chunk,
                                 struct team_looks *const looks) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
+    const bool waits = cell_crosses_units(pass->cell, &pass->cell->forward);
     int64_t row = 0;
     for (int64_t s = chunk->begin; s < chunk->end; s++) {
         const int64_t active = active_in_group(problem, s, pass->sequences);
         forward_step(pass, s, row, active);
         finish_sequences(pass, pass->h[~s & 1], active_in_group(problem, s + 1, pass->sequences), active);
         row += active;
-        if (step_wait(pass->me, looks)) {
+        if (waits ? step_wait(pass->me, looks) : step_pass(pass->me, looks)) {
             return false;
         }
     }
@@ -93,15 +101,17 @@ static bool forward_recur_chunk(struct forward_pass *const pass, const struct fo
 static bool forward_sequences(const struct plan *const plan, const struct fastrnn_arrays *const arrays,
                               const struct team_member *const me, const struct team_range sequences,
                               struct team_looks *const looks) {
-    struct interpreter interpreter; /* of a program; otherwise it is not touched */
     struct forward_pass pass;
-    begin_forward(&pass, &interpreter, plan, arrays, me, sequences);
+    begin_forward(&pass, plan, arrays, me, sequences);
     if (plan->shape.steps == 0) {
         finish_sequences(&pass, pass.h[0], 0, sequences.end - sequences.begin);
     }
     int64_t offset = 0;
     for (int64_t s = 0; s < plan->shape.steps;) {
         const struct forward_chunk chunk = forward_take_chunk(&pass, s, offset);
+        if (!cell_crosses_units(pass.cell, &pass.cell->forward)) {
+            group_wait(me); /* all members have ended the chunk before */
+        }
         forward_stage_chunk(&pass, &chunk);
         group_wait(me);
         forward_project_chunk(&pass, &chunk);

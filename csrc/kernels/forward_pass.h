@@ -17,8 +17,8 @@ struct forward_pass {
     real *h[2], *x, *gates; /* this group's rows */
     struct layout_place *place;
     struct unit_product projection, recurrence;
-    struct step_forward_job job;     /* the current step */
-    struct interpreter *interpreter; /* of a program; else null */
+    struct step_forward_job job; /* the current step */
+    struct interpreter *phases;  /* of a program; else null */
 };
 
 /* A chunk of steps [begin, end): their offsets in the schedule, and the group's number of rows. */
@@ -112,20 +112,29 @@ static void begin_forward_job(struct forward_pass *const pass) {
         .a_row = layout->state_row,
         .w = &pass->w_hh,
         .start_row = layout->gates_row,
-        .finish = pass->interpreter ? finish_forward_program : finish_forward,
-        .finishes_together = pass->interpreter,
+        .finish = pass->phases ? finish_forward_program : finish_forward,
+        .finishes_together = pass->phases,
         .job = &pass->job,
     };
 }
 
-static void begin_interpreter_of_forward(struct forward_pass *const pass) {
+static void begin_phases_of_forward(struct forward_pass *const pass) {
+    const struct layout_forward_scratch *const layout = &pass->plan->forward_scratch;
     const void *const packed = pass->arrays->packed;
     const struct program_vectors vectors = {
         packed ? (const real *)aligned_const(packed) + pass->plan->packed_forward.vectors : NULL,
         pass->arrays->parameters,
     };
-    pass->job.interpreter = pass->interpreter;
-    begin_forward_program(pass->interpreter, &pass->plan->problem.program->forward, pass->cell, &pass->job, &vectors);
+    pass->job.interpreter = pass->phases;
+    real *const scratch = aligned(pass->arrays->scratch);
+    real *const totals =
+        scratch + layout->crossing.totals + (size_t)team_rank(pass->me) * layout->crossing.thread_totals;
+    pass->job.crossing = crossing_of(&layout->crossing, &pass->plan->problem.program->forward, pass->plan->shape.units,
+                                     layout->state_row, totals);
+    crossing_set_sequences(&pass->job.crossing, scratch, &layout->crossing, pass->sequences.begin);
+    for (int phase = 0; phase < pass->cell->forward.count; phase++) {
+        begin_forward_program(&pass->phases[phase], phase, pass->cell, &pass->job, &vectors);
+    }
 }
 
 /* The address of state j of the group's sequence i. */
@@ -151,10 +160,10 @@ static inline bool forward_takes_pieces(const struct plan *const plan, const str
     return me->taken && me->members == 1 && arrays->packed && plan->shape.sequences <= plan->forward_scratch.chunk_rows;
 }
 
-/* sequences: an equal share, or a piece. The caller owns `pass` and the interpreter, and must not move them. */
-static void begin_forward(struct forward_pass *const pass, struct interpreter *const interpreter,
-                          const struct plan *const plan, const struct fastrnn_arrays *const arrays,
-                          const struct team_member *const me, const struct team_range sequences) {
+/* sequences: an equal share, or a piece. The caller owns `pass`, and must not move it. */
+static void begin_forward(struct forward_pass *const pass, const struct plan *const plan,
+                          const struct fastrnn_arrays *const arrays, const struct team_member *const me,
+                          const struct team_range sequences) {
     *pass = (struct forward_pass){
         .plan = plan,
         .arrays = arrays,
@@ -162,14 +171,16 @@ static void begin_forward(struct forward_pass *const pass, struct interpreter *c
         .cell = &plan->cell,
         .by_pieces = forward_takes_pieces(plan, arrays, me),
         .sequences = sequences,
-        .interpreter = plan->problem.program ? interpreter : NULL,
-        .blocks = team_share(block_count(plan->shape.units, VL), me->member, me->members),
+        .phases = plan->problem.program ? phases_in(aligned(arrays->scratch), &plan->forward_scratch.crossing,
+                                                    plan->cell.forward.count, me)
+                                        : NULL,
+        .blocks = blocks_of_member(&plan->shape, me),
     };
     find_unit_weights(pass);
     find_forward_scratch(pass);
     begin_forward_job(pass);
-    if (pass->interpreter) {
-        begin_interpreter_of_forward(pass);
+    if (pass->phases) {
+        begin_phases_of_forward(pass);
     }
     load_initial_states(pass);
 }

@@ -27,6 +27,12 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
         .inputs = {.n = problem->I, .K = problem->H},
         .steps = schedule_steps(problem),
         .sequences = schedule_sequences(problem),
+        .share_blocks = cell->forward.sums + cell->backward.sums > 0 ? (int)LAYOUT_SEGMENT / (int)VL : 1,
+        .multiplies_h = cell->multiplies_h,
+        .threads = cut_threads_max(problem->threads),
+        .interpreter_bytes = problem->program ? sizeof(struct interpreter) : 0,
+        .forward = cell->forward,
+        .backward = cell->backward,
     };
     schedule_rows(problem, &shape.rows); /* check.c has refused an overflow */
     if (problem->schedules) {            /* each part is at most so large */
@@ -51,8 +57,7 @@ static enum fastrnn_status lay_out(struct plan *const plan) {
     const struct layout_shape shape = plan->shape = shape_of(problem, plan->table, &plan->cell);
     plan->packed_forward = layout_packed_forward(&shape);
     plan->packed_backward = layout_packed_backward(&shape);
-    plan->forward_scratch = layout_forward_scratch(&shape, &plan->packed_forward, most_groups(problem, &shape),
-                                                   cut_threads_max(problem->threads));
+    plan->forward_scratch = layout_forward_scratch(&shape, &plan->packed_forward, most_groups(problem, &shape));
     plan->backward_scratch = layout_backward_scratch(&shape);
     const size_t marks = layout_marks_bytes(problem);
     bool overflowed;
@@ -85,8 +90,10 @@ static void pack_forward(const struct plan *const plan, const struct fastrnn_arr
     while (team_next(&parts, &units)) {
         pack_units(cell->gates, &w_ih, to + layout->w_ih + units.begin * layout->of_input.block, layout->of_input,
                    units);
-        pack_units(cell->gates, &w_hh, to + layout->w_hh + units.begin * layout->of_state.block, layout->of_state,
-                   units);
+        if (cell->multiplies_h) {
+            pack_units(cell->gates, &w_hh, to + layout->w_hh + units.begin * layout->of_state.block, layout->of_state,
+                       units);
+        }
         pack_biases(cell, shape->units, parameters[FASTRNN_B_IH], parameters[FASTRNN_B_HH], to + layout->b_x,
                     to + layout->b_apart, units);
         pack_vectors(parameters + CELL_VECTORS, cell->vectors, shape->units, to + layout->vectors, units);
@@ -110,8 +117,10 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
                        to + layout->w_ih, layout->w_ih_block, blocks);
     }
     while (team_next(&states, &blocks)) {
-        pack_transpose(cell->slot_gate + cell->hidden_slot, cell->gates, shape->units,
-                       parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block, blocks);
+        if (cell->multiplies_h) {
+            pack_transpose(cell->slot_gate + cell->hidden_slot, cell->gates, shape->units,
+                           parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block, blocks);
+        }
         pack_vectors(parameters + CELL_VECTORS, cell->vectors, shape->units, to + layout->vectors, blocks);
     }
 }

@@ -22,12 +22,13 @@ enum {
 _Static_assert(OPERANDS <= UINT8_MAX, "operands are bytes");
 
 enum {
-    NEAR_MAX = 64,
-    FAR_MAX = 48,
+    NEAR_MAX = FASTRNN_READS_MAX + FASTRNN_WRITES_MAX,
+    FAR_MAX = 56,
     HELD_MAX = FASTRNN_SAVED_MAX + FASTRNN_STATES_MAX + 1,
     LATE_MAX = FASTRNN_STATES_MAX,
     COPIES_MAX = 2 * FASTRNN_STATES_MAX + 1,
-    LINES_MAX = FASTRNN_REGISTERS_MAX + FAR_MAX + HELD_MAX,
+    TOTALS_MAX = 2 * FASTRNN_SUMS_MAX,
+    LINES_MAX = FASTRNN_REGISTERS_MAX + FAR_MAX + HELD_MAX + TOTALS_MAX,
 };
 
 /* The registers and copies of a span take about so many bytes, which leaves room for its other operands in the
@@ -70,6 +71,22 @@ struct held_operand {
     int line;
 };
 
+/* A number of each row, the same for all units: row r has (*base)[offset + r]. */
+struct total_operand {
+    uint8_t operand;
+    int line; /* of a span's copy */
+    real *const *base;
+    ptrdiff_t offset;
+};
+
+/* What crosses phases, of one member of the team (layout.h). The rows are those of a step. */
+struct crossing {
+    const struct fastrnn_code *code;
+    struct blocks units;
+    real *kept, *terms, *totals;
+    ptrdiff_t kept_vector, kept_row, sums_row;
+};
+
 /* The accumulators of a gate, where the product left them. */
 struct accumulator {
     uint8_t operand;
@@ -85,24 +102,27 @@ struct even_rows {
 /* Loads a state before the first step of sequences into the copy of `far`. */
 typedef void starting_function(const void *job, const struct far_operand *far, const struct span *span, real *copy);
 
-/* The program of a direction, with its operands in a pass of one member of the team. */
+/* A phase of the program of a direction, with its operands in a pass of one member of the team. */
 struct interpreter {
     const struct fastrnn_code *program;
+    int begin, end; /* its instructions */
     struct blocks units;
-    int panels; /* accumulators of a row and block: one for each gate, or one in backward */
+    int panels; /* accumulators of a row and block: one for each gate, or one in backward; later phases: none */
     const struct layout_place *const *place, *const *place_before; /* of the step's rows, and of the rows before them */
     struct even_rows even, even_before;
     starting_function *load_starting;
     const void *job;
 
-    int near_count, far_count, held_count, late_count, copy_count, accumulator_count, instruction_count;
+    int near_count, far_count, held_count, late_count, copy_count, total_count, accumulator_count, instruction_count;
     int lines, length; /* lines of `memory`; the vectors of each */
     struct near_operand near[NEAR_MAX];
     struct far_operand far[FAR_MAX];
     struct held_operand held[HELD_MAX];
     struct near_operand late[LATE_MAX];    /* results that go to scratch after the span */
     struct far_operand copies[COPIES_MAX]; /* results that also go to a tensor */
+    struct total_operand totals[TOTALS_MAX];
     struct accumulator accumulators[FASTRNN_GATES_MAX];
+    bool uses[OPERANDS]; /* whether an instruction has the operand */
     struct span_instruction code[FASTRNN_INSTRUCTIONS_MAX + 1];
     struct span_operand operands[OPERANDS];
     vreal zero, constants[FASTRNN_CONSTANTS_MAX], options[FASTRNN_OPTIONS_MAX], memory[SPAN_VECTORS];
@@ -131,6 +151,17 @@ static void add_far(struct interpreter *const p, const struct far_operand far) {
 }
 
 static void add_copy(struct interpreter *const p, const struct far_operand far) { p->copies[p->copy_count++] = far; }
+
+/* A sum; of moments, also their variance. */
+static void add_total(struct interpreter *const p, const struct crossing *const c, const int operand, const int sum,
+                      const bool is_variance) {
+    const ptrdiff_t offset = (2 * sum + is_variance) * c->sums_row;
+    p->totals[p->total_count++] = (struct total_operand){(uint8_t)operand, p->lines++, &c->totals, offset};
+}
+
+static void add_kept(struct interpreter *const p, const struct crossing *const c, const int operand, const int index) {
+    add_near(p, operand, &c->kept, index * c->kept_vector, c->kept_row, VL);
+}
 
 static void add_accumulator(struct interpreter *const p, const int operand, const int gate) {
     p->accumulators[p->accumulator_count++] = (struct accumulator){(uint8_t)operand, gate};
@@ -196,18 +227,23 @@ static bool overwrites_early(const struct fastrnn_code *const program, const int
 }
 
 /* Before the operands are listed. */
-static void begin_interpreter(struct interpreter *const p, const struct fastrnn_code *const program,
+static void begin_interpreter(struct interpreter *const p, const struct fastrnn_code *const program, const int phase,
                               const struct blocks units, const int panels, const void *const job) {
     p->program = program;
+    p->begin = phase ? program->phase_ends[phase - 1] : 0;
+    p->end = program->phase_ends[phase];
     p->units = units;
-    p->panels = panels;
+    p->panels = phase ? 0 : panels;
     p->job = job;
-    p->near_count = p->far_count = p->held_count = p->late_count = p->copy_count = 0;
+    p->near_count = p->far_count = p->held_count = p->late_count = p->copy_count = p->total_count = 0;
     p->accumulator_count = p->instruction_count = 0;
+    memset(p->uses, 0, sizeof p->uses);
     int registers = 1; /* operands that an instruction does not have are register 0 */
-    for (int j = 0; j < program->instruction_count; j++) {
-        const int to = program->instructions[j].to;
-        registers = to < FASTRNN_REGISTERS_MAX && to >= registers ? to + 1 : registers;
+    for (int j = p->begin; j < p->end; j++) {
+        const struct fastrnn_instruction *const i = &program->instructions[j];
+        registers = i->to < FASTRNN_REGISTERS_MAX && i->to >= registers ? i->to + 1 : registers;
+        p->uses[operand_number(i->to)] = p->uses[operand_number(i->a)] = true;
+        p->uses[operand_number(i->b)] = p->uses[operand_number(i->c)] = true;
     }
     p->lines = registers;
     for (int j = 0; j < registers; j++) {
@@ -223,7 +259,8 @@ static real *line_of(struct interpreter *const p, const int line) { return (real
 
 /* After the operands are listed. */
 static void complete_interpreter(struct interpreter *const p) {
-    const int registers = p->lines - p->far_count - p->held_count, fitting = FITTING_VECTORS / p->lines;
+    const int registers = p->lines - p->far_count - p->held_count - p->total_count,
+              fitting = FITTING_VECTORS / p->lines;
     p->length = fitting < SPAN_MIN ? (int)SPAN_MIN : fitting > SPAN_MAX ? (int)SPAN_MAX : fitting;
     for (int j = 0; j < registers; j++) {
         p->operands[j].at = line_of(p, j);
@@ -231,7 +268,7 @@ static void complete_interpreter(struct interpreter *const p) {
     for (int j = 0; j < p->held_count; j++) {
         p->operands[p->held[j].operand] = (struct span_operand){line_of(p, p->held[j].line), VL};
     }
-    for (int j = 0; j < p->program->instruction_count; j++) {
+    for (int j = p->begin; j < p->end; j++) {
         const struct fastrnn_instruction *const i = &p->program->instructions[j];
         add_instruction(p, i->operation, operand_number(i->to), operand_number(i->a), operand_number(i->b),
                         operand_number(i->c));

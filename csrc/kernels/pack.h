@@ -12,6 +12,14 @@ static inline struct team_range share_of(const struct blocks blocks, const struc
     return team_share(block_count(blocks, VL), team_rank(me), team_size(me));
 }
 
+/* A member's share of the unit blocks, if its group shares them. */
+static inline struct team_range blocks_of_member(const struct layout_shape *const s,
+                                                 const struct team_member *const me) {
+    const struct team_range share = team_share(layout_shares(s), me->member, me->members);
+    const int64_t all = block_count(s->units, VL), end = share.end * s->share_blocks;
+    return (struct team_range){share.begin * s->share_blocks, end < all ? end : all};
+}
+
 ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
     return p ? vload_n(p + u, n) : vsplat(0);
 }

@@ -184,6 +184,19 @@ static void parameter_gradients(const struct backward_pass *const pass, const en
     }
 }
 
+/* The gradients of w_hh and b_hh where they multiply nothing. */
+static void clear_state_gradients(const struct backward_pass *const pass, real *const dw, real *const db) {
+    const int64_t H = pass->plan->shape.H;
+    const struct team_range rows = team_share(pass->cell->gates * H, team_rank(pass->me), team_size(pass->me));
+    const size_t count = (size_t)(rows.end - rows.begin);
+    if (dw) {
+        memset(dw + rows.begin * H, 0, count * (size_t)H * sizeof(real));
+    }
+    if (db) {
+        memset(db + rows.begin, 0, count * sizeof(real));
+    }
+}
+
 /* Runs the products of a chunk: everything that is not recurrent. If the call was interrupted, returns false and does
  * nothing. */
 static bool backward_multiply_chunk(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
@@ -202,7 +215,7 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
         gather_panels(pass->arrays->x, pass->place, team_share(rows, team_rank(pass->me), team_size(pass->me)),
                       shape->inputs, pass->plan->backward_scratch.chunk_rows, pass->x);
     }
-    if (of_state.dw) {
+    if (of_state.dw && pass->cell->multiplies_h) {
         gather_h_before(pass, chunk);
     }
     team_wait(pass->me);
@@ -214,7 +227,11 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
         input_gradient(pass, rows);
     }
     parameter_gradients(pass, TEAM_DW_INPUT, chunk, &of_input);
-    parameter_gradients(pass, TEAM_DW_STATE, chunk, &of_state);
+    if (pass->cell->multiplies_h) {
+        parameter_gradients(pass, TEAM_DW_STATE, chunk, &of_state);
+    } else if (chunk->accumulation == FASTRNN_OVERWRITE) {
+        clear_state_gradients(pass, of_state.dw, of_state.db);
+    }
     vector_gradients(pass, chunk);
     team_wait(pass->me);
     return true;

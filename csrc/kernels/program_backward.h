@@ -79,6 +79,11 @@ static void add_backward_read(struct interpreter *const p, struct step_backward_
         saved.is_read = true;
         add_far(p, saved);
         break;
+    case FASTRNN_READ_KEPT:
+    case FASTRNN_READ_SUM:
+    case FASTRNN_READ_VARIANCE:
+        add_crossing(p, &job->crossing, operand, read);
+        break;
     default:
         add_given(p, &job->given, vectors, operand, read);
         break;
@@ -96,6 +101,8 @@ static void add_backward_write(struct interpreter *const p, struct step_backward
         add_far(p, far_view(operand, d_inputs[j].data, d_inputs[j].stride_t, d_inputs[j].stride_b));
     } else if (write->kind == FASTRNN_WRITE_D_INPUT) {
         add_held(p, operand);
+    } else if (write->kind == FASTRNN_WRITE_KEPT) {
+        add_kept(p, &job->crossing, operand, j);
     } else if (j > 0 && j != cell->output && overwrites_early(p->program, number, FASTRNN_READ_D_AFTER, j)) {
         add_late(p, operand, &job->d_states[j], job->state_row);
     } else {
@@ -104,19 +111,23 @@ static void add_backward_write(struct interpreter *const p, struct step_backward
 }
 
 /* The job must stay where it is. */
-static void begin_backward_program(struct interpreter *const p, const struct fastrnn_code *const program,
-                                   const struct cell_shape *const cell, struct step_backward_job *const job,
-                                   const struct program_vectors *const vectors,
+static void begin_backward_program(struct interpreter *const p, const int phase, const struct cell_shape *const cell,
+                                   struct step_backward_job *const job, const struct program_vectors *const vectors,
                                    const struct fastrnn_view *const d_inputs) {
-    begin_interpreter(p, program, job->units, 1, job);
+    const struct fastrnn_code *const program = job->crossing.code;
+    begin_interpreter(p, program, phase, job->units, 1, job);
     p->place = &job->place;
     p->place_before = &job->place_before;
     p->load_starting = load_starting;
     for (int j = 0; j < program->read_count; j++) {
-        add_backward_read(p, job, cell, vectors, OPERAND_READS + j, &program->reads[j]);
+        if (p->uses[OPERAND_READS + j]) {
+            add_backward_read(p, job, cell, vectors, OPERAND_READS + j, &program->reads[j]);
+        }
     }
     for (int j = 0; j < program->write_count; j++) {
-        add_backward_write(p, job, cell, d_inputs, j, &program->writes[j]);
+        if (p->uses[OPERAND_WRITES + j]) {
+            add_backward_write(p, job, cell, d_inputs, j, &program->writes[j]);
+        }
     }
     complete_interpreter(p);
 }

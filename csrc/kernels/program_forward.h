@@ -2,7 +2,7 @@
 #ifndef FASTRNN_PROGRAM_FORWARD_H
 #define FASTRNN_PROGRAM_FORWARD_H
 
-#include "spans.h"
+#include "crossing.h"
 #include "step.h"
 
 /* The parameters of a pass that are vectors of H: packed, where every block is whole, or as the user has them. */
@@ -46,8 +46,18 @@ static void add_given(struct interpreter *const p, const struct step_given *cons
     }
 }
 
+/* Kept vectors and sums, which both directions read. */
+static void add_crossing(struct interpreter *const p, const struct crossing *const crossing, const int operand,
+                         const struct fastrnn_read *const read) {
+    if (read->kind == FASTRNN_READ_KEPT) {
+        add_kept(p, crossing, operand, read->index);
+    } else {
+        add_total(p, crossing, operand, read->index, read->kind == FASTRNN_READ_VARIANCE);
+    }
+}
+
 static void add_forward_read(struct interpreter *const p, struct step_forward_job *const job,
-                             const struct program_vectors *const vectors, const int operand,
+                             const struct program_vectors *const vectors, const int gates, const int operand,
                              const struct fastrnn_read *const read) {
     switch (read->kind) {
     case FASTRNN_READ_GATE:
@@ -55,10 +65,15 @@ static void add_forward_read(struct interpreter *const p, struct step_forward_jo
         add_accumulator(p, operand, read->index);
         break;
     case FASTRNN_READ_GATE_INPUT:
-        add_near(p, operand, &job->gates, read->index * VL, job->gates_row, p->panels * VL);
+        add_near(p, operand, &job->gates, read->index * VL, job->gates_row, gates * VL);
         break;
     case FASTRNN_READ_BEFORE:
         add_near(p, operand, read->index ? &job->carried[read->index] : &job->h_before, 0, job->state_row, VL);
+        break;
+    case FASTRNN_READ_KEPT:
+    case FASTRNN_READ_SUM:
+    case FASTRNN_READ_VARIANCE:
+        add_crossing(p, &job->crossing, operand, read);
         break;
     default:
         add_given(p, &job->given, vectors, operand, read);
@@ -75,6 +90,8 @@ static void add_forward_write(struct interpreter *const p, struct step_forward_j
         add_far(p, far_saved(operand, &job->saved, j));
     } else if (write->kind == FASTRNN_WRITE_SAVED) {
         add_held(p, operand);
+    } else if (write->kind == FASTRNN_WRITE_KEPT) {
+        add_kept(p, &job->crossing, operand, j);
     } else if (j == 0) {
         add_near(p, operand, &job->h, 0, job->state_row, VL);
     } else if (overwrites_early(p->program, number, FASTRNN_READ_BEFORE, j)) {
@@ -97,16 +114,21 @@ static void add_state_copies(struct interpreter *const p, const struct step_forw
 }
 
 /* The job must stay where it is. */
-static void begin_forward_program(struct interpreter *const p, const struct fastrnn_code *const program,
-                                  const struct cell_shape *const cell, struct step_forward_job *const job,
-                                  const struct program_vectors *const vectors) {
-    begin_interpreter(p, program, job->units, cell->gates, job);
+static void begin_forward_program(struct interpreter *const p, const int phase, const struct cell_shape *const cell,
+                                  struct step_forward_job *const job, const struct program_vectors *const vectors) {
+    const struct fastrnn_code *const program = job->crossing.code;
+    begin_interpreter(p, program, phase, job->units, cell->multiplies_h ? cell->gates : 0, job);
     p->place = &job->place;
     p->place_before = NULL;
     for (int j = 0; j < program->read_count; j++) {
-        add_forward_read(p, job, vectors, OPERAND_READS + j, &program->reads[j]);
+        if (p->uses[OPERAND_READS + j]) {
+            add_forward_read(p, job, vectors, cell->gates, OPERAND_READS + j, &program->reads[j]);
+        }
     }
     for (int j = 0; j < program->write_count; j++) {
+        if (!p->uses[OPERAND_WRITES + j]) {
+            continue;
+        }
         add_forward_write(p, job, j, &program->writes[j]);
         if (program->writes[j].kind == FASTRNN_WRITE_AFTER) {
             add_state_copies(p, job, cell, OPERAND_WRITES + j, program->writes[j].index);
@@ -131,6 +153,16 @@ static void finish_forward_program(const void *const job, const int R, const int
     interpret_product(p->interpreter, R, Q, acc, row, block);
     if (p->saved.data && p->saved.row && block + Q == block_count(p->units, VL)) {
         clear_padding_of_rows(p, R, row);
+    }
+}
+
+/* The first phase of a cell without a product. */
+static void run_first_phase(struct interpreter *const p, const struct step_forward_job *const job, const int64_t rows,
+                            const struct team_range blocks) {
+    interpret_rows(p, rows, blocks);
+    for (int64_t row = 0; job->saved.data && job->saved.row && blocks.end == block_count(job->units, VL) && row < rows;
+         row++) {
+        clear_padding_of_rows(job, 1, row);
     }
 }
 

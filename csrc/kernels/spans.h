@@ -91,6 +91,16 @@ ALWAYS_INLINE struct span_operand near_in_span(const struct near_operand *const 
     return (struct span_operand){at, s->along_blocks ? near->block : near->row};
 }
 
+static void bind_total(struct interpreter *const p, const struct total_operand *const total,
+                       const struct span *const s) {
+    real *const copy = line_of(p, total->line);
+    const real *const from = *total->base + total->offset + s->row;
+    for (int j = 0; j < (s->along_blocks ? 1 : s->n); j++) {
+        vstore(copy + j * VL, vsplat(from[j]));
+    }
+    p->operands[total->operand] = (struct span_operand){copy, s->along_blocks ? 0 : (ptrdiff_t)VL};
+}
+
 /* acc: the accumulators of the span's first vector; a row and a block on, they lie so many reals further. */
 static void interpret_span(struct interpreter *const p, const struct span *const s, const vreal *const acc,
                            const ptrdiff_t acc_row, const ptrdiff_t acc_block) {
@@ -103,6 +113,9 @@ static void interpret_span(struct interpreter *const p, const struct span *const
     }
     for (int j = 0; j < p->far_count; j++) {
         bind_far(p, &p->far[j], s);
+    }
+    for (int j = 0; j < p->total_count; j++) {
+        bind_total(p, &p->totals[j], s);
     }
     run_span(p->code, p->instruction_count, p->operands, s->n);
     for (int j = 0; j < p->late_count; j++) {
@@ -134,6 +147,15 @@ static void interpret_product(struct interpreter *const p, const int R, const in
             interpret_span(p, &s, acc + (r * Q + q) * p->panels, (ptrdiff_t)Q * p->panels * VL,
                            (ptrdiff_t)p->panels * VL);
         }
+    }
+}
+
+/* Runs a phase without accumulators. */
+static void interpret_rows(struct interpreter *const p, const int64_t rows, const struct team_range blocks) {
+    enum { ROWS = 1024 }; /* at a time */
+    for (int64_t row = 0; row < rows; row += ROWS) {
+        const int R = rows - row < ROWS ? (int)(rows - row) : (int)ROWS;
+        interpret_product(p, R, (int)(blocks.end - blocks.begin), &p->zero, row, blocks.begin);
     }
 }
 

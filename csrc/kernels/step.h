@@ -9,7 +9,7 @@
 #define FASTRNN_STEP_H
 
 #include "cell_steps.h"
-#include "rows.h"
+#include "interpreter.h"
 #include "slot_product.h"
 
 /* The reserve: an ordinary array (T, B, row). Each saved vector has `units` reals. */
@@ -56,12 +56,11 @@ ALWAYS_INLINE struct cell_given load_given(const struct cell *const cell, const 
 
 /* ---- forward ---- */
 
-struct interpreter;
-
 /* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_forward_job {
     enum fastrnn_cell cell;
-    struct interpreter *interpreter; /* of a program; else null */
+    struct interpreter *interpreter; /* of the first phase of a program; else null */
+    struct crossing crossing;        /* of a program */
     struct blocks units;
     struct step_given given;
     ptrdiff_t gates_row, state_row;
@@ -163,7 +162,8 @@ static void finish_forward(const void *const job, const int R, const int Q, cons
 /* A step: constant for a pass up to `saved`, then set for each step. */
 struct step_backward_job {
     enum fastrnn_cell cell;
-    struct interpreter *interpreter; /* of a program; else null */
+    struct interpreter *interpreter; /* of the first phase of a program; else null */
+    struct crossing crossing;        /* of a program */
     struct blocks units;
     struct step_given given;
     ptrdiff_t slot, block; /* strides of the slots below */

@@ -66,7 +66,7 @@ static struct choice choice_of_short_call(const struct run *const run, struct pa
     const enum fastrnn_cut of_threads = cut_of_model(shape);
     const int64_t power = pace_log2(shape->rows);
     const bool by_sequences = shape->sequences > 1 || of_threads == FASTRNN_CUT_BY_SEQUENCES;
-    const bool by_units = block_count(shape->units, shape->vl) > 1 || of_threads == FASTRNN_CUT_BY_UNITS;
+    const bool by_units = layout_shares(shape) > 1 || of_threads == FASTRNN_CUT_BY_UNITS;
     const struct pace_question question = {
         .key = key_of_call(run, threads),
         .cuts = pace_bit(FASTRNN_CUT_ONE_THREAD) | (by_sequences ? pace_bit(FASTRNN_CUT_BY_SEQUENCES) : 0) |

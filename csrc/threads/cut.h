@@ -72,7 +72,7 @@ static inline double cut_cost(const double ns, const double reference) {
 
 /* The multiply-adds of a forward call, or of a step, with so many rows. */
 static inline double cut_work(const struct layout_shape *const s, const int64_t rows) {
-    return (double)s->gates * (double)s->H * (double)(s->I + s->H) * (double)rows;
+    return (double)s->gates * (double)s->H * (double)(s->I + (s->multiplies_h ? s->H : 0)) * (double)rows;
 }
 
 /* Whether calibration chooses the cut. */
@@ -97,8 +97,8 @@ static inline enum fastrnn_cut cut_of_model(const struct layout_shape *const s) 
     return s->sequences / cut_group_sequences(s) > 1 ? FASTRNN_CUT_BY_SEQUENCES : FASTRNN_CUT_BY_UNITS;
 }
 
-/* Groups of threads share the sequences; the members of a group share the units, at least one block each. Threads
- * beyond groups*members are idle. */
+/* Groups of threads share the sequences; the members of a group share the units, at least one run of blocks each.
+ * Threads beyond groups*members are idle. */
 struct cut_split {
     int groups, members;
 };
@@ -118,7 +118,7 @@ static inline int cut_groups(const struct layout_shape *const s, const enum fast
 /* The most groups, or fewer if these would leave more than a quarter of the threads idle and fewer groups use more. */
 static inline struct cut_split cut_split(const struct layout_shape *const s, const enum fastrnn_cut cut,
                                          const int threads) {
-    const int64_t blocks = block_count(s->units, s->vl);
+    const int64_t blocks = layout_shares(s);
     const int most = cut_groups(s, cut, threads);
     struct cut_split best = cut_into(most, threads, blocks);
     if (4 * (threads % most) > threads) {
@@ -153,15 +153,20 @@ static inline double cut_threads_of_region(const double work) {
     return __builtin_sqrt(half * half + work * CUT_REGION_THREADS) - half;
 }
 
-/* The number of threads that the work keeps busy. A group of m members needs m * m/2 barriers' work twice in a step,
- * since the cost of a barrier grows with m. */
+/* Every phase ends at a barrier. */
+static inline int cut_phases(const struct layout_shape *const s) {
+    return s->forward.count > s->backward.count ? s->forward.count : s->backward.count;
+}
+
+/* The number of threads that the work keeps busy. A group of m members needs m * m/2 barriers' work twice in each phase
+ * of a step, since the cost of a barrier grows with m. */
 static inline int cut_threads(const struct layout_shape *const s, const int wanted,
                               const struct cut_costs *const costs) {
     const double sequences = (double)s->sequences;
     const double step_work = (double)s->gates * (double)s->H * (double)s->H * sequences;
     const double chains = (double)s->gates * (double)block_count(s->units, s->vl) * sequences;
     const double enough = (double)(s->sequences / cut_group_sequences(s)), groups = enough > 1 ? enough : 1;
-    double members = __builtin_sqrt(groups * step_work / (CUT_BARRIER_WORK * costs->barrier));
+    double members = __builtin_sqrt(groups * step_work / (CUT_BARRIER_WORK * costs->barrier * cut_phases(s)));
     members = members < chains / CUT_CHAINS_PER_MEMBER ? members : chains / CUT_CHAINS_PER_MEMBER;
     const double useful = enough > members ? enough : members;
     double threads = cut_threads_of_region(cut_work(s, s->rows) / (2 * CUT_REGION_WORK * costs->region));

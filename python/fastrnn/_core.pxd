@@ -126,8 +126,8 @@ cdef extern from "fastrnn.h" nogil:
 
     ctypedef struct fastrnn_arrays_t "struct fastrnn_arrays":
         size_t struct_size
-        const void *parameters[16]
-        void *gradients[16]
+        const void *parameters[20]
+        void *gradients[20]
         int accumulation
         void *packed
         fastrnn_const_view_t x

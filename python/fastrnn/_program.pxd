@@ -30,6 +30,9 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_READS_MAX
         FASTRNN_CONSTANTS_MAX
         FASTRNN_WRITES_MAX
+        FASTRNN_PHASES_MAX
+        FASTRNN_SUMS_MAX
+        FASTRNN_TERMS_MAX
 
     ctypedef struct fastrnn_parameter_t "struct fastrnn_parameter":
         const char *name
@@ -81,13 +84,19 @@ cdef extern from "fastrnn.h" nogil:
         int kind
         int index
 
+    ctypedef struct fastrnn_sum_t "struct fastrnn_sum":
+        int kind
+        int phase, count
+        int kept[8]
+
     ctypedef struct fastrnn_code_t "struct fastrnn_code":
-        int instruction_count, read_count, constant_count, write_count, phase_count
+        int instruction_count, read_count, constant_count, write_count, phase_count, sum_count
         const fastrnn_instruction_t *instructions
         const fastrnn_read_t *reads
         const double *constants
         const fastrnn_write_t *writes
         const int *phase_ends
+        const fastrnn_sum_t *sums
 
     ctypedef struct fastrnn_slot_t "struct fastrnn_slot":
         int gate, to_input, operand
@@ -106,7 +115,8 @@ cdef struct CodeLists:  # the lists of a direction
     fastrnn_read_t reads[FASTRNN_READS_MAX]
     double constants[FASTRNN_CONSTANTS_MAX]
     fastrnn_write_t writes[FASTRNN_WRITES_MAX]
-    int end
+    fastrnn_sum_t sums[FASTRNN_SUMS_MAX]
+    int phase_ends[FASTRNN_PHASES_MAX]
 
 
 cdef class CellProgram:

@@ -71,7 +71,7 @@ cdef class CellProgram:
         return 0
 
     cdef int _set_code(self, object code, fastrnn_code_t *to, CodeLists *lists) except -1:
-        cdef int j
+        cdef int j, k
         to.instruction_count = _fits("instructions", code.instructions, FASTRNN_INSTRUCTIONS_MAX)
         for j, (operation, target, a, b, c) in enumerate(code.instructions):
             lists.instructions[j] = fastrnn_instruction_t(operation, target, a, b, c)
@@ -84,8 +84,15 @@ cdef class CellProgram:
         to.write_count = _fits("writes", code.writes, FASTRNN_WRITES_MAX)
         for j, (kind, index) in enumerate(code.writes):
             lists.writes[j] = fastrnn_write_t(kind, index)
-        lists.end = to.instruction_count
+        to.sum_count = _fits("sums", code.sums, FASTRNN_SUMS_MAX)
+        for j, (kind, phase, kept) in enumerate(code.sums):
+            lists.sums[j].kind, lists.sums[j].phase = kind, phase
+            lists.sums[j].count = _fits("kept", kept, FASTRNN_TERMS_MAX)
+            for k, index in enumerate(kept):
+                lists.sums[j].kept[k] = index
+        to.phase_count = _fits("phases", code.phase_ends, FASTRNN_PHASES_MAX)
+        for j, end in enumerate(code.phase_ends):
+            lists.phase_ends[j] = end
         to.instructions, to.reads, to.constants = lists.instructions, lists.reads, lists.constants
-        to.writes = lists.writes
-        to.phase_count, to.phase_ends = 1, &lists.end
+        to.writes, to.phase_ends, to.sums = lists.writes, lists.phase_ends, lists.sums
         return 0

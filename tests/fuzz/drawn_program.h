@@ -16,17 +16,23 @@ struct growing_code {
     struct fastrnn_read reads[FASTRNN_READS_MAX];
     struct fastrnn_write writes[FASTRNN_WRITES_MAX];
     double constants[FASTRNN_CONSTANTS_MAX];
-    int instruction_count, read_count, write_count, constant_count;
+    struct fastrnn_sum sums[FASTRNN_SUMS_MAX];
+    int phase_ends[FASTRNN_PHASES_MAX];
+    int instruction_count, read_count, write_count, constant_count, sum_count, phase_count, kept_count;
     uint16_t known[FASTRNN_INSTRUCTIONS_MAX + FASTRNN_READS_MAX + FASTRNN_CONSTANTS_MAX]; /* operands with numbers */
     int known_count;
 };
 
 /* ---- code ---- */
 
+static void add_read(struct growing_code *const code, const enum fastrnn_read_kind kind, const int index) {
+    code->known[code->known_count++] = (uint16_t)(FASTRNN_OPERAND_READ + code->read_count);
+    code->reads[code->read_count++] = (struct fastrnn_read){kind, index};
+}
+
 static void add_reads(struct growing_code *const code, const enum fastrnn_read_kind kind, const int count) {
     for (int j = 0; j < count; j++) {
-        code->known[code->known_count++] = (uint16_t)(FASTRNN_OPERAND_READ + code->read_count);
-        code->reads[code->read_count++] = (struct fastrnn_read){kind, j};
+        add_read(code, kind, j);
     }
 }
 
@@ -71,25 +77,87 @@ static void add_instruction(struct bytes *const from, struct growing_code *const
     code->known[code->known_count++] = to;
 }
 
-static struct fastrnn_code end_code(struct bytes *const from, struct growing_code *const code) {
-    add_constants(from, code);
+static void add_instructions(struct bytes *const from, struct growing_code *const code) {
     for (int64_t n = code->known_count > 0 ? draw_below(from, 16) : 0; n > 0; n--) {
         add_instruction(from, code, (uint16_t)draw_below(from, FASTRNN_REGISTERS_MAX - 1));
     }
-    for (int j = 0; j < code->write_count; j++) {
-        add_instruction(from, code, (uint16_t)(FASTRNN_OPERAND_WRITE + j));
+}
+
+/* Whether later phases have the operand. */
+static bool lasts(const struct growing_code *const code, const int operand) {
+    const enum fastrnn_read_kind kind = code->reads[operand & 0xFF].kind;
+    return (operand & ~0xFF) == FASTRNN_OPERAND_CONSTANT ||
+           ((operand & ~0xFF) == FASTRNN_OPERAND_READ && kind != FASTRNN_READ_GATE && kind != FASTRNN_READ_GATE_STATE &&
+            kind != FASTRNN_READ_D_AFTER);
+}
+
+/* Up to two sums of the vectors that are kept. */
+static void add_sums(struct bytes *const from, struct growing_code *const code) {
+    for (int64_t n = draw_below(from, 3); n > 0; n--) {
+        struct fastrnn_sum *const sum = &code->sums[code->sum_count];
+        *sum = (struct fastrnn_sum){(enum fastrnn_sum_kind)draw_below(from, FASTRNN_SUM_KINDS),
+                                    code->phase_count,
+                                    1 + (int)draw_below(from, FASTRNN_TERMS_MAX),
+                                    {0}};
+        for (int j = 0; j < sum->count; j++) {
+            sum->kept[j] = (int)draw_below(from, code->kept_count);
+        }
+        add_read(code, FASTRNN_READ_SUM, code->sum_count);
+        if (sum->kind == FASTRNN_MOMENTS) {
+            add_read(code, FASTRNN_READ_VARIANCE, code->sum_count);
+        }
+        code->sum_count++;
     }
+}
+
+/* Keeps some vectors, and begins another phase. */
+static void add_phase(struct bytes *const from, struct growing_code *const code) {
+    const int first = code->kept_count;
+    code->kept_count += 1 + (int)draw_below(from, 3);
+    for (int j = first; j < code->kept_count; j++) {
+        add_instruction(from, code, (uint16_t)(FASTRNN_OPERAND_WRITE + code->write_count));
+        add_writes(code, FASTRNN_WRITE_KEPT, j, 1);
+    }
+    code->phase_ends[code->phase_count++] = code->instruction_count;
+    int known = 0;
+    for (int j = 0; j < code->known_count; j++) {
+        if (lasts(code, code->known[j])) {
+            code->known[known++] = code->known[j];
+        }
+    }
+    code->known_count = known;
+    for (int j = first; j < code->kept_count; j++) {
+        add_read(code, FASTRNN_READ_KEPT, j);
+    }
+    add_sums(from, code);
+}
+
+static struct fastrnn_code end_code(struct bytes *const from, struct growing_code *const code) {
+    add_constants(from, code);
+    add_instructions(from, code);
+    for (int64_t n = draw_below(from, 4); n > 0; n--) {
+        add_phase(from, code);
+        add_instructions(from, code);
+    }
+    for (int j = 0; j < code->write_count; j++) {
+        if (code->writes[j].kind != FASTRNN_WRITE_KEPT) {
+            add_instruction(from, code, (uint16_t)(FASTRNN_OPERAND_WRITE + j));
+        }
+    }
+    code->phase_ends[code->phase_count++] = code->instruction_count;
     const struct fastrnn_code made = {
         .instruction_count = code->instruction_count,
         .read_count = code->read_count,
         .constant_count = code->constant_count,
         .write_count = code->write_count,
-        .phase_count = 1,
+        .phase_count = code->phase_count,
+        .sum_count = code->sum_count,
         .instructions = take_copy(code->instructions, (size_t)code->instruction_count * sizeof *code->instructions),
         .reads = take_copy(code->reads, (size_t)code->read_count * sizeof *code->reads),
         .constants = take_copy(code->constants, (size_t)code->constant_count * sizeof *code->constants),
         .writes = take_copy(code->writes, (size_t)code->write_count * sizeof *code->writes),
-        .phase_ends = take_copy(&code->instruction_count, sizeof code->instruction_count),
+        .phase_ends = take_copy(code->phase_ends, sizeof code->phase_ends),
+        .sums = take_copy(code->sums, (size_t)code->sum_count * sizeof *code->sums),
     };
     return made;
 }
@@ -102,13 +170,14 @@ static void add_given(struct growing_code *const code, const struct fastrnn_cell
     add_reads(code, FASTRNN_READ_OPTION, t->option_count);
 }
 
-static struct fastrnn_code draw_forward(struct bytes *const from, const struct fastrnn_cell_table *const t) {
+static struct fastrnn_code draw_forward(struct bytes *const from, const struct fastrnn_cell_table *const t,
+                                        const bool multiplies_h) {
     struct growing_code code = {0};
     for (int g = 0; g < t->gates; g++) {
         const bool is_apart = t->apart >> g & 1;
         add_reads(&code, is_apart ? FASTRNN_READ_GATE_INPUT : FASTRNN_READ_GATE, 1);
         code.reads[code.read_count - 1].index = g;
-        if (is_apart) {
+        if (is_apart && multiplies_h) {
             add_reads(&code, FASTRNN_READ_GATE_STATE, 1);
             code.reads[code.read_count - 1].index = g;
         }
@@ -189,9 +258,10 @@ static struct fastrnn_cell_table *draw_table(struct bytes *const from) {
 }
 
 /* Input slots of gates that stay apart, then slots of both sides, then the other slots of gates that stay apart. */
-static int set_slots(const struct fastrnn_cell_table *const t, struct fastrnn_slot *const slots) {
+static int set_slots(const struct fastrnn_cell_table *const t, const bool multiplies_h,
+                     struct fastrnn_slot *const slots) {
     int count = 0;
-    for (int part = 0; part < 3; part++) {
+    for (int part = 0; part < (multiplies_h ? 3 : 2); part++) {
         for (int g = 0; g < t->gates; g++) {
             if ((t->apart >> g & 1) == (part != 1)) {
                 slots[count++] =
@@ -215,20 +285,30 @@ static void spoil_code(struct bytes *const from, struct fastrnn_code *const code
         (struct fastrnn_instruction *)code->instructions + draw_below(from, code->instruction_count);
     uint16_t *const fields[] = {&instruction->operation, &instruction->to, &instruction->a, &instruction->b,
                                 &instruction->c};
-    switch (draw_below(from, 5)) {
+    switch (draw_below(from, 7)) {
     case 0:
         ((struct fastrnn_write *)code->writes)[draw_below(from, code->write_count)] =
-            (struct fastrnn_write){(enum fastrnn_write_kind)draw_below(from, 9), draw_odd(from)};
+            (struct fastrnn_write){(enum fastrnn_write_kind)draw_below(from, 10), draw_odd(from)};
         break;
     case 1:
         if (code->read_count) {
             ((struct fastrnn_read *)code->reads)[draw_below(from, code->read_count)] =
-                (struct fastrnn_read){(enum fastrnn_read_kind)draw_below(from, 13), draw_odd(from)};
+                (struct fastrnn_read){(enum fastrnn_read_kind)draw_below(from, 16), draw_odd(from)};
         }
         break;
     case 2:
         if (code->constant_count) {
             ((double *)code->constants)[draw_below(from, code->constant_count)] = 0 / 0.0;
+        }
+        break;
+    case 3:
+        ((int *)code->phase_ends)[draw_below(from, code->phase_count)] = draw_odd(from);
+        break;
+    case 4:
+        if (code->sum_count) {
+            struct fastrnn_sum *const sum = (struct fastrnn_sum *)code->sums + draw_below(from, code->sum_count);
+            int *const numbers[] = {&sum->phase, &sum->count, &sum->kept[draw_below(from, FASTRNN_TERMS_MAX)]};
+            *numbers[draw_below(from, 3)] = draw_odd(from);
         }
         break;
     default:
@@ -268,7 +348,8 @@ static void spoil_program(struct bytes *const from, struct fastrnn_program *cons
 static struct drawn_program draw_program(struct bytes *const from) {
     struct fastrnn_cell_table *const table = draw_table(from);
     struct fastrnn_slot all[FASTRNN_SLOTS_MAX];
-    const int slot_count = set_slots(table, all);
+    const bool multiplies_h = table->apart != (1U << table->gates) - 1 || draw_bit(from);
+    const int slot_count = set_slots(table, multiplies_h, all);
     struct fastrnn_slot *const slots = take_copy(all, (size_t)slot_count * sizeof *slots);
     struct drawn_program drawn = {
         .c =
@@ -277,7 +358,7 @@ static struct drawn_program draw_program(struct bytes *const from) {
                 .table = table,
                 .slot_count = slot_count,
                 .slots = slots,
-                .forward = draw_forward(from, table),
+                .forward = draw_forward(from, table, multiplies_h),
                 .backward = draw_backward(from, table, slot_count),
             },
         .is_sound = true,

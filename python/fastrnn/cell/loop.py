@@ -114,7 +114,7 @@ def forward(
     fixed |= {f"option.{one.name}": np.asarray(options.get(one.name, one.default), dtype) for one in program.options}
     record = Record(program, x, weights, fixed, inputs, [], [], np.zeros((T, B, H), dtype), state)
     for t in range(T):
-        reads = record.reads(t, state) | _gates(record, x[t], state[program.states[0].name])
+        reads = record.reads(t, state) | gates(record, x[t], state[program.states[0].name])
         outputs = interpret.forward(program, reads, record.product)
         outputs = {name: np.broadcast_to(one, (B, H)) for name, one in outputs.items()}
         record.before.append(state)
@@ -125,7 +125,7 @@ def forward(
     return record
 
 
-def _gates(record: Record, x: _Array, h: _Array) -> dict[str, _Array]:
+def gates(record: Record, x: _Array, h: _Array) -> dict[str, _Array]:
     """The pre-activations, or their halves, before the step."""
     program, weights = record.program, record.weights
     multiplied = {product.gate for product in program.products}
