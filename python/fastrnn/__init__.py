@@ -1,9 +1,12 @@
-"""fastrnn: LSTM, GRU and Elman RNN, forward and truncated backward, fast on a CPU and bitwise reproducible.
+"""fastrnn: recurrent networks, forward and truncated backward, fast on a CPU and bitwise reproducible.
 
-Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`. Windows
-of a long sequence: `Windows`.
+Layers with parameters: `LSTM`, `GRU`, `RNN`. One layer on plain arrays: `lstm`, `gru`, `rnn_tanh`, `rnn_relu`. Cells of
+your own: `cell`, with the layer `Recurrent` and the function `recurrent`. Windows of a long sequence: `Windows`.
 """
 
+from .cell.define import cell
+from .cell.elementwise import log_sigmoid, relu, sigmoid, softplus
+from .cell.norms import layer_norm, rms_norm
 from .cell_gradients import CellGradients, WeightGradients
 from .cells import CELLS as _CELLS
 from .cells import Cell as _Cell
@@ -13,6 +16,8 @@ from .layer_calls import Gradients
 from .layers import GRU, LSTM, RNN
 from .stream import Stream
 from .windows import Windows
+from .written_function import recurrent
+from .written_layer import Recurrent
 
 __all__ = [
     "GRU",
@@ -20,17 +25,26 @@ __all__ = [
     "RNN",
     "CellGradients",
     "Gradients",
+    "Recurrent",
     "Stream",
     "WeightGradients",
     "Windows",
     "__version__",
+    "cell",
     "get_num_threads",
     "gru",
+    "layer_norm",
+    "log_sigmoid",
     "lstm",
+    "recurrent",
+    "relu",
+    "rms_norm",
     "rnn_relu",
     "rnn_tanh",
     "set_num_threads",
     "show_config",
+    "sigmoid",
+    "softplus",
 ]
 
 

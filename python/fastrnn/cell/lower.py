@@ -57,6 +57,8 @@ class Lowered:
     slots: tuple[tuple[int, int, int], ...]  # gate, whether towards the input, operand
     forward: Code
     backward: Code
+    input_gradients: tuple[bool, ...] = ()
+    defaults: tuple[float, ...] = ()  # of the options
 
 
 def lower(program: Program) -> Lowered:
@@ -66,6 +68,10 @@ def lower(program: Program) -> Lowered:
     of_state = {saved.state: j for j, saved in enumerate(program.saved) if saved.state is not None}
     by_library = {f"saved.{j}" for j in of_state.values()}
     slots, backward = _with_all_slots(program)
+    saved_names = [one.name for one in program.saved]
+    if program.output != states[0] and states[0] not in of_state:  # h is an operand of the gradient of w_hh
+        of_state[states[0]] = len(saved_names)
+        saved_names.append(f"{states[0]}_after")
     return Lowered(
         name=program.name,
         gates=len(program.gates),
@@ -75,13 +81,15 @@ def lower(program: Program) -> Lowered:
         vectors=program.vectors,
         inputs=tuple((one.name, one.columns == "one") for one in program.inputs),
         options=tuple(one.name for one in program.options),
-        saved=tuple(one.name for one in program.saved),
+        saved=tuple(saved_names),
         saved_state=tuple(of_state.get(state, -1) for state in states),
         slots=tuple(
             (program.gates.index(one.gate), int(one.to_input), -1 if one.operand is None else 0) for one in slots
         ),
         forward=_code(program, "forward", program.forward, by_library),
         backward=_code(program, "backward", backward, ()),
+        input_gradients=tuple(one.gradient for one in program.inputs),
+        defaults=tuple(float(one.default) for one in program.options),
     )
 
 
@@ -113,7 +121,7 @@ def _check_limits(program: Program) -> None:
         if len(direction.phases) != 1 or program.products or any(phase.sums for phase in direction.phases):
             raise ValueError(
                 f"{program.name}: expected one phase {name}, without sums over units and without second products, "
-                f"got {len(direction.phases)} phases"
+                f"got {len(direction.phases)} phases; such a cell runs only in its reference so far"
             )
 
 
