@@ -9,7 +9,7 @@ import fastrnn
 import numpy as np
 import pytest
 from core_call import assert_same_bits
-from fastrnn.testing import assert_reproducible
+from fastrnn.testing import assert_gradients, assert_reproducible, assert_values
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import dtypes, seeds
@@ -339,6 +339,10 @@ BAD = {
                                    ValueError, r"^inputs: expected exactly \[\]; missing \[\], unknown \['mask'\]"),
     "an input of a shape": (masked_call(mask=sequence(T, B, H - 1)), ValueError, r"^inputs\['mask'\]: expected shape"),
     "an input of a dtype": (masked_call(gain=np.zeros((T, B, 1))), TypeError, r"^inputs\['gain'\]: expected dtype"),
+    "values of a written cell": (lambda: assert_values(fastrnn.Recurrent(lstm, I, H), sequence(T, B, I)), TypeError,
+                                 "^layer: expected a fastrnn.LSTM, GRU or RNN, got Recurrent"),
+    "gradients of a written cell": (lambda: assert_gradients(fastrnn.Recurrent(lstm, I, H), sequence(T, B, I)),
+                                    TypeError, "^layer: expected a fastrnn.LSTM, GRU or RNN, got Recurrent"),
     "one input for two layers": (
         lambda: fastrnn.Recurrent(masked, I, H, 2)(sequence(T, B, I), inputs={"mask": sequence(T, B, H), "gain": []}),
         ValueError, r"^inputs\['mask'\]: expected a list of num_layers\*D = 2 arrays"),
