@@ -116,19 +116,22 @@ def _bounded(x):
 
 
 @st.composite
-def plans(draw):
+def plans(draw, one_phase=False):
+    """one_phase: neither a product in the step nor a sum over units."""
     place = st.integers(0, 99)
     one = st.tuples(st.sampled_from(sorted(UNARY)), place)
     two = st.tuples(st.sampled_from(sorted(BINARY)), place, place)
     sums = st.tuples(st.sampled_from(sorted(SUMS)), place)
-    operations = draw(st.permutations(draw(st.lists(one | two, max_size=8)) + draw(st.lists(sums, max_size=3))))
+    operations = draw(
+        st.permutations(draw(st.lists(one | two, max_size=8)) + draw(st.lists(sums, max_size=0 if one_phase else 3)))
+    )
     states = "hcm"[: draw(st.integers(1, 3))]
     return Plan(
         gates="abc"[: draw(st.integers(1, 3))],
         states=states,
         vectors=("u", "w")[: draw(st.integers(0, 2))],
         has_input=draw(st.booleans()),
-        halves=draw(st.sampled_from(["none", "input", "both", "product"])),
+        halves=draw(st.sampled_from(["none", "input", "both"] + ["product"] * (not one_phase))),
         operations=tuple(operations),
         results=draw(st.tuples(*[place] * (len(states) + 1))),
         output_is_state=draw(st.booleans()),
@@ -136,9 +139,9 @@ def plans(draw):
 
 
 @st.composite
-def small_cells(draw):
+def small_cells(draw, one_phase=False):
     """A cell of 1 to 3 gates and 1 to 3 states, with up to two vectors, an input and an option."""
-    plan = draw(plans())
+    plan = draw(plans(one_phase))
     try:
         made = cell(
             gates=plan.gates,

@@ -19,6 +19,7 @@ PAGES = [
     "docs/start.md",
     "docs/streaming.md",
     "docs/truncated-bptt.md",
+    "docs/write-a-cell.md",
 ]
 # Pages that also need torch.
 TORCH_PAGES = ["docs/pytorch.md"]

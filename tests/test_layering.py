@@ -17,7 +17,7 @@ BELOW = {
     CSRC / "threads": {CSRC},
     CSRC / "kernels": {CSRC, CSRC / "threads"},
     CSRC / "kernels" / "cells": {CSRC / "kernels"},
-    PACKAGE: set(),
+    PACKAGE: {PACKAGE / "cell"},
     PACKAGE / "torch": {PACKAGE},
     PACKAGE / "cell": set(),
     PACKAGE / "cell" / "library": {PACKAGE / "cell"},

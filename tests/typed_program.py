@@ -114,6 +114,38 @@ def carry_weights() -> list[Layer]:
     ]
 
 
+@fastrnn.cell(gates="ifgo", states="hc", vectors=("p_i",), options={"floor": 0.0})
+def written(a: Any, s: Any, v: Any, o: Any) -> Any:
+    i = fastrnn.sigmoid(a.i + v.p_i * s.c)
+    c = fastrnn.softplus(a.f) * s.c / 2 + i * fastrnn.relu(a.g)
+    h = np.exp(fastrnn.log_sigmoid(a.o)) * np.tanh(c) + o.floor
+    return h, (h, c)
+
+
+@fastrnn.cell(gates="n")
+def normalised(a: Any, s: Any) -> Any:
+    h = np.tanh(fastrnn.layer_norm(a.n)) + fastrnn.rms_norm(s.h) / 4
+    return h, (h,)
+
+
+def write_cells(x: Array, folder: Path) -> None:
+    program: str = repr(normalised) + repr(written)
+    assert "layer" not in program
+    layer = fastrnn.Recurrent(written, I, H, num_layers=2, options={"floor": 0.5}, seed=0)
+    y, state, tape = layer.forward(x, lengths=np.array([6, 2, 4]))
+    gradients: fastrnn.Gradients = layer.backward(tape, y, state, truncation=2)
+    assert gradients.parameters["p_i_l1"].shape == (H,)
+    layer.options = {"floor": 0.25}
+    layer.save(folder / "written.npz")
+    loaded: fastrnn.Recurrent = fastrnn.Recurrent.load(folder / "written.npz")
+    last: Array = loaded.stream(B)(x[0])
+    assert last.shape == (B, H)
+    run = fastrnn.recurrent(written)
+    y, _, tape = run.forward(x, draw(4 * H, I), draw(4 * H, H), vectors={"p_i": draw(H)}, options={"floor": 1.0})
+    found: fastrnn.CellGradients = run.backward(tape, y, wanted=("x", "vectors"))
+    assert found.vectors["p_i"].shape == (H,)
+
+
 def main(folder: Path) -> None:
     threads: int = fastrnn.get_num_threads()
     fastrnn.set_num_threads(threads)
@@ -127,5 +159,6 @@ def main(folder: Path) -> None:
         check(layer, x)
     call_single_layers(x)
     discount(x[:, :, 0])
+    write_cells(x, folder)
     cut_windows()
     carry_weights()

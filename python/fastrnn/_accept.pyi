@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._plan import Arrays, Plan, Tape
+from ._program import CellProgram
 from .schedule import Batch
 
 _Array = NDArray[Any]
@@ -12,10 +13,17 @@ _Bytes = NDArray[np.uint8]
 
 class Network:
     def __init__(
-        self, cell: str, dtype: DTypeLike, I: int, H: int, layers: int, reverse: tuple[bool, ...], kind: str
+        self,
+        cell: str | CellProgram,
+        dtype: DTypeLike,
+        I: int,
+        H: int,
+        layers: int,
+        reverse: tuple[bool, ...],
+        kind: str,
     ) -> None: ...
     @property
-    def cell(self) -> str: ...
+    def cell(self) -> str | CellProgram: ...
     @property
     def dtype(self) -> np.dtype[Any]: ...
     @property
@@ -36,7 +44,7 @@ class Network:
     def order(self, owner: Any, x: _Array, lengths: Any, resets: Any) -> tuple[Plan, NDArray[np.bool_] | None]: ...
     def plan_of_batches(self, batches: tuple[Batch, ...]) -> tuple[Plan, NDArray[np.bool_] | None]: ...
     def infer(
-        self, owner: Any, packed: list[_Bytes] | None, x: Any, state: Any, lengths: Any, resets: Any
+        self, owner: Any, packed: list[_Bytes] | None, x: Any, state: Any, lengths: Any, resets: Any, inputs: Any
     ) -> tuple[_Array, Any]: ...
     def train(
         self,
@@ -47,10 +55,11 @@ class Network:
         lengths: Any,
         resets: Any,
         checkpoint: int | tuple[int] | None,
+        inputs: Any,
     ) -> tuple[_Array, Any, Tape]: ...
     def backward(
         self, owner: Any, tape: Any, dy: Any, dstate: Any, truncation: Any
-    ) -> tuple[_Array, Any, dict[str, _Array]]: ...
+    ) -> tuple[_Array, Any, dict[str, _Array], dict[str, Any]]: ...
     def packed_of(
         self, plan: Plan, weights: list[_Maybe], training: bool
     ) -> tuple[list[_Bytes] | None, list[_Bytes] | None]: ...

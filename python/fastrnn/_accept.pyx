@@ -6,6 +6,7 @@ import numpy as np
 from . import _check, memory
 from ._plan import new_bytes
 from .config import backend_index, get_num_threads, cut_index
+from .given import input_gradient
 from .schedule import Batch
 from .weights import checked_parameters
 
@@ -87,11 +88,11 @@ cdef cnp.ndarray first_resets(cnp.ndarray resets, Arrays arrays, int64_t B):
 cdef class Network:
     """A stack of layers: its sizes, its pace, and the plans of its last shapes.
 
-    kind: the layout of sequences with a batch axis, see `Arrays`. reverse: of each direction, whether it runs from the
+    cell: its name in the registry, or its program. kind: the layout of sequences with a batch axis, see `Arrays`. reverse: of each direction, whether it runs from the
     last step to the first.
     """
 
-    cdef readonly str cell
+    cdef readonly object cell, row
     cdef readonly cnp.dtype dtype
     cdef readonly int layers, directions, states
     cdef readonly int64_t I, H
@@ -104,7 +105,7 @@ cdef class Network:
     cdef KeptWeights kept
     cdef Pace pace
 
-    def __init__(self, str cell, dtype, int64_t I, int64_t H, int layers, tuple reverse, str kind):
+    def __init__(self, cell, dtype, int64_t I, int64_t H, int layers, tuple reverse, str kind):
         cdef Problem like
         self.cell, self.I, self.H, self.layers = cell, I, H, layers
         self.reverse, self.directions = reverse, len(reverse)
@@ -113,6 +114,7 @@ cdef class Network:
         self.likes, self.plans, self.kept, self.pace = {}, {}, KeptWeights(), Pace(layers)
         like = self._like((backend_index(), 1, 0))
         self.table = like.table
+        self.row = like.row
         self.states, self.each = self.table.state_count, self.table.parameter_count
 
     def _like(self, tuple chosen):
@@ -129,7 +131,7 @@ cdef class Network:
         plan = self.plans.get(key)
         if plan is None:
             batches = tuple([Batch(T, B, None, None, one) for one in self.reverse])
-            plan = Plan(self._like(key[2:]), self.cell, self.I, self.layers, batches)
+            plan = Plan(self._like(key[2:]), self.I, self.layers, batches)
             if len(self.plans) >= PLANS_MAX:
                 self.plans.clear()
             self.plans[key] = plan
@@ -166,7 +168,7 @@ cdef class Network:
         if first.dense or starting is not None:
             return self.dense_plan(first.T, first.B), starting
         chosen = backend_index(), get_num_threads(), cut_index()
-        return Plan(self._like(chosen), self.cell, self.I, self.layers, batches), None
+        return Plan(self._like(chosen), self.I, self.layers, batches), None
 
     cdef cnp.ndarray _input(self, object owner, object x):
         cdef int rank = cnp.PyArray_NDIM(<cnp.ndarray>x) if type(x) is cnp.ndarray else 0
@@ -222,8 +224,14 @@ cdef class Network:
             found.append(array)
         return found
 
-    def infer(self, owner, list packed, x, state, lengths, resets):
-        """(y, state), as a layer returns them; packed: the frozen weights, or None."""
+    cdef object _given(self, object owner, object inputs, Plan plan, Arrays arrays):
+        """The inputs of each step and the options of a call; None for a cell without any."""
+        if inputs is None and self.table.input_count == 0 and self.table.option_count == 0:
+            return None
+        return owner._given(inputs, plan.T, plan.B, arrays.b_axis < 0)
+
+    def infer(self, owner, list packed, x, state, lengths, resets, inputs):
+        """(y, state), as a layer returns them; packed: the frozen weights, or None; inputs: of each step, or None."""
         cdef cnp.ndarray given = self._input(owner, x)
         cdef Plan plan
         plan, starting = self.order(owner, given, lengths, resets)
@@ -236,12 +244,13 @@ cdef class Network:
             held = self.kept.of_call(plan, parameters, False, None)
             packed = None if held is None else held.forward
         y, final, _ = plan.forward(
-            arrays, given, initial, parameters, packed, None, None, None, None, False, True, starting
+            arrays, given, initial, parameters, packed, None, None, None, None, False, True, starting,
+            self._given(owner, inputs, plan, arrays),
         )  # fmt: skip
         return y, final if self.states > 1 else final[0]
 
-    def train(self, owner, packed, x, state, lengths, resets, checkpoint):
-        """(y, state, tape); packed: forward's and backward's frozen weights, or None."""
+    def train(self, owner, packed, x, state, lengths, resets, checkpoint, inputs):
+        """(y, state, tape); packed: forward's and backward's frozen weights, or None; inputs: of each step, or None."""
         cdef cnp.ndarray given = self._input(owner, x)
         cdef Plan plan
         plan, starting = self.order(owner, given, lengths, resets)
@@ -256,16 +265,17 @@ cdef class Network:
             held = self.kept.of_call(plan, parameters, True, None)
         if held is not None:
             of_forward, of_backward = held.forward, held.backward
+        steps = self._given(owner, inputs, plan, arrays)
         masks = owner._masks(plan.T, plan.B) if self.layers > 1 and owner.dropout else None
         n = None if checkpoint is None else owner._chosen_checkpoint(plan, checkpoint)
         y, final, tape = plan.forward(
-            arrays, given, initial, parameters, of_forward, of_backward, masks, n, owner, True, True, starting
+            arrays, given, initial, parameters, of_forward, of_backward, masks, n, owner, True, True, starting, steps
         )
         cnp.PyArray_CLEARFLAGS(<cnp.ndarray>y, cnp.NPY_ARRAY_WRITEABLE)
         return y, final if self.states > 1 else final[0], tape
 
     def backward(self, owner, tape, dy, dstate, truncation):
-        """(dx, dstate, gradients by name)."""
+        """(dx, dstate, gradients by name, gradients of the inputs of each step by name)."""
         cdef Tape made
         cdef Plan plan
         if type(tape) is not Tape:
@@ -279,11 +289,24 @@ cdef class Network:
         d_final = self._states(owner, "dstate", dstate, made.arrays, plan.B)
         window = None if truncation is None else _check.truncation("truncation", truncation)
         into = self.new_gradients(owner.bias)
-        dx, d_initial = plan.backward(made, dy, d_final, into, window)
+        wanted = self.row.input_gradients if made.given is not None else ()
+        d_inputs = made.given.new_gradients(made, wanted) if True in wanted else None
+        dx, d_initial = plan.backward(made, dy, d_final, into, window, True, True, True, d_inputs)
         gradients = {}
         for name, gradient in zip(owner._shapes, [one for one in into if one is not None], strict=True):
             gradients[name] = gradient
-        return dx, d_initial if self.states > 1 else d_initial[0], gradients
+        of_inputs = {} if d_inputs is None else self._named_inputs(d_inputs)
+        return dx, d_initial if self.states > 1 else d_initial[0], gradients, of_inputs
+
+    def _named_inputs(self, list d_inputs):
+        """For each input with a gradient: an array, or in a stack a list with one for each layer and direction."""
+        cdef int k, count = self.table.input_count
+        found = {}
+        for k, name in enumerate(self.row.inputs):
+            if self.row.input_gradients[k]:
+                members = [input_gradient(self.row, name, one) for one in d_inputs[k::count]]
+                found[name] = members if len(members) > 1 else members[0]
+        return found
 
     cdef bint _is_like(self, object array, cnp.ndarray other):
         cdef int axis, rank = cnp.PyArray_NDIM(other)

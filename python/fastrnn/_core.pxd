@@ -251,6 +251,7 @@ cdef class Problem:
     cdef fastrnn_plan_t plan
     cdef readonly object dtype
     cdef readonly object row  # of the registry, or of the program
+    cdef readonly object cell  # its name in the registry, or the program
     cdef readonly CellProgram program  # None for a cell of the registry
     cdef const fastrnn_cell_table_t *table
     cdef int type_number

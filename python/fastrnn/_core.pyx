@@ -54,7 +54,7 @@ class Parameter(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A row of the registry: parameters, names of states, and start values of sequences without an initial state.
+    """A row of the registry, or the same of a program: parameters, states, and start values of absent initial states.
 
     `saved` maps the saved vectors to their number for each unit; `inputs` and `options` are names.
     """
@@ -67,9 +67,12 @@ class Cell(NamedTuple):
     saved: dict
     inputs: tuple
     options: tuple
+    input_columns: tuple  # "H", or "" for one number for all units
+    input_gradients: tuple  # whether there is one
+    defaults: tuple  # of the options
 
 
-cdef object row_of(const fastrnn_cell_table_t *table):
+cdef object row_of(const fastrnn_cell_table_t *table, CellProgram program):
     """A row of the registry, or of a program."""
     columns = {FASTRNN_ONE_COLUMN: "", FASTRNN_COLUMNS_OF_INPUT: "I", FASTRNN_COLUMNS_OF_STATE: "H"}
     parameters = []
@@ -81,13 +84,21 @@ cdef object row_of(const fastrnn_cell_table_t *table):
     saved = {table.saved[k].name.decode(): table.saved[k].per_unit for k in range(table.saved_count)}
     inputs = tuple([table.inputs[k].name.decode() for k in range(table.input_count)])
     options = tuple([table.options[k].name.decode() for k in range(table.option_count)])
-    return Cell(table.gates, table.output, tuple(parameters), states, starts, saved, inputs, options)
+    input_columns = tuple([columns[table.inputs[k].columns] for k in range(table.input_count)])
+    gradients, defaults = (False,) * len(inputs), (0.0,) * len(options)
+    if program is not None:
+        gradients, defaults = program.input_gradients, program.defaults
+    return Cell(table.gates, table.output, tuple(parameters), states, starts, saved, inputs, options, input_columns,
+                gradients, defaults)
 
 
 def cells():
     """The registry: name -> row."""
     cdef int j
-    return {fastrnn_cell_table(j).name.decode(): row_of(fastrnn_cell_table(j)) for j in range(<int>FASTRNN_CELL_COUNT)}
+    return {
+        fastrnn_cell_table(j).name.decode(): row_of(fastrnn_cell_table(j), None)
+        for j in range(<int>FASTRNN_CELL_COUNT)
+    }
 
 
 def operations():
@@ -103,6 +114,14 @@ def program_error(CellProgram program not None):
     """A message about the first rule that the program breaks; None if it is sound."""
     cdef const char *message = fastrnn_program_error(&program.c)
     return None if message is NULL else message.decode()
+
+
+def row_of_program(CellProgram program not None):
+    """The row of a program; ValueError for an unsound program."""
+    message = program_error(program)
+    if message is not None:
+        raise ValueError(f"program: {message}")
+    return row_of(&program.table, program)
 
 
 def backends():
@@ -456,13 +475,14 @@ cdef class Problem:
         self.d_state_shape = (self.schedule_c.d_states, H)
 
     cdef int _set_cell(self, cell) except -1:
+        self.cell = cell
         if isinstance(cell, CellProgram):
             self.program = cell
             message = program_error(cell)
             if message is not None:
                 raise ValueError(f"program: {message}")
             self.c.program, self.table = &self.program.c, &self.program.table
-            self.row = row_of(self.table)
+            self.row = row_of(self.table, cell)
             return 0
         if not isinstance(cell, str):
             raise TypeError(f"cell: expected a name or a CellProgram, got {type(cell).__name__}")
@@ -502,6 +522,11 @@ cdef class Problem:
             raise ValueError("d_states: expected None without schedule.d_first")
         self.c.schedule = &self.schedule_c
         return 0
+
+    @property
+    def name(self):
+        """The cell's name."""
+        return self.cell if self.program is None else self.program.name
 
     @property
     def backend(self):
@@ -667,7 +692,7 @@ cdef class Stepper:
     """A stack of layers that runs one time step at a time, on memory that it allocates at the start.
 
     problems: those of the layers, with T = 1; packed: their weights; states: one array (layers, B, H) for each state of
-    the cell, updated in place.
+    the cell, updated in place. options: numbers, in the order of the cell's row.
     """
 
     cdef fastrnn_plan_t *plans
@@ -679,7 +704,7 @@ cdef class Stepper:
     cdef object kept, y
     cdef tuple states
 
-    def __cinit__(self, problems, packed, tuple states not None):
+    def __cinit__(self, problems, packed, tuple states not None, tuple options=()):
         cdef int layer
         cdef cnp.ndarray h = states[0]
         self.forked = fastrnn_is_forked()
@@ -690,12 +715,12 @@ cdef class Stepper:
             raise ValueError(f"states: expected shape (layers, B, H), got {(<object>h).shape}")
         self.layers, self.states = <int>h.shape[0], states
         self.outputs = [np.zeros((1, h.shape[1], h.shape[2]), h.dtype) for layer in range(self.layers)]
-        self._run_from_now_on(problems, packed)
+        self._run_from_now_on(problems, packed, options)
         self.y = self.outputs[self.layers - 1][0]
         self.y.flags.writeable = False
 
-    def _run_from_now_on(self, problems, packed):
-        """From the next step on, use other problems of the same sizes and other weights. The states stay."""
+    def _run_from_now_on(self, problems, packed, tuple options=()):
+        """From the next step on, use other problems of the same sizes, other weights and options. The states stay."""
         cdef Problem p
         cdef int layer
         cdef size_t scratch_bytes = 0
@@ -712,6 +737,7 @@ cdef class Stepper:
         if self.kept is not None and p.x_shape[1:] != self.x_shape:
             raise ValueError(f"problems: expected inputs {self.x_shape}, got {p.x_shape[1:]}")
         scratch = np.empty(scratch_bytes, np.uint8)
+        numbers = None
         cdef fastrnn_plan_t *new_plans = <fastrnn_plan_t *>calloc(self.layers, sizeof(fastrnn_plan_t))
         cdef fastrnn_arrays_t *new_arrays = <fastrnn_arrays_t *>calloc(self.layers, sizeof(fastrnn_arrays_t))
         try:
@@ -719,13 +745,15 @@ cdef class Stepper:
                 raise MemoryError
             for layer in range(self.layers):
                 self._prepare(layer, problems[layer], packed[layer], &new_plans[layer], &new_arrays[layer])
+                numbers = _inputs(problems[layer], (), options, &new_arrays[layer]) if numbers is None else numbers
+                new_arrays[layer].options = new_arrays[0].options
                 new_arrays[layer].scratch = _memory(scratch, "scratch", scratch_bytes, True)
             self._acquire()
             self.plans, new_plans = new_plans, self.plans
             self.arrays, new_arrays = new_arrays, self.arrays
             p = problems[0]
             self.type_number, self.x_shape = p.type_number, p.x_shape[1:]
-            self.kept = (problems, packed, scratch)
+            self.kept = (problems, packed, scratch, numbers)
             PyThread_release_lock(self.lock)
         finally:
             free(new_plans)

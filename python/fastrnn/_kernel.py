@@ -12,7 +12,7 @@ from . import _core, memory
 from ._check import Array
 from .config import backend_index, cut_index, get_num_threads
 from .schedule import Batch, Integers
-from .weights import Parameters, sizes_of
+from .weights import CoreCell, Parameters, sizes_of
 
 # Matrices (B, H) of one layer in one direction, one for each state of the cell. None: the start value as an input, not
 # wanted as an output.
@@ -60,7 +60,7 @@ def scratch_of(size: int) -> NDArray[np.uint8]:
     return _scratch.at_least(size)
 
 
-def pack_forward(cell: str, parameters: Parameters) -> NDArray[np.uint8]:
+def pack_forward(cell: CoreCell, parameters: Parameters) -> NDArray[np.uint8]:
     """The parameters of one layer in one direction as forward reads them, for the backend in use."""
     problem = _packing(cell, parameters)
     packed = memory.empty((problem.packed_forward,), memory.BYTES)
@@ -68,7 +68,7 @@ def pack_forward(cell: str, parameters: Parameters) -> NDArray[np.uint8]:
     return packed
 
 
-def pack_backward(cell: str, parameters: Parameters, backend: int | None = None) -> NDArray[np.uint8]:
+def pack_backward(cell: CoreCell, parameters: Parameters, backend: int | None = None) -> NDArray[np.uint8]:
     """The same as backward reads them; `backend` None: the backend in use."""
     problem = _packing(cell, parameters, backend)
     packed = memory.empty((problem.packed_backward,), memory.BYTES)
@@ -76,7 +76,7 @@ def pack_backward(cell: str, parameters: Parameters, backend: int | None = None)
     return packed
 
 
-def _packing(cell: str, parameters: Parameters, backend: int | None = None) -> _core.Problem:
+def _packing(cell: CoreCell, parameters: Parameters, backend: int | None = None) -> _core.Problem:
     I, H = sizes_of(cell, parameters)
     dtype = next(one.dtype for one in parameters if one is not None)
     chosen = backend_index() if backend is None else backend, get_num_threads()

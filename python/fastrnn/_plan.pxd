@@ -35,19 +35,23 @@ cdef class Arrays:
     cdef cnp.ndarray new_array(self, int rank, cnp.npy_intp *dims)
 
 
+cdef class Given:
+    cdef readonly list inputs  # of each layer and direction; of each input
+    cdef readonly cnp.ndarray numbers  # the options
+
+
 cdef class _Scheduled:
     cdef readonly Schedules schedules
     cdef fastrnn_plan_t plans[2]
 
 
 cdef class Plan:
-    cdef readonly str cell
     cdef readonly int layers, directions, states, backend, threads
     cdef readonly int each, required  # parameters of one layer in one direction
     cdef readonly int64_t T, B, I, H, rows, width
     cdef readonly tuple batches
     cdef readonly bint is_dense, packs, packs_backward
-    cdef Problem like
+    cdef readonly Problem like
     cdef fastrnn_plan_t whole[2]
     cdef list scheduled
     cdef dict truncated
@@ -57,17 +61,17 @@ cdef class Plan:
 
     cpdef tuple forward(
         self, Arrays arrays, object x, tuple initial, list parameters, list packed, list packed_backward, list masks,
-        object checkpoint_steps, object owner, bint training, bint keeps_weights=*, object starting=*,
+        object checkpoint_steps, object owner, bint training, bint keeps_weights=*, object starting=*, Given given=*,
     )
     cpdef tuple backward(
         self, Tape tape, object dy, tuple d_final, list into, object truncation=*, bint wants_x=*, bint wants_states=*,
-        bint overwrite=*,
+        bint overwrite=*, list d_inputs=*,
     )
     cdef cnp.ndarray restart(self, Arrays arrays, StateView *states, cnp.ndarray starting)
     cdef void fill_starting(self, Arrays arrays, StateView states, cnp.ndarray starting, double value)
     cdef tuple up(
         self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
-        list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights,
+        list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights, Given given,
     )
     cdef object _down_layer(
         self, list cells, int layer, int lowest, int stage, object dy, object dx, list between
@@ -85,8 +89,9 @@ cdef class Plan:
     cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL
     cdef int _forward_one(
         self, Arrays arrays, int layer, int direction, fastrnn_view_t x, fastrnn_view_t y, StateView *initial,
-        StateView *final, list parameters, list packed, Tape tape, bint keeps_weights,
+        StateView *final, list parameters, list packed, Tape tape, bint keeps_weights, Given given,
     ) except -1
+    cdef int set_given(self, Arrays arrays, Given given, int j, fastrnn_arrays_t *a) except -1
 
 
 cdef class Tape:
@@ -94,5 +99,6 @@ cdef class Tape:
     cdef readonly Plan plan
     cdef readonly Arrays arrays
     cdef readonly tuple initial
+    cdef readonly Given given
     cdef readonly list inputs, outputs, kept, masks, packed_backward, parameters, has_parameters
     cdef readonly bint has_weights

@@ -1,9 +1,11 @@
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._core import Pace, Problem
+from ._program import CellProgram
 from .checkpoint import CheckpointTape
 from .schedule import Batch
 
@@ -20,10 +22,20 @@ class Arrays:
     def inside(self, a: _Array) -> _Array: ...
     def states_inside(self, a: _Maybe) -> _Maybe: ...
 
-class Plan:
-    def __init__(self, like: Problem, cell: str, I: int, layers: int, batches: tuple[Batch, ...]) -> None: ...
+class Given:
+    def __init__(self, inputs: list[Any], options: Sequence[float]) -> None: ...
     @property
-    def cell(self) -> str: ...
+    def inputs(self) -> list[Any]: ...
+    @property
+    def numbers(self) -> NDArray[np.float64]: ...
+    def new_gradients(self, tape: Tape, wanted: tuple[bool, ...]) -> list[_Maybe]: ...
+
+class Plan:
+    def __init__(self, like: Problem, I: int, layers: int, batches: tuple[Batch, ...]) -> None: ...
+    @property
+    def cell(self) -> str | CellProgram: ...
+    @property
+    def like(self) -> Problem: ...
     @property
     def layers(self) -> int: ...
     @property
@@ -68,6 +80,7 @@ class Plan:
         training: bool,
         keeps_weights: bool = True,
         starting: NDArray[np.bool_] | None = None,
+        given: Given | None = None,
     ) -> tuple[Any, tuple[Any, ...], Any]: ...
     def backward(
         self,
@@ -79,6 +92,7 @@ class Plan:
         wants_x: bool = True,
         wants_states: bool = True,
         overwrite: bool = True,
+        d_inputs: list[_Maybe] | None = None,
     ) -> tuple[_Maybe, tuple[_Maybe, ...]]: ...
 
 class Tape:
@@ -94,6 +108,8 @@ class Tape:
     def y(self) -> Any: ...
     @property
     def initial(self) -> tuple[Any, ...]: ...
+    @property
+    def given(self) -> Given | None: ...
     @property
     def inputs(self) -> list[Any]: ...
     @property

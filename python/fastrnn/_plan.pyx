@@ -196,6 +196,25 @@ cdef class Arrays:
         return a
 
 
+cdef class Given:
+    """The inputs of each step and the options of a call, which are those of the cell's row.
+
+    inputs: for each layer and direction, then for each input, a sequence that is laid out as x. options: numbers.
+    """
+
+    def __init__(self, list inputs not None, options):
+        self.inputs = inputs
+        self.numbers = np.array(options, np.float64)
+
+    def new_gradients(self, Tape tape not None, tuple wanted not None):
+        """Arrays (T, B, H), laid out as x, for the gradients of the inputs; wanted: of each input of the row."""
+        cdef Plan plan = tape.plan
+        return [
+            tape.arrays.new_array_sequence(plan.rows, plan.width, plan.H, plan.pads) if wanted[j % len(wanted)] else None
+            for j in range(len(self.inputs))
+        ]
+
+
 cdef class _Scheduled:
     """The schedules of one direction, and plans of them: of the first layer and of the others."""
 
@@ -207,11 +226,11 @@ cdef class Plan:
     direction. A plan does not change and may be used any number of times, by several threads.
     """
 
-    def __init__(self, Problem like not None, str cell, int64_t I, int layers, tuple batches):
+    def __init__(self, Problem like not None, int64_t I, int layers, tuple batches):
         cdef fastrnn_problem_t problem = like.c
         cdef int layer, direction
         first = batches[0]
-        self.like, self.cell, self.layers, self.directions, self.batches = like, cell, layers, len(batches), batches
+        self.like, self.layers, self.directions, self.batches = like, layers, len(batches), batches
         self.backend, self.threads = problem.backend, problem.threads
         self.I, self.H, self.states = I, problem.H, like.table.state_count
         self.each = like.table.parameter_count
@@ -238,6 +257,11 @@ cdef class Plan:
     @property
     def dtype(self):
         return self.like.dtype
+
+    @property
+    def cell(self):
+        """Its name in the registry, or its program."""
+        return self.like.cell
 
     @property
     def pace(self):
@@ -319,6 +343,7 @@ cdef class Plan:
                 raise_status(status)
             found.append(packed)
         return found
+
     cdef bint is_required(self, int k) noexcept:
         """Whether no call may be without parameter k."""
         return self.like.table.parameters[k].required
@@ -333,13 +358,15 @@ cdef class Plan:
     cpdef tuple forward(
         self, Arrays arrays, object x, tuple initial, list parameters, list packed, list packed_backward, list masks,
         object checkpoint_steps, object owner, bint training, bint keeps_weights=True, object starting=None,
+        Given given=None,
     ):
         """Returns (y, final states, tape); the tape is None unless training.
 
         parameters: those of the cell's table for each layer and direction, contiguous, None for an absent parameter.
         packed, packed_backward: the packed weights of each layer and direction, or None. masks: dropout's mask of each
         layer's input. keeps_weights: the tape keeps copies of the current weights; otherwise the caller gives backward
-        the weights. starting: in a dense batch, whether each sequence (B,) ignores its initial state.
+        the weights. starting: in a dense batch, whether each sequence (B,) ignores its initial state. given: None for a
+        cell without inputs of each step and options.
         """
         cdef int k
         cdef Tape tape = None
@@ -349,13 +376,13 @@ cdef class Plan:
             tape.masks, tape.packed_backward = masks, packed_backward
             tape.has_parameters = None if parameters is None else [one is not None for one in parameters]
             tape.checkpoints = None if checkpoint_steps is None else []
-            tape.starting = starting
+            tape.starting, tape.given = starting, given
         for k in range(self.states):
             start_views[k] = arrays.states_view(initial[k])
         if starting is not None:
             copies = self.restart(arrays, start_views, starting)
         y, final = self.up(arrays, x, arrays.sequence(x), initial, start_views, parameters, packed, masks, tape,
-                           checkpoint_steps, keeps_weights)
+                           checkpoint_steps, keeps_weights, given)
         return y, final, tape
 
     cdef cnp.ndarray restart(self, Arrays arrays, StateView *states, cnp.ndarray starting):
@@ -401,7 +428,7 @@ cdef class Plan:
 
     cdef tuple up(
         self, Arrays arrays, object x, fastrnn_view_t x_view, tuple initial, StateView *start_views, list parameters,
-        list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights,
+        list packed, list masks, Tape tape, object checkpoint_steps, bint keeps_weights, Given given,
     ):
         """All layers and directions: (y, final states). start_views: of the states before the first step."""
         cdef int layer, direction, k, count = self.layers * self.directions
@@ -422,7 +449,7 @@ cdef class Plan:
                                                checkpoint_steps)
                     continue
                 self._forward_one(arrays, layer, direction, x_view, y_view, start_views, final_views, parameters,
-                                  packed, tape, keeps_weights)
+                                  packed, tape, keeps_weights, given)
             if tape is not None:
                 tape.inputs.append(x)
                 tape.outputs.append(y)
@@ -433,7 +460,7 @@ cdef class Plan:
 
     cdef int _forward_one(
         self, Arrays arrays, int layer, int direction, fastrnn_view_t x, fastrnn_view_t y, StateView *initial,
-        StateView *final, list parameters, list packed, Tape tape, bint keeps_weights,
+        StateView *final, list parameters, list packed, Tape tape, bint keeps_weights, Given given,
     ) except -1:
         cdef int j = layer * self.directions + direction, k, status = FASTRNN_OK
         cdef const fastrnn_plan_t *plan = self.plan_of(layer, self.scheduled[direction])
@@ -446,6 +473,7 @@ cdef class Plan:
         self.flip(&x, direction, arrays.item)
         self.flip(&a.y, direction, arrays.item)
         a.x = read_only(x)
+        self.set_given(arrays, given, j, &a)
         for k in range(self.states):
             a.initial[k] = read_only(state_of(initial[k], j))
             a.final[k] = state_of(final[k], j)
@@ -481,6 +509,20 @@ cdef class Plan:
             raise_status(status)
         return 0
 
+    cdef int set_given(self, Arrays arrays, Given given, int j, fastrnn_arrays_t *a) except -1:
+        """The inputs of each step of layer and direction j, and the options."""
+        cdef int k
+        cdef fastrnn_view_t view
+        if given is None:
+            return 0
+        for k in range(self.like.table.input_count):
+            view = arrays.sequence(given.inputs[j * self.like.table.input_count + k])
+            self.flip(&view, j % self.directions, arrays.item)
+            a.inputs[k] = read_only(view)
+        if self.like.table.option_count > 0:
+            a.options = <const double *>cnp.PyArray_DATA(given.numbers)
+        return 0
+
     cdef char *_keep(self, Tape tape, int layer, bint keeps_weights) except? NULL:
         """Memory of the next layer and direction in a tape: the reserve and, both on a line, the weights."""
         cdef size_t reserve = self.whole[layer > 0].sizes.reserve, beside
@@ -509,7 +551,10 @@ cdef class Plan:
     def _forward_checkpointed(self, Tape tape, int layer, int direction, x, y, initial, final, parameters, packed, n):
         cdef int j = layer * self.directions + direction
         if self.like.table.output != 0 or self.states > 2:
-            raise ValueError(f"checkpoint: expected None for {self.cell}: it has states besides its output and c")
+            raise ValueError(f"checkpoint: expected None for {self.like.name}: it has states besides its output and c")
+        if tape.given is not None or any(self.like.row.starts):
+            raise ValueError(f"checkpoint: expected None for {self.like.name}: it has inputs of each step, options, or "
+                             "start values other than 0")
         weights = tuple(parameters[j * self.each : (j + 1) * self.each])
         both = None if packed is None else packed[j], None if packed is None else tape.packed_backward[j]
         tape.checkpoints.append(
@@ -540,16 +585,16 @@ cdef class Plan:
 
     cpdef tuple backward(
         self, Tape tape, object dy, tuple d_final, list into, object truncation=None, bint wants_x=True,
-        bint wants_states=True, bint overwrite=True,
+        bint wants_states=True, bint overwrite=True, list d_inputs=None,
     ):
         """(dx, gradients of the initial states), None where not wanted; `into` takes those of the parameters.
 
-        into: as the parameters; None: not wanted.
+        into: as the parameters; None: not wanted. d_inputs: as `Given.inputs`, from `Given.new_gradients`, to be filled.
         """
         cdef Arrays arrays = tape.arrays
         cdef int layer, j, number, D = self.directions, count = self.layers * D
         cdef int64_t stages = 1
-        cdef int lowest = self._lowest(into, wants_x or wants_states)
+        cdef int lowest = self._lowest(into, wants_x or wants_states or d_inputs is not None)
         cdef list d_initial = [None] * self.states, cells = [None] * (lowest * D), between = [None] * 4
         cdef StateView views[3][STATES]  # of initial states, and of gradients of final and initial ones
         cdef list scheduled = [self._scheduled(j, truncation) for j in range(D)]
@@ -567,7 +612,7 @@ cdef class Plan:
         if tape.starting is not None:
             copies = self.restart(arrays, views[0], tape.starting)
         for j in range(lowest * D, count):
-            cells.append(begin_down(self, tape, j, scheduled[j % D], d_final, d_initial, views, into, overwrite))
+            cells.append(begin_down(self, tape, j, scheduled[j % D], d_final, d_initial, views, into, overwrite, d_inputs))
         for number in range(stages):
             above = dy
             for layer in range(self.layers - 1, lowest - 1, -1):
@@ -626,6 +671,7 @@ cdef class _Down:
     cdef _Scheduled scheduled  # None: dense
     cdef object again  # computes the steps of a tape with checkpoints again
     cdef list into
+    cdef list d_inputs  # None: not wanted
     cdef cnp.ndarray packed  # for a tape that has no weights packed
     cdef cnp.ndarray regions  # gradients of states, from stage to stage
     cdef fastrnn_const_view_t d_final_views[STATES]
@@ -694,6 +740,11 @@ cdef class _Down:
             plan.flip(&a.y, self.direction, arrays.item)
             plan.flip(&a.dx, self.direction, arrays.item)
         a.x, a.dy = read_only(source), read_only(d_output)
+        plan.set_given(arrays, tape.given, self.j, &a)
+        if self.d_inputs is not None and (stage < 0 or self.scheduled.schedules.is_whole(stage)):
+            for k in range(len(self.d_inputs)):
+                a.d_inputs[k] = arrays.sequence(self.d_inputs[k])
+                plan.flip(&a.d_inputs[k], self.direction, arrays.item)
         for k in range(plan.states):
             a.initial[k] = self.initial_views[k]
             a.d_final[k], a.d_initial[k] = self.d_final_views[k], self.d_initial_views[k]
@@ -711,7 +762,7 @@ cdef class _Down:
 
 cdef _Down begin_down(
     Plan plan, Tape tape, int j, _Scheduled scheduled, tuple d_final, list d_initial, StateView (*views)[STATES],
-    list into, bint overwrite,
+    list into, bint overwrite, list d_inputs,
 ):
     cdef _Down down = _Down.__new__(_Down)
     cdef int k
@@ -720,6 +771,9 @@ cdef _Down begin_down(
     down.layer, down.direction = j // plan.directions, j % plan.directions
     down.scheduled, down.overwrite = scheduled, overwrite
     down.into = into[j * plan.each : (j + 1) * plan.each]
+    if d_inputs is not None:
+        k = plan.like.table.input_count
+        down.d_inputs = d_inputs[j * k : (j + 1) * k]
     if tape.parameters is not None and plan.packs_backward:
         down.pack()
     for k in range(plan.states):

@@ -131,6 +131,8 @@ cdef class CellProgram:
     cdef fastrnn_phase_t phase
     cdef CodeLists forward, backward
     cdef list names
+    cdef readonly str name
+    cdef readonly tuple input_gradients, defaults  # of the inputs; of the options
 
     cdef const char *_name(self, str name) except NULL
     cdef int _set_table(self, object lowered) except -1

@@ -21,6 +21,8 @@ cdef class CellProgram:
         memset(&self.c, 0, sizeof(self.c))
         memset(&self.table, 0, sizeof(self.table))
         self.names = []
+        self.name = lowered.name
+        self.input_gradients, self.defaults = tuple(lowered.input_gradients), tuple(lowered.defaults)
         self._set_table(lowered)
         self.c.struct_size = sizeof(fastrnn_program_t)
         self.c.table = &self.table

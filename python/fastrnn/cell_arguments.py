@@ -10,9 +10,11 @@ import numpy as np
 from . import _check, _core
 from ._accept import Network
 from ._check import Array
+from ._plan import Given
 from .cell_gradients import State
+from .given import checked_names, checked_options, input_columns
 from .schedule import Batch
-from .weights import Parameters
+from .weights import CoreCell, Parameters
 
 NETWORKS_MAX = 64
 
@@ -30,8 +32,8 @@ _networks = _Networks()
 class CellArguments:
     """Weights and states of one layer in one direction."""
 
-    def __init__(self, name: str, row: _core.Cell) -> None:
-        self.name, self.gates, self.states, self._row = name, row.gates, row.states, row
+    def __init__(self, name: str, core: CoreCell, row: _core.Cell) -> None:
+        self.name, self.gates, self.states, self._row, self._core = name, row.gates, row.states, row, core
         self._of_state = [one.columns for one in row.parameters].index("H")  # the first matrix of H columns
 
     def _checked_batches(
@@ -62,13 +64,13 @@ class CellArguments:
 
     def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
         """That of these sizes; those of the last calls are kept."""
-        key = self.name, dtype, I, H, reverse
+        key = self._core, dtype, I, H, reverse
         networks = _networks.kept
         network = networks.get(key)
         if network is None:
             if len(networks) >= NETWORKS_MAX:
                 networks.clear()
-            network = networks[key] = Network(self.name, dtype, I, H, 1, (reverse,), "one")
+            network = networks[key] = Network(self._core, dtype, I, H, 1, (reverse,), "one")
         return network
 
     def _checked(
@@ -112,6 +114,17 @@ class CellArguments:
                 _check.shape(label, member, "(B, H)", (B, H))
             found.append(member)
         return tuple(found)
+
+    def _given(self, inputs: Any, options: Any, x: Array, H: int) -> Given | None:
+        """The inputs of each step (T, B, H) or (T, B, 1) and the options, by name; None for a cell without any."""
+        numbers = checked_options("options", options, self._row)
+        found: list[Array] = []
+        for name, value in checked_names("inputs", inputs, self._row.inputs).items():
+            columns, label = input_columns(self._row, name, H), f"inputs[{name!r}]"
+            array = _check.array(label, value, x.dtype, "x")
+            _check.shape(label, array, f"(T, B, {columns[0]})", (*x.shape[:2], columns[1]))
+            found.append(array)
+        return Given(found, numbers) if found or numbers else None
 
     def _public(self, states: tuple[Array | None, ...]) -> State:
         return None if states[0] is None else states if len(states) > 1 else states[0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,9 @@ import numpy as np
 from . import _check, _core, memory
 from ._check import Array
 from ._plan import Tape
+from .given import input_gradient
 
+MATRICES = 4  # w_ih, w_hh, b_ih, b_hh: the first parameters of every row
 State = Any  # an array (B, H); for the LSTM a pair of them
 
 
@@ -22,6 +24,7 @@ class WeightGradients(NamedTuple):
     w_hh: Array | None = None
     b_ih: Array | None = None
     b_hh: Array | None = None
+    vectors: Mapping[str, Array] | None = None  # of a written cell, by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,10 @@ class CellGradients:
     w_hh: Array | None
     b_ih: Array | None
     b_hh: Array | None
+    vectors: dict[str, Array] = field(default_factory=dict)
+    """Of the vectors of a written cell, by name."""
+    inputs: dict[str, Array] = field(default_factory=dict)
+    """Of the inputs of each step that have a gradient, by name."""
 
 
 def gradient_arrays(
@@ -44,15 +51,47 @@ def gradient_arrays(
     arrays: list[Array | None] = []
     new = memory.empty if into is None else memory.zeros
     rows = row.parameters
-    for one, given, exists in zip(rows, into or (None,) * len(rows), tape.has_parameters, strict=True):
+    vectors = [one.name for one in rows[MATRICES:]]
+    targets = [None] * len(rows) if into is None else [*into[:MATRICES], *_vectors_of(into, vectors)]
+    for one, given, exists in zip(rows, targets, tape.has_parameters, strict=True):
         shape = one.shape(plan.I, plan.H)
-        if one.name not in wanted or not exists:
+        if ("vectors" if one.name in vectors else one.name) not in wanted or not exists:
             arrays.append(None)
         elif given is None:
             arrays.append(new(shape, dtype))
         else:
             arrays.append(_accumulator(f"into.{one.name}", given, dtype, shape))
     return arrays
+
+
+def _vectors_of(into: WeightGradients, names: list[str]) -> list[Array | None]:
+    """Of the vectors by name; None: new arrays."""
+    given = {} if into.vectors is None else into.vectors
+    if not isinstance(given, Mapping):
+        raise TypeError(f"into.vectors: expected a mapping of names to arrays, got {type(given).__name__}")
+    for name in given:
+        if name not in names:
+            raise ValueError(f"into.vectors: expected names out of {names}, got {name!r}")
+    return [given.get(name) for name in names]
+
+
+def cell_gradients(
+    row: _core.Cell,
+    dx: Array | None,
+    d_state: State,
+    gradients: list[Array | None],
+    d_inputs: list[Array | None] | None,
+) -> CellGradients:
+    """All gradients by name. d_inputs: for each unit; None where there is none."""
+    names = [one.name for one in row.parameters[MATRICES:]]
+    vectors = {name: one for name, one in zip(names, gradients[MATRICES:], strict=True) if one is not None}
+    inputs = {
+        name: input_gradient(row, name, one)
+        for name, one in zip(row.inputs, d_inputs or (None,) * len(row.inputs), strict=True)
+        if one is not None
+    }
+    w_ih, w_hh, b_ih, b_hh = gradients[:MATRICES]
+    return CellGradients(dx, d_state, w_ih, w_hh, b_ih, b_hh, vectors, inputs)
 
 
 def _accumulator(name: str, given: Any, dtype: np.dtype[Any], expected: tuple[int, ...]) -> Array:

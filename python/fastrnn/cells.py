@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, ClassVar
 
 from . import _check, _core
 from ._check import Array
@@ -11,8 +11,8 @@ from ._plan import Tape
 from .attributes import Attributes
 from .cell_arguments import CellArguments
 from .cell_docs import documentation
-from .cell_gradients import CellGradients, State, WeightGradients, gradient_arrays
-from .weights import ROWS, sizes_of
+from .cell_gradients import CellGradients, State, WeightGradients, cell_gradients, gradient_arrays
+from .weights import ROWS, CoreCell, sizes_of
 
 
 class Cell(Attributes, CellArguments):
@@ -20,11 +20,12 @@ class Cell(Attributes, CellArguments):
 
     _fixed = frozenset({"name", "gates", "states", "__name__", "__doc__"})
     _instead = "all callers share the cell"
+    _gradient_names: ClassVar[list[str]] = ["x", "state", "w_ih", "w_hh", "b_ih", "b_hh"]
 
-    def __init__(self, name: str, row: _core.Cell) -> None:
-        super().__init__(name, row)
+    def __init__(self, name: str, core: CoreCell, row: _core.Cell, doc: str | None) -> None:
+        super().__init__(name, core, row)
         self.__name__ = name
-        self.__doc__ = documentation(name, row)
+        self.__doc__ = doc
 
     def __repr__(self) -> str:
         return f"<fastrnn.{self.name}>"
@@ -135,21 +136,29 @@ class Cell(Attributes, CellArguments):
         TypeError, ValueError
             For arguments of another kind, dtype or shape, and for another cell's tape.
         """
+        return self._gradients(tape, dy, dstate, truncation, wanted, into)
+
+    def _gradients(
+        self, tape: Tape, dy: Any, dstate: State, truncation: Any, wanted: Collection[str], into: WeightGradients | None
+    ) -> CellGradients:
+        """See `backward`."""
         self._check_tape(tape)
         plan, dtype = tape.plan, tape.arrays.dtype
         T, B, H = plan.T, plan.B, plan.H
-        wanted = _check.names("wanted", wanted, list(CellGradients.__annotations__))
+        wanted = _check.names("wanted", wanted, self._gradient_names)
         if dy is not None:
             dy = _check.array("dy", dy, dtype)
             _check.shape("dy", dy, "(T, B, H)", (T, B, H))
         d_final = self._states("dstate", dstate, dtype, B, H)
         window = _check.truncation("truncation", truncation)
-        gradients = gradient_arrays(self._row, tape, wanted, into)
+        gradients, d_inputs = gradient_arrays(self._row, tape, wanted, into), None
+        if tape.given is not None and "inputs" in wanted and any(self._row.input_gradients):
+            d_inputs = tape.given.new_gradients(tape, self._row.input_gradients)
         dx, d_initial = plan.backward(
             tape, dy, d_final, gradients, window, wants_x="x" in wanted, wants_states="state" in wanted,
-            overwrite=into is None,
+            overwrite=into is None, d_inputs=d_inputs,
         )  # fmt: skip
-        return CellGradients(dx, self._public(d_initial), *gradients)
+        return cell_gradients(self._row, dx, self._public(d_initial), gradients, d_inputs)
 
     def _run(
         self,
@@ -160,19 +169,21 @@ class Cell(Attributes, CellArguments):
         *,
         training: bool,
         checkpoint: Any = None,
+        given: tuple[Any, Any] | None = None,
     ) -> tuple[Array, State, Tape | None]:
         lengths, resets, reverse = order
         reverse = _check.boolean("reverse", reverse)
         network, initial = self._accepted(x, weights, state, reverse)
         if network is None:
             x, weights, initial = self._checked(x, weights, state)
-            network = self._network(x.dtype, *sizes_of(self.name, weights), reverse)
+            network = self._network(x.dtype, *sizes_of(self._core, weights), reverse)
+        steps = None if given is None else self._given(*given, x, weights[self._of_state].shape[1])
         plan, starting = network.order(self, x, lengths, resets)
         n = None if checkpoint is None else _check.integer("checkpoint", checkpoint, 1)
         parameters = [*weights]
         packed = network.packed_of(plan, parameters, training) if n is None else (None, None)
         y, final, tape = plan.forward(
-            network.batched, x, initial, parameters, *packed, None, n, self, training, True, starting
+            network.batched, x, initial, parameters, *packed, None, n, self, training, True, starting, steps
         )
         return y, self._public(final), tape
 
@@ -180,10 +191,10 @@ class Cell(Attributes, CellArguments):
         if not isinstance(tape, Tape):
             raise TypeError(f"tape: expected a Tape, got {type(tape).__name__}")
         if tape.owner is not self:
-            raise ValueError(f"tape: expected one of {self.name}, got one of {tape.plan.cell}")
+            raise ValueError(f"tape: expected one of {self.name}, got one of {tape.plan.like.name}")
 
 
-CELLS = {name: Cell(name, row) for name, row in ROWS.items()}
+CELLS = {name: Cell(name, name, row, documentation(name, row)) for name, row in ROWS.items()}
 
 
 def _cell(name: str) -> Cell:

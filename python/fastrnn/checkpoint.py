@@ -28,7 +28,7 @@ from ._kernel import (
 )
 from .config import backend_index, cut_index, get_num_threads
 from .schedule import Batch, Integers, Part, stage_of
-from .weights import ROWS, Parameters, sizes_of
+from .weights import CoreCell, Parameters, row_of, sizes_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Checkpoints:
 class CheckpointTape:
     """What `run_forward_checkpointed` keeps: it refers to x and y, as a tape does, and has its own initial states."""
 
-    cell: str
+    cell: CoreCell
     packed_forward: NDArray[np.uint8]
     packed: NDArray[np.uint8]  # for backward
     x: Array
@@ -155,7 +155,7 @@ def _joined(arrays: list[Integers]) -> Integers:
 
 
 def run_forward_checkpointed(
-    cell: str,
+    cell: CoreCell,
     x: Array,
     weights: Parameters,
     packed: NDArray[np.uint8] | None,
@@ -197,8 +197,8 @@ def _parts_of(batch: Batch) -> list[Part]:
     return [Part(np.full(batch.T, batch.B), np.arange(batch.T * batch.B), b, b)]
 
 
-def _new_checkpoints(cell: str, y: Array, parts: list[Part], n: int) -> Checkpoints:
-    row = ROWS[cell]
+def _new_checkpoints(cell: CoreCell, y: Array, parts: list[Part], n: int) -> Checkpoints:
+    row = row_of(cell)
     if n == 1:
         others = [None if k == row.output else memory.empty(y.shape, y.dtype) for k in range(len(row.states))]
         return Checkpoints(n, parts, None, tuple(others))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import _check
@@ -21,6 +21,8 @@ class Gradients:
     x: Array
     state: State
     parameters: dict[str, Array]
+    inputs: dict[str, Any] = field(default_factory=dict)
+    """Of the inputs of each step of a written cell, by name."""
 
 
 class LayerCalls(LayerParameters):
@@ -58,10 +60,13 @@ class LayerCalls(LayerParameters):
         ValueError
             For another shape, of an argument or of a replaced parameter.
         """
+        return self._infer(x, state, lengths, resets)
+
+    def _infer(self, x: Any, state: State, lengths: Any, resets: Any, inputs: Any = None) -> tuple[Array, State]:
         frozen = None if self._frozen is None else self._frozen_now()
         packed = None if frozen is None else frozen.forward
         found: tuple[Array, State] = (self._network or self._new_network()).infer(
-            self, packed, x, state, lengths, resets
+            self, packed, x, state, lengths, resets, inputs
         )
         return found
 
@@ -103,13 +108,18 @@ class LayerCalls(LayerParameters):
         TypeError, ValueError
             As from the call, and for a checkpoint or budget of another kind or value.
         """
+        return self._train(x, state, lengths, resets, checkpoint, budget)
+
+    def _train(
+        self, x: Any, state: State, lengths: Any, resets: Any, checkpoint: Any, budget: Any, inputs: Any = None
+    ) -> tuple[Array, State, Tape]:
         n = None
         if checkpoint is not None or budget is not None:
             n = _check.checkpoint("checkpoint", checkpoint, budget)
         frozen = None if self._frozen is None else self._frozen_now()
         packed = None if frozen is None else (frozen.forward, frozen.backward)
         found: tuple[Array, State, Tape] = (self._network or self._new_network()).train(
-            self, packed, x, state, lengths, resets, n
+            self, packed, x, state, lengths, resets, n, inputs
         )
         return found
 

@@ -43,6 +43,8 @@ class RecurrentLayer(LayerCalls):
         B = _check.integer("batch_size", batch_size, 1)
         if self.bidirectional:
             raise ValueError("stream: expected a layer of one direction, got a bidirectional one")
+        if self._row.inputs:
+            raise ValueError(f"stream: expected a cell without inputs of each step, got {', '.join(self._row.inputs)}")
         return make_stream(B, self._stream_layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -117,6 +119,7 @@ class RecurrentLayer(LayerCalls):
         widths = [self.input_size] + [self.hidden_size] * (self.num_layers - 1)
         frozen = self._frozen_now()
         if frozen is not None:
-            return StreamLayers(self._cell, self.dtype, self.hidden_size, widths, frozen.forward)
-        packed = [pack_forward(self._cell, one) for one in self._weights_of(self._checked_parameters())]
-        return StreamLayers(self._cell, self.dtype, self.hidden_size, widths, packed)
+            packed = frozen.forward
+        else:
+            packed = [pack_forward(self._cell, one) for one in self._weights_of(self._checked_parameters())]
+        return StreamLayers(self._cell, self.dtype, self.hidden_size, widths, packed, self._option_numbers())

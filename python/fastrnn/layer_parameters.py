@@ -16,13 +16,15 @@ from .arguments import LayerArguments
 from .attributes import Attributes
 from .config import backend_index
 from .weights import (
-    ROWS,
+    CoreCell,
     Frozen,
     Parameters,
     checked_parameters,
     initial_parameters,
+    row_of,
     shapes_of,
     suffixes,
+    torch_name,
     weights_of,
 )
 
@@ -78,7 +80,13 @@ class LayerParameters(Attributes, LayerArguments):
         self.bidirectional = _check.boolean("bidirectional", bidirectional)
         self.dtype = _check.real_dtype("dtype", dtype)
         self._shapes = shapes_of(
-            self._row, self.input_size, self.hidden_size, self.num_layers, self.bias, self.bidirectional
+            self._row,
+            self.input_size,
+            self.hidden_size,
+            self.num_layers,
+            self.bias,
+            self.bidirectional,
+            self._parameter_name,
         )
         size = sum(float(np.prod([float(n) for n in shape])) for _, shape in self._shapes.values())
         if size * self.dtype.itemsize > np.iinfo(np.intp).max:
@@ -93,13 +101,21 @@ class LayerParameters(Attributes, LayerArguments):
             self._parameters = initial_parameters(self._shapes, self.hidden_size, self.dtype, self._rng)
 
     @property
-    def _cell(self) -> str:
-        """The cell's name in the registry."""
+    def _cell(self) -> CoreCell:
+        """The cell's name in the registry, or its program."""
         raise NotImplementedError
 
     @property
     def _row(self) -> _core.Cell:
-        return ROWS[self._cell]
+        return row_of(self._cell)
+
+    def _parameter_name(self, name: str) -> str:
+        """Without its layer, of its name in the cell's row."""
+        return torch_name(name)
+
+    def _option_numbers(self) -> tuple[float, ...]:
+        """The options, in the order of the row."""
+        return ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self._configuration().items())})"
@@ -170,7 +186,8 @@ class LayerParameters(Attributes, LayerArguments):
         return [array for weights in frozen.weights for array in weights]
 
     def _weights_of(self, parameters: dict[str, Array]) -> list[Parameters]:
-        return [weights_of(self._row, parameters, name) for name in suffixes(self.num_layers, self.bidirectional)]
+        row, names = self._row, suffixes(self.num_layers, self.bidirectional)
+        return [weights_of(row, parameters, name, self._parameter_name) for name in names]
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles of a frozen layer are thawed."""

@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from . import _check, _core
 from .config import backend_index, cut_index, get_num_threads
+from .weights import CoreCell
 
 
 class StreamLayers(NamedTuple):
     """The layers of a stream, from the lowest to the highest; the packed weights are for the backend in use."""
 
-    cell: str
+    cell: CoreCell
     dtype: np.dtype[Any]
     H: int
     input_sizes: list[int]
     packed: list[NDArray[np.uint8]]
+    options: tuple[float, ...] = ()
 
 
 class Stream(_core.Stepper):
@@ -48,7 +50,7 @@ class Stream(_core.Stepper):
         raise TypeError("Stream: it belongs to its process and cannot be pickled")
 
     def refresh(self) -> None:
-        """Run with the layer's current parameters and nonlinearity; the state stays.
+        """Run with the layer's current parameters, nonlinearity and options; the state stays.
 
         From the next step on, the stream gives the bits of a new stream with this state. Refreshing packs the weights
         again, unless the layer is frozen: then the stream shares the layer's packed weights. The stream keeps its layer
@@ -60,7 +62,7 @@ class Stream(_core.Stepper):
             For replaced parameters of another dtype or shape. The stream is then unchanged.
         """
         layers = self._layers_now()
-        self._run_from_now_on(_problems(layers, self._state_shape[1], self._pace), layers.packed)
+        self._run_from_now_on(_problems(layers, self._state_shape[1], self._pace), layers.packed, layers.options)
 
     @property
     def state(self) -> Any:
@@ -124,6 +126,6 @@ def make_stream(B: int, layers_now: Callable[[], StreamLayers]) -> Stream:
     problems = _problems(layers, B, pace)
     shape = (len(problems), B, layers.H)
     states = tuple(np.full(shape, start, layers.dtype) for start in problems[0].row.starts)
-    stream: Stream = _core.Stepper.__new__(Stream, problems, layers.packed, states)
+    stream: Stream = _core.Stepper.__new__(Stream, problems, layers.packed, states, layers.options)
     stream._layers_now, stream._pace = layers_now, pace
     return stream

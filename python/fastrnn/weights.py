@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -16,16 +16,24 @@ import numpy as np
 
 from . import _check, _core
 from ._check import Array
+from ._program import CellProgram
 
 FORMAT = "fastrnn-1"
 
-# The cells, by name: their parameters and states.
+# The compiled cells, by name: their parameters and states.
 ROWS = _core.cells()
+# A cell for the core: the name of a compiled one, or a program.
+CoreCell = str | CellProgram
 # Of one layer in one direction, in the order of the cell's row, torch's layout. None: an absent parameter.
 Parameters = tuple[Array | None, ...]
 
 
 _KINDS = {"w": "weight", "b": "bias"}
+
+
+def row_of(cell: CoreCell) -> _core.Cell:
+    """Parameters, states, inputs of each step and options of a cell."""
+    return ROWS[cell] if isinstance(cell, str) else _core.row_of_program(cell)
 
 
 def suffixes(num_layers: int, bidirectional: bool) -> list[str]:
@@ -41,11 +49,20 @@ def torch_name(name: str) -> str:
 
 
 def shapes_of(
-    row: _core.Cell, input_size: int, hidden_size: int, num_layers: int, bias: bool, bidirectional: bool
+    row: _core.Cell,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    bias: bool,
+    bidirectional: bool,
+    name_of: Callable[[str], str] = torch_name,
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Map name -> (how the shape is written, the shape). bias: whether there are optional parameters."""
+    """Map name -> (how the shape is written, the shape).
+
+    bias: whether there are optional parameters. name_of: a parameter's name of its name in the row.
+    """
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
-    present = [(torch_name(one.name), one) for one in row.parameters if bias or one.required]
+    present = [(name_of(one.name), one) for one in row.parameters if bias or one.required]
     for number, suffix in enumerate(suffixes(num_layers, bidirectional)):
         first = number < 1 + bidirectional
         width = input_size if first else hidden_size * (1 + bidirectional)
@@ -56,11 +73,11 @@ def shapes_of(
     return shapes
 
 
-def sizes_of(cell: str, parameters: Parameters) -> tuple[int, int]:
+def sizes_of(cell: CoreCell, parameters: Parameters) -> tuple[int, int]:
     """The input size and the hidden size of a layer: the columns of its matrices."""
     found = {
         row.columns: one.shape[1]
-        for row, one in zip(ROWS[cell].parameters, parameters, strict=True)
+        for row, one in zip(row_of(cell).parameters, parameters, strict=True)
         if row.columns and one is not None
     }
     return found["I"], found["H"]
@@ -114,9 +131,11 @@ class Frozen:
         self.parameters = ReadOnlyParameters(copies)
 
 
-def weights_of(row: _core.Cell, parameters: dict[str, Array], suffix: str) -> Parameters:
-    """The parameters of one layer in one direction."""
-    return tuple(parameters.get(f"{torch_name(one.name)}_{suffix}") for one in row.parameters)
+def weights_of(
+    row: _core.Cell, parameters: dict[str, Array], suffix: str, name_of: Callable[[str], str] = torch_name
+) -> Parameters:
+    """The parameters of one layer in one direction; name_of: as for `shapes_of`."""
+    return tuple(parameters.get(f"{name_of(one.name)}_{suffix}") for one in row.parameters)
 
 
 def save_file(path: str | os.PathLike[str], header: dict[str, Any], parameters: dict[str, Array]) -> None:

@@ -28,6 +28,8 @@ class Lowered:
     slots: tuple[tuple[int, int, int], ...]  # gate, whether towards the input, operand
     forward: Code
     backward: Code
+    input_gradients: tuple[bool, ...] = ()
+    defaults: tuple[float, ...] = ()  # of the options
 
 
 def lower(program: Program) -> Lowered:
@@ -56,6 +58,8 @@ def lower(program: Program) -> Lowered:
         ),
         forward=code_of(program, "forward", program.forward, by_library),
         backward=code_of(program, "backward", backward, ()),
+        input_gradients=tuple(one.gradient for one in program.inputs),
+        defaults=tuple(float(one.default) for one in program.options),
     )
 
 
@@ -94,4 +98,7 @@ def _check_limits(program: Program) -> None:
             noun = "saved vectors" if what == "saved" else what
             raise ValueError(f"{program.name}: expected at most {most} {noun}, got {found}")
     if program.products:
-        raise ValueError(f"{program.name}: expected no second products, got {len(program.products)}")
+        raise ValueError(
+            f"{program.name}: expected no second products, got {len(program.products)}; such a cell runs only in its "
+            f"reference so far"
+        )

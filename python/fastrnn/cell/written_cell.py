@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,7 +54,7 @@ class WrittenCell:
         """
         return cls(from_text(source))
 
-    @property
+    @functools.cached_property
     def text(self) -> str:
         """The program as canonical JSON text."""
         return text(self.program)

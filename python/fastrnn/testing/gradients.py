@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..layers import GRU, LSTM, RNN
 from . import reference
-from .values import ACTIVATIONS, by_name, members, time_first
+from .values import ACTIVATIONS, by_name, check_layer, members, time_first
 
 _Array = NDArray[Any]
 
@@ -100,9 +100,12 @@ def assert_gradients(
     ------
     AssertionError
         If an error is too large; the message has the name, the expected and the found value, and the allowed error.
+    TypeError
+        If `layer` is no such layer.
     ValueError
         If the layer has dropout.
     """
+    check_layer(layer)
     if layer.dropout:
         raise ValueError(f"layer: expected dropout 0, got {layer.dropout}")
     rng = np.random.default_rng(seed)

@@ -34,6 +34,12 @@ def members(state: Any) -> tuple[_Array, ...]:
     return state if isinstance(state, tuple) else (state,)
 
 
+def check_layer(layer: LSTM | GRU | RNN) -> None:
+    """TypeError for a layer without a reference here."""
+    if not isinstance(layer, LSTM | GRU | RNN):
+        raise TypeError(f"layer: expected a fastrnn.LSTM, GRU or RNN, got {type(layer).__name__}")
+
+
 def time_first(layer: LSTM | GRU | RNN, x: _Array, sequences: _Array) -> _Array:
     """Convert an array in the layout of x to (T, B, …)."""
     if x.ndim == 2:
@@ -64,7 +70,10 @@ def assert_values(
     AssertionError
         If an error is too large; the message has the name, the largest error, and the allowed error
         (`bound_of_values`).
+    TypeError
+        If `layer` is no such layer.
     """
+    check_layer(layer)
     y, final = layer(x, state, lengths=lengths, resets=resets)
     finals = members(final)
     given = (None, None) if state is None else members(state)

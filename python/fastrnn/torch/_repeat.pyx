@@ -185,7 +185,7 @@ cdef class Repeat:
         if self.job is not None:
             return self._train(x, hx, packed)
         y, final = self.plan.up(
-            self.arrays, x, x_view, None, states, self.parameters, packed, None, None, None, False
+            self.arrays, x, x_view, None, states, self.parameters, packed, None, None, None, False, None
         )  # fmt: skip
         state = final if self.plan.states > 1 else (<tuple>final)[0]
         return (y, state) if self.returns_y else state

@@ -79,7 +79,7 @@ class Calls:
         like = _core.Problem(
             network.cell, NUMPY_DTYPES[dtype], backend, threads, 0, 0, 0, network.hidden_size, None, cut, pace=pace
         )
-        inner = _plan.Plan(like, network.cell, I, network.layers, plan.batches)
+        inner = _plan.Plan(like, I, network.layers, plan.batches)
         return Call(inner, arrays_of_call(plan, dtype, returns_y=True))
 
 
