@@ -142,6 +142,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement (default 0.3)")
     options = parser.parse_args()
     fastrnn.set_num_threads(options.threads)
+    if find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(options.threads)
     bandwidth = copy_gigabytes(options.threads)
     print(f"{options.threads} threads; a copy moves {bandwidth:.1f} GB/s")
     for shape in SHAPES:

@@ -47,7 +47,7 @@ cdef fastrnn_tensor_t _tensor(object array, str name, int type_number, tuple sha
         raise ValueError(f"{name}: the array must be aligned, and writeable if it is an output")
     missing = 3 - cnp.PyArray_NDIM(a)
     for axis in range(3):
-        strides[axis] = 0
+        strides[axis] = axis > 0 and shape[axis] == 1  # the same address; the core is fastest with adjacent numbers
         if axis >= missing and cnp.PyArray_DIM(a, axis - missing) != 1:
             if cnp.PyArray_DIM(a, axis - missing) != shape[axis]:
                 raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")

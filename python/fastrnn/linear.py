@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import _check, linear_passes, memory
+from . import _check, _core, linear_passes, memory
 from ._check import Array
 from .attributes import Attributes
-from .linear_passes import LinearTape, is_number
+from .linear_passes import LinearTape, Order, is_number
 
 NAMES = ["a", "b", "h0"]
 
@@ -89,7 +89,7 @@ class LinearRecurrence(Attributes):
         OverflowError
             If the arrays would exceed the address space.
         """
-        return self._run(a, b, h0, lengths, resets, reverse).h
+        return self._run(a, b, h0, lengths, resets, reverse)[3]
 
     def forward(
         self,
@@ -121,7 +121,7 @@ class LinearRecurrence(Attributes):
         TypeError, ValueError, OverflowError
             As the call does.
         """
-        tape = self._run(a, b, h0, lengths, resets, reverse)
+        tape = LinearTape(*self._run(a, b, h0, lengths, resets, reverse))
         tape.h.flags.writeable = False
         return tape.h, tape
 
@@ -158,7 +158,10 @@ class LinearRecurrence(Attributes):
         _check.shape("dh", dh, linear_passes.letters(dh.ndim), tape.h.shape)
         return LinearGradients(*linear_passes.gradients(tape, dh, [name in wanted for name in NAMES]))
 
-    def _run(self, a: Any, b: Any, h0: Any, lengths: Any, resets: Any, reverse: Any) -> LinearTape:
+    def _run(
+        self, a: Any, b: Any, h0: Any, lengths: Any, resets: Any, reverse: Any
+    ) -> tuple[Array, tuple[int, ...], Array | None, Array, Order]:
+        """The members of a tape."""
         dtype = _dtype_of(a, b)
         a, b = _operand("a", a, dtype, "b"), _operand("b", b, dtype, "a")
         h_shape = linear_passes.shape(a.shape, b.shape)
@@ -169,7 +172,7 @@ class LinearRecurrence(Attributes):
         order = linear_passes.checked_order(lengths, resets, reverse, h_shape)
         h = (memory.empty if order.lengths is None else memory.zeros)(h_shape, dtype)
         linear_passes.recur(a, b, h0, h, order)
-        return LinearTape(a, b.shape, h0, h, order)
+        return a, b.shape, h0, h, order
 
 
 def _dtype_of(a: Any, b: Any) -> np.dtype[Any]:
@@ -183,6 +186,8 @@ def _dtype_of(a: Any, b: Any) -> np.dtype[Any]:
 
 
 def _operand(name: str, value: Any, dtype: np.dtype[Any], dtype_of: str) -> Array:
+    if _core.is_readable(value, dtype.num):
+        return value  # type: ignore[no-any-return]
     return np.array(value, dtype) if is_number(value) else _check.whole(_check.typed(name, value, dtype, dtype_of))
 
 

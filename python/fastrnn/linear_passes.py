@@ -48,16 +48,20 @@ def letters(rank: int) -> str:
 
 def shape(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of h."""
-    rank = max(len(a), len(b))
-    sizes = list(zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True))
-    if any(m != n and 1 not in (m, n) for m, n in sizes):
-        raise ValueError(f"a: expected a shape that broadcasts with that of b, {b}, got {a}")
-    found = tuple(n if m == 1 else m for m, n in sizes)
+    found = b if a in ((), b) else _broadcast(a, b)
     if not 1 <= len(found) <= 3:
         raise ValueError(f"b: expected shape (T, B, H), (T, B) or (T,) after broadcasting with a, got {found}")
     if math.prod(found) > sys.maxsize // 64:
         raise OverflowError("b: the arrays would exceed the address space")
     return found
+
+
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    rank = max(len(a), len(b))
+    sizes = list(zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True))
+    if any(m != n and 1 not in (m, n) for m, n in sizes):
+        raise ValueError(f"a: expected a shape that broadcasts with that of b, {b}, got {a}")
+    return tuple(n if m == 1 else m for m, n in sizes)
 
 
 def check_initial(h0: tuple[int, ...], h: tuple[int, ...]) -> None:
@@ -70,6 +74,8 @@ def check_initial(h0: tuple[int, ...], h: tuple[int, ...]) -> None:
 
 def checked_order(lengths: Any, resets: Any, reverse: bool, h: tuple[int, ...]) -> Order:
     """The order of the steps of h; ValueError if it does not fit."""
+    if lengths is None and resets is None:
+        return Order(None, None, reverse)
     T, B = h[0], h[1] if len(h) > 1 else 1
     if len(h) == 1 and lengths is not None:
         raise ValueError("lengths: expected None for a and b without a batch axis")
