@@ -116,7 +116,7 @@ static void add_phase(struct bytes *const from, struct growing_code *const code)
     code->kept_count += 1 + (int)draw_below(from, 3);
     for (int j = first; j < code->kept_count; j++) {
         add_instruction(from, code, (uint16_t)(FASTRNN_OPERAND_WRITE + code->write_count));
-        add_writes(code, FASTRNN_WRITE_KEPT, j, 1);
+        add_writes(code, FASTRNN_WRITE_KEPT, j, j + 1);
     }
     code->phase_ends[code->phase_count++] = code->instruction_count;
     int known = 0;
