@@ -33,7 +33,7 @@ def test_the_navigation_has_every_page_once():
 
 def test_the_reference_has_every_public_name():
     expected = {f"{module}.{name}" for module in PUBLIC_MODULES for name in public_names(module)}
-    of_functions = ("fastrnn.cells.", "fastrnn.linear.", "fastrnn.written_function.")  # methods and results of functions
+    of_functions = ("fastrnn.cells.", "fastrnn.linear.", "fastrnn.written_function.")  # of functions
     assert {name for name in SHOWN if not name.startswith(of_functions)} == expected
 
 
