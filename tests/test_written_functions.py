@@ -246,7 +246,9 @@ def reset_before(a, s):
 
 @named("call", [fastrnn.recurrent])
 def test_a_cell_with_a_second_product_is_refused_by_name(call):
-    with pytest.raises(ValueError, match=r"^reset_before: expected no second products, .* runs only in its reference so far"):
+    with pytest.raises(
+        ValueError, match=r"^reset_before: expected no second products, .* only in its reference so far"
+    ):
         call(reset_before)
     with pytest.raises(
         TypeError, match=r"^cell: expected a cell, as fastrnn.cell makes it of a function, got function"
