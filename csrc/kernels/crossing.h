@@ -1,8 +1,8 @@
 /* Between the phases of a step: sums over units of vectors that the phases before have kept.
  *
- *     a segment of 64 units:   sum_l = x_l + x_(l+16) + x_(l+32) + x_(l+48) for 16 lanes l, then the tree of these
- * sums; of moments also the squares about the segment's mean, in the same order a sum:                   its segments
- * in ascending order, vector after vector; squares by Chan's formula
+ * A segment of 64 units: sum_l = x_l + x_(l+16) + x_(l+32) + x_(l+48) for 16 lanes l, then the tree of these sums; of
+ * moments also the squares about the segment's mean, in the same order. A sum: its segments in ascending order, vector
+ * after vector; the squares by Chan's formula.
  *
  * A member adds up its own segments, and after a barrier of the group all of the segments' sums. The order does not
  * depend on the members nor on VL. Padding counts as nothing.
