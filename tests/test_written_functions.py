@@ -206,10 +206,14 @@ def test_gradients_can_be_chosen_and_added_to():
     some = case.run.backward(tape, case.dy, wanted=["vectors"])
     assert some.x is some.w_ih is some.w_hh is some.b_hh is None
     assert_same_bits(some.vectors, whole.vectors)
-    into = fastrnn.WeightGradients(vectors={"p_f": np.ones(H)})
+    into = {"p_f": np.ones(H)}
     found = case.run.backward(tape, case.dy, wanted=["vectors"], into=into)
-    assert found.vectors["p_f"] is into.vectors["p_f"]
-    np.testing.assert_allclose(into.vectors["p_f"], 1 + whole.vectors["p_f"], rtol=1e-12)
+    assert found.vectors["p_f"] is into["p_f"]
+    np.testing.assert_allclose(into["p_f"], 1 + whole.vectors["p_f"], rtol=1e-12)
+    with pytest.raises(ValueError, match=r"^into: expected names out of \['w_ih', .*\], got 'p'"):
+        case.run.backward(tape, case.dy, into={"p": np.ones(H)})
+    with pytest.raises(TypeError, match=r"^into: expected WeightGradients, or a mapping .*, got list"):
+        case.run.backward(tape, case.dy, into=[np.ones(H)])
     case = make(masked, T, B, I, H, "float64")
     arguments, named_arguments = case.arguments
     _, _, tape = case.run.forward(*arguments, **named_arguments)

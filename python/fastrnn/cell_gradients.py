@@ -24,7 +24,6 @@ class WeightGradients(NamedTuple):
     w_hh: Array | None = None
     b_ih: Array | None = None
     b_hh: Array | None = None
-    vectors: Mapping[str, Array] | None = None  # of a written cell, by name
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class CellGradients:
 
 
 def gradient_arrays(
-    row: _core.Cell, tape: Tape, wanted: Collection[str], into: WeightGradients | None
+    row: _core.Cell, tape: Tape, wanted: Collection[str], into: WeightGradients | Mapping[str, Array] | None
 ) -> list[Array | None]:
     """Arrays for the gradients of the parameters, or those of `into`; None where not wanted."""
     plan, dtype = tape.plan, tape.arrays.dtype
@@ -52,7 +51,7 @@ def gradient_arrays(
     new = memory.empty if into is None else memory.zeros
     rows = row.parameters
     vectors = [one.name for one in rows[MATRICES:]]
-    targets = [None] * len(rows) if into is None else [*into[:MATRICES], *_vectors_of(into, vectors)]
+    targets = _targets(into, [one.name for one in rows])
     for one, given, exists in zip(rows, targets, tape.has_parameters, strict=True):
         shape = one.shape(plan.I, plan.H)
         if ("vectors" if one.name in vectors else one.name) not in wanted or not exists:
@@ -64,14 +63,16 @@ def gradient_arrays(
     return arrays
 
 
-def _vectors_of(into: WeightGradients, names: list[str]) -> list[Array | None]:
-    """Of the vectors by name; None: new arrays."""
-    given = {} if into.vectors is None else into.vectors
+def _targets(into: Any, names: list[str]) -> list[Array | None]:
+    """The array of each parameter; None: a new one."""
+    given = {} if into is None else into
+    if isinstance(given, tuple):
+        given = dict(zip(WeightGradients._fields, given, strict=True))
     if not isinstance(given, Mapping):
-        raise TypeError(f"into.vectors: expected a mapping of names to arrays, got {type(given).__name__}")
+        raise TypeError(f"into: expected WeightGradients, or a mapping of names to arrays, got {type(given).__name__}")
     for name in given:
         if name not in names:
-            raise ValueError(f"into.vectors: expected names out of {names}, got {name!r}")
+            raise ValueError(f"into: expected names out of {names}, got {name!r}")
     return [given.get(name) for name in names]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from . import _check, _core
@@ -101,7 +101,7 @@ class Cell(Attributes, CellArguments):
         *,
         truncation: Any = None,
         wanted: Collection[str] = ("x", "state", "w_ih", "w_hh", "b_ih", "b_hh"),
-        into: WeightGradients | None = None,
+        into: WeightGradients | Mapping[str, Array] | None = None,
     ) -> CellGradients:
         """Gradients of ``sum(dy * y) + sum(dstate * state)``.
 
@@ -123,7 +123,7 @@ class Cell(Attributes, CellArguments):
             with the state carried on. None means all steps.
         wanted : collection of str
             The gradients to compute, out of x, state, w_ih, w_hh, b_ih, b_hh.
-        into : WeightGradients, optional
+        into : WeightGradients, or mapping of parameters' names to ndarray, optional
             Arrays to which the parameter gradients are added. The default is new arrays.
 
         Returns
@@ -139,7 +139,13 @@ class Cell(Attributes, CellArguments):
         return self._gradients(tape, dy, dstate, truncation, wanted, into)
 
     def _gradients(
-        self, tape: Tape, dy: Any, dstate: State, truncation: Any, wanted: Collection[str], into: WeightGradients | None
+        self,
+        tape: Tape,
+        dy: Any,
+        dstate: State,
+        truncation: Any,
+        wanted: Collection[str],
+        into: WeightGradients | Mapping[str, Array] | None,
     ) -> CellGradients:
         """See `backward`."""
         self._check_tape(tape)

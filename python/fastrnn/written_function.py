@@ -186,14 +186,14 @@ class RecurrentFunction(Cell):
         *,
         truncation: Any = None,
         wanted: Collection[str] = ("x", "state", "w_ih", "w_hh", "b_ih", "b_hh", "vectors", "inputs"),
-        into: WeightGradients | None = None,
+        into: WeightGradients | Mapping[str, Array] | None = None,
     ) -> CellGradients:
         """Gradients of ``sum(dy * y) + sum(dstate * state)``.
 
         Parameters
         ----------
         tape, dy, dstate, truncation, into : as for ``fastrnn.lstm.backward``
-            A tape may be used any number of times.
+            A tape may be used any number of times. As a mapping, ``into`` may also have the names of vectors.
         wanted : collection of str
             The gradients to compute, out of x, state, w_ih, w_hh, b_ih, b_hh, vectors, inputs.
 
