@@ -135,10 +135,9 @@ def begin(ctx, Job job not None, x, tuple tensors):
     cdef list saved = [outputs[0], unswappable(x)]
     for j in range(states):
         saved.append(unswappable(tensors[j]))
-    if job.aliases is None:
-        saved.extend([unswappable(weight) for weight in weights])
-    else:
-        saved.extend(weights)
+    for j in range(len(weights)):
+        weight = tensors[states + j]  # one that is no leaf keeps its history, for derivatives of gradients
+        saved.append(weights[j] if weight.is_leaf and job.aliases is not None else unswappable(weight))
     if job.masks is not None:
         saved.extend(job.masks)
     saved.extend(kept)
