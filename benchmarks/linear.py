@@ -1,7 +1,7 @@
 """The linear recurrence beside a NumPy loop, SciPy's filter and a torch loop, and the time of its memory traffic.
 
 The bound is the time to move each input and output once at the bandwidth of a copy of large arrays by the same number
-of threads. A call whose arrays fit a cache may be faster than that.
+of threads. A call may exceed this bound if its arrays fit a cache.
 
     python benchmarks/linear.py [--threads N] [--seconds S]
 """

@@ -1,7 +1,7 @@
 """Compare cells as programs with the compiled cells, on one thread.
 
-Both run the same problem in turns and give the same bits. The time is that of the thread's processor, the least of
-several rounds, so that it means something on a shared machine too.
+Both run the same problem in turns and give the same bits. Times are processor time of the thread, the least of several
+rounds: a shared machine disturbs them little.
 
     python benchmarks/programs.py [--rounds N] [--steps T]
 """

@@ -152,8 +152,8 @@ enum fastrnn_cut {
 };
 
 /* What earlier calls of a layer have shown about threads (docs/threads.md). It makes calls with FASTRNN_CUT_AUTO faster
- * and changes no result. The caller owns this plain memory and zeroes it. Use one for each layer, whose cell, dtype and
- * sizes I and H stay the same; calls in several threads may share it. Do not copy it while a call uses it, and do not
+ * and changes no result. The caller owns this plain memory and zeroes it. Use one for each layer: its cell,
+ * dtype, I and H stay the same. Calls in several threads may share it. Do not copy it while a call uses it, and do not
  * store it: it describes this process on this machine. */
 struct fastrnn_pace {
     uint64_t rest[880]; /* private */
@@ -254,8 +254,8 @@ struct fastrnn_arrays {
     struct fastrnn_view dx;       /* (T, B, I), overwritten */
     struct fastrnn_const_view d_final[FASTRNN_STATES_MAX];
     struct fastrnn_view d_initial[FASTRNN_STATES_MAX]; /* overwritten */
-    /* Of programs that write them: (T, B, H), also for an input of one column, whose gradient is the sum over units.
-     * Rows that the schedule does not visit are not written. */
+    /* (T, B, H), written by programs that have these gradients. The gradient of an input of one column is the sum of a
+     * row. The library does not write rows that the schedule does not visit. */
     struct fastrnn_view d_inputs[FASTRNN_INPUTS_MAX];
 
     void *reserve; /* forward: null for inference, else filled; backward reads it and leaves it unchanged */

@@ -33,7 +33,7 @@ enum fastrnn_status fastrnn_make_plan(const struct fastrnn_problem *const proble
 /* Unpacked weights are transposed whenever they are read: in registers for up to LAYOUT_UNPACKED_ROWS rows, in the
  * caches for more (unpacked.h, gemm.h). Packing costs as much as some such reads: few of them for weights in the
  * caches, more for others (docs/decisions/0020). Reading for more than four rows costs more. Backward reads rows of
- * torch's layout as they are, but in a pattern that only few rows hide. */
+ * torch's layout as they are, which is slower than packed reading; only for few rows it costs less than packing. */
 enum {
     UNPACKED_ROWS_CHEAP = 4,
     UNPACKED_BACKWARD_ROWS = 4,

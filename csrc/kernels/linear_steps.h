@@ -45,7 +45,7 @@ ALWAYS_INLINE int64_t step_at(const struct linear_strip *const strip, const int6
     return strip->direction > 0 ? position : strip->length - 1 - position;
 }
 
-/* A strip of 1, 2 or 4 vectors of n lanes, whose states stay in registers. */
+/* A strip of 1, 2 or 4 vectors of n lanes. Their states stay in registers. */
 ALWAYS_INLINE void recur_few(const struct linear_strip *const given, const struct team_range span,
                              struct linear_carry *const carry, const int vectors, const int n,
                              const enum linear_conditions conditions, const enum linear_access access) {

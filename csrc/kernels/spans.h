@@ -135,7 +135,7 @@ static void interpret_span(struct interpreter *const p, const struct span *const
     }
 }
 
-/* Runs the program on R rows and Q blocks whose accumulators are acc[(r*Q + q)*panels + g]. */
+/* Runs the program on R rows and Q blocks. acc[(r*Q + q)*panels + g] are their accumulators. */
 static void interpret_product(struct interpreter *const p, const int R, const int Q, const vreal *const acc,
                               const int64_t row, const int64_t number) {
     const bool along_blocks = Q > R;
