@@ -193,7 +193,7 @@ struct fastrnn_sizes {
 struct fastrnn_plan {
     size_t struct_size; /* set by fastrnn_make_plan */
     struct fastrnn_sizes sizes;
-    uint64_t rest[128]; /* private */
+    uint64_t rest[160]; /* private */
 };
 
 /* A (T, B, n) tensor or a (B, n) matrix with a contiguous last axis. Strides count elements and may be negative.
@@ -396,7 +396,8 @@ const struct fastrnn_cell_table *fastrnn_cell_table(enum fastrnn_cell cell); /* 
  *
  * The table has the parameters w_ih, w_hh, b_ih, b_hh of the compiled cells, and then vectors of H, which are required.
  * A step is the product of w_hh and all of h, if a slot has the operand h, and then one or more phases. A phase runs
- * over all units before the next one begins, so it can use sums over units of vectors that earlier phases have kept. */
+ * over all units before the next one begins, so it can use sums over units of vectors that earlier phases have kept,
+ * and a product of such a vector. */
 enum {
     FASTRNN_REGISTERS_MAX = 32,
     FASTRNN_INSTRUCTIONS_MAX = 256, /* in a direction */
@@ -407,6 +408,8 @@ enum {
     FASTRNN_KEPT_MAX = 32,                 /* vectors that cross phases */
     FASTRNN_SUMS_MAX = 16,                 /* in a direction */
     FASTRNN_TERMS_MAX = FASTRNN_GATES_MAX, /* vectors of a sum */
+    FASTRNN_PRODUCTS_MAX = FASTRNN_PHASES_MAX - 1,
+    FASTRNN_FACTORS_MAX = 2,
 };
 
 enum fastrnn_operation {
@@ -433,7 +436,7 @@ struct fastrnn_instruction {
 };
 
 /* A vector that instructions read. `index` counts gates, states, saved vectors, vectors (from the first parameter after
- * b_hh), inputs, options, kept vectors or sums; 0 for y and its gradient. */
+ * b_hh), inputs, options, kept vectors, sums or second products; 0 for y and its gradient. */
 enum fastrnn_read_kind {
     /* forward */
     FASTRNN_READ_GATE,       /* the pre-activation of a gate that does not stay apart; in the first phase alone */
@@ -453,6 +456,10 @@ enum fastrnn_read_kind {
     FASTRNN_READ_KEPT,     /* a vector that an earlier phase has kept */
     FASTRNN_READ_SUM,      /* a sum or a mean, from its phase on: the same for all units */
     FASTRNN_READ_VARIANCE, /* of moments */
+    /* forward */
+    FASTRNN_READ_PRODUCT, /* w_hh v + b_hh of the gate of a second product, in its phase alone */
+    /* backward */
+    FASTRNN_READ_D_PRODUCT, /* the gradient of its vector v, in its phase alone */
     FASTRNN_READ_KINDS
 };
 
@@ -508,27 +515,40 @@ struct fastrnn_code {
     const struct fastrnn_sum *sums;
 };
 
-/* The operand of a slot's product. */
-enum fastrnn_slot_operand { FASTRNN_SLOT_WITHOUT_OPERAND = -1, FASTRNN_SLOT_OF_H = 0 };
+/* A second product: the rows of w_hh and b_hh of a gate on a vector v of the step in place of h. The gate stays apart.
+ * A phase has at most one. Before it, forward has kept v, and backward has written the slot with this operand. */
+struct fastrnn_product {
+    int gate; /* each product has its own */
+    int forward_phase, kept;
+    int backward_phase; /* 0: backward does not read the gradient of v */
+    int factor_count;   /* 1 or 2 */
+    struct fastrnn_read
+        factors[FASTRNN_FACTORS_MAX]; /* v is their product: Y, SAVED or BEFORE, as backward reads them */
+};
+
+/* The operand of a slot's product. That of second product n is FASTRNN_SLOT_OF_PRODUCT + n. */
+enum fastrnn_slot_operand { FASTRNN_SLOT_WITHOUT_OPERAND = -1, FASTRNN_SLOT_OF_H, FASTRNN_SLOT_OF_PRODUCT };
 
 /* The gradient of a gate, towards the input, towards an operand or both. */
 struct fastrnn_slot {
     int gate;
     int to_input; /* nonzero: multiplied by w_ih */
-    int operand;  /* an enum fastrnn_slot_operand */
+    int operand;  /* from enum fastrnn_slot_operand on */
 };
 
 struct fastrnn_program {
     size_t struct_size; /* sizeof(struct fastrnn_program) */
     const struct fastrnn_cell_table *table;
     /* The saved vector that is this state after the step, which the library writes; -1: none. Required of a state that
-     * is not the output if it is h and w_hh multiplies it, or if backward reads it before the step. */
+     * is not the output if it is h and w_hh multiplies it, or if backward or a factor reads it before the step. */
     int saved_state[FASTRNN_STATES_MAX];
     /* In the order of the products' sums. The slots towards the input are consecutive and have each gate once, and so
-     * do those with the operand h. If all gates stay apart, no slot needs the operand h: then w_hh multiplies nothing,
-     * and the gradients of w_hh and b_hh are zero. */
+     * do those with the operand h, without the gates of second products. If all gates stay apart, no slot needs the
+     * operand h: then w_hh does not multiply h, and gradients of its rows are zero outside second products. */
     int slot_count;
     const struct fastrnn_slot *slots;
+    int product_count;
+    const struct fastrnn_product *products;
     struct fastrnn_code forward, backward;
 };
 

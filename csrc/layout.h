@@ -26,6 +26,8 @@ enum {
 struct layout_shape {
     const struct fastrnn_cell_table *table;
     int gates, slots; /* slots: with those of vectors */
+    int hidden_gates; /* that multiply h */
+    int products;     /* second products */
     int vl, real_bytes;
     bool multiplies_h; /* w_hh multiplies h in each step */
     struct cell_phases forward, backward;
@@ -69,16 +71,18 @@ static inline int64_t layout_weight_block(const int64_t K, const int64_t G, cons
 }
 
 /* Strides of packed weights in reals: in a block, the vector of gate g and number k lies at g*gate + k*step. If a tile
- * exists for the cell's number of gates, a block is [k][G][VL]; otherwise it consists of single panels, [G][k][VL]. */
+ * exists for the cell's number of gates, a block is [k][G][VL]; otherwise it consists of single panels, [G][k][VL]. So
+ * does w_hh if the cell has second products, which read the panels of one gate. */
 struct layout_weights {
     int64_t block, gate, step; /* from one block, gate or k to the next */
 };
 
 static inline bool layout_has_tile(const int gates) { return gates == 1 || gates == 3 || gates == 4; }
 
-static inline struct layout_weights layout_weights(const struct layout_shape *const s, const int64_t K) {
+static inline struct layout_weights layout_weights(const struct layout_shape *const s, const int64_t K,
+                                                   const bool has_tile) {
     const int line = layout_line(s);
-    if (layout_has_tile(s->gates)) {
+    if (has_tile) {
         return (struct layout_weights){layout_weight_block(K, s->gates, s->vl, line), s->vl, s->gates * s->vl};
     }
     const int64_t panel = layout_weight_block(K, 1, s->vl, line);
@@ -90,8 +94,17 @@ static inline int layout_vectors(const struct layout_shape *const s) {
     return s->table->parameter_count - CELL_VECTORS;
 }
 
+/* Whether w_hh multiplies anything in a step. */
+static inline bool layout_has_state(const struct layout_shape *const s) { return s->multiplies_h || s->products > 0; }
+
+/* The reals of b_apart. */
+static inline int64_t layout_apart(const struct layout_shape *const s) {
+    return s->table->apart ? (int64_t)(s->gates + s->products) * s->vl : 0;
+}
+
 /* Weights for forward, block by block, and biases [NB][G][VL]. b_x holds b_ih + b_hh. For gates that stay apart, b_x
- * holds b_ih alone, and b_apart [NB][G][VL] holds b_hh. Vectors are [vectors][NB][VL]. */
+ * holds b_ih alone, and b_apart [NB][G][VL] holds b_hh; after it lie the biases [NB][VL] of each second product.
+ * Vectors are [vectors][NB][VL]. */
 struct layout_packed_forward {
     struct layout_weights of_input, of_state;
     size_t w_ih, w_hh, b_x, b_apart, vectors, bytes;
@@ -103,23 +116,24 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
     const int64_t NB = block_count(s->units, s->vl);
-    l.of_input = layout_weights(s, block_depth(block_at(s->projected, 0, s->vl)));
-    l.of_state = layout_weights(s, block_depth(block_at(s->units, 0, s->vl)));
+    const bool has_tile = layout_has_tile(s->gates);
+    l.of_input = layout_weights(s, block_depth(block_at(s->projected, 0, s->vl)), has_tile);
+    l.of_state = layout_weights(s, block_depth(block_at(s->units, 0, s->vl)), has_tile && s->products == 0);
     l.w_ih = layout_take(&cursor, line, NB, l.of_input.block, 1, 1);
-    l.w_hh = layout_take(&cursor, line, s->multiplies_h ? NB : 0, l.of_state.block, 1, 1);
+    l.w_hh = layout_take(&cursor, line, layout_has_state(s) ? NB : 0, l.of_state.block, 1, 1);
     l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
-    l.b_apart = layout_take(&cursor, line, NB, s->table->apart ? s->gates : 0, s->vl, 1);
+    l.b_apart = layout_take(&cursor, line, NB, layout_apart(s), 1, 1);
     l.vectors = layout_take(&cursor, line, layout_vectors(s), NB, s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
     return l;
 }
 
-/* The transposes for backward: w_hh [NB][G][H][VL] and w_ih [NI][G][H][VL], k running over gates in slot order; and
- * vectors as above. */
+/* The transposes for backward: w_ih [NI][G][H][VL] and w_hh [NB][gates that multiply h][H][VL], k running over gates in
+ * slot order; the rows [NB][H][VL] of each second product, `product` reals apart; and vectors as above. */
 struct layout_packed_backward {
-    int64_t w_ih_block, w_hh_block; /* reals from one block to the next */
-    size_t w_ih, w_hh, vectors, bytes;
+    int64_t w_ih_block, w_hh_block, product_block; /* reals from one block to the next */
+    size_t w_ih, w_hh, products, product, vectors, bytes;
     bool overflowed;
 };
 
@@ -128,9 +142,12 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
     l.w_ih_block = layout_weight_block(block_depth(block_at(s->inputs, 0, s->vl)), s->gates, s->vl, line);
-    l.w_hh_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), s->gates, s->vl, line);
+    l.w_hh_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), s->hidden_gates, s->vl, line);
+    l.product_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), 1, s->vl, line);
     l.w_ih = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.w_ih_block, 1, 1);
     l.w_hh = layout_take(&cursor, line, s->multiplies_h ? block_count(s->units, s->vl) : 0, l.w_hh_block, 1, 1);
+    l.products = layout_take(&cursor, line, s->products, block_count(s->units, s->vl), l.product_block, 1);
+    l.product = (size_t)block_count(s->units, s->vl) * (size_t)l.product_block;
     l.vectors = layout_take(&cursor, line, layout_vectors(s), block_count(s->units, s->vl), s->vl, 1);
     l.bytes = layout_bytes(&cursor, s->real_bytes);
     l.overflowed = cursor.overflowed;
@@ -234,7 +251,7 @@ static inline void layout_room(struct layout_forward_scratch *const l, const str
         packed->of_input.block > packed->of_state.block ? packed->of_input.block : packed->of_state.block;
     l->room_blocks = s->gates == 1 ? LAYOUT_ROOM_BLOCKS : 1;
     layout_take(&cursor, line, NB, s->gates, s->vl, 1);
-    l->room_b_apart = layout_take(&cursor, line, NB, s->table->apart ? s->gates : 0, s->vl, 1);
+    l->room_b_apart = layout_take(&cursor, line, NB, layout_apart(s), 1, 1);
     l->room_weights = layout_take(&cursor, line, l->room_blocks, block, 1, 1);
     l->room = cursor.reals;
     l->overflowed |= cursor.overflowed;
@@ -298,12 +315,13 @@ static inline size_t layout_region_bytes(const struct layout_shape *const s, con
 }
 
 /* Backward's scratch. Gate gradients are [NB][slots][gradient_rows][VL]. The first `sequences` rows hold the last step
- * of the previous chunk, in the order of the sequences. x and h_prev are panels [NI or NB][chunk_rows][VL]. */
+ * of the previous chunk, in the order of the sequences. x and h_prev are panels [NI or NB][chunk_rows][VL]; after
+ * h_prev lie the vectors of second products, `h_prev_panels` reals apart. */
 struct layout_backward_scratch {
     int64_t state_row;
     int64_t chunk_rows, gradient_rows;
     size_t states, gradients, x, h_prev, places, bytes; /* states: their gradients, `state` reals apart */
-    size_t state;
+    size_t state, h_prev_panels;
     struct layout_crossing crossing;
     bool overflowed;
 };
@@ -321,7 +339,8 @@ static inline struct layout_backward_scratch layout_backward_scratch(const struc
     l.state = (size_t)s->sequences * (size_t)l.state_row;
     l.gradients = layout_take(&cursor, line, block_count(s->units, s->vl), s->slots, l.gradient_rows, s->vl);
     l.x = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.chunk_rows, s->vl, 1);
-    l.h_prev = layout_take(&cursor, line, block_count(s->units, s->vl), l.chunk_rows, s->vl, 1);
+    l.h_prev = layout_take(&cursor, line, block_count(s->units, s->vl), l.chunk_rows, s->vl, 1 + s->products);
+    l.h_prev_panels = (size_t)block_count(s->units, s->vl) * (size_t)l.chunk_rows * (size_t)s->vl;
     l.places = layout_take(&cursor, line, l.gradient_rows, layout_place_reals(s), 1, 1);
     l.crossing = layout_crossing(&cursor, s, &s->backward, l.state_row);
     l.bytes = layout_bytes(&cursor, s->real_bytes);

@@ -5,8 +5,9 @@
 /* ---- lists ---- */
 
 /* How many reads of a kind a direction has; those of gates are looked at one by one. */
-static int reads_of_kind(const struct fastrnn_cell_table *const t, const enum program_side side,
+static int reads_of_kind(const struct fastrnn_program *const p, const enum program_side side,
                          const enum fastrnn_read_kind kind) {
+    const struct fastrnn_cell_table *const t = p->table;
     switch (kind) {
     case FASTRNN_READ_GATE:
     case FASTRNN_READ_GATE_INPUT:
@@ -33,6 +34,10 @@ static int reads_of_kind(const struct fastrnn_cell_table *const t, const enum pr
     case FASTRNN_READ_SUM:
     case FASTRNN_READ_VARIANCE:
         return FASTRNN_SUMS_MAX;
+    case FASTRNN_READ_PRODUCT:
+        return side == PROGRAM_FORWARD ? p->product_count : 0;
+    case FASTRNN_READ_D_PRODUCT:
+        return side == PROGRAM_BACKWARD ? p->product_count : 0;
     case FASTRNN_READ_KINDS:
         break;
     }
@@ -42,11 +47,11 @@ static int reads_of_kind(const struct fastrnn_cell_table *const t, const enum pr
 static bool is_read(const struct fastrnn_program *const p, const enum program_side side,
                     const struct fastrnn_read *const read) {
     const struct fastrnn_cell_table *const t = p->table;
-    if (read->kind == FASTRNN_READ_GATE_STATE && !program_multiplies_h(p)) {
+    if (read->kind == FASTRNN_READ_GATE_STATE && (!program_multiplies_h(p) || program_has_product(p, read->index))) {
         return false;
     }
     if (!lies_in((int)read->kind, 0, FASTRNN_READ_KINDS) ||
-        !lies_in(read->index, 0, reads_of_kind(t, side, read->kind))) {
+        !lies_in(read->index, 0, reads_of_kind(p, side, read->kind))) {
         return false;
     }
     const bool is_half = read->kind == FASTRNN_READ_GATE_INPUT || read->kind == FASTRNN_READ_GATE_STATE;
@@ -163,9 +168,8 @@ const char *code_error_of_lists(const struct fastrnn_code *const code) {
 /* ---- everything ---- */
 
 const char *code_error(const struct fastrnn_program *const program, const enum program_side side) {
-    const char *error = code_error_of_lists(code_of(program, side));
-    error = error ? error : code_error_of_reads(program, side);
+    const char *error = code_error_of_reads(program, side);
     error = error ? error : error_of_writes(program, side);
     error = error ? error : code_error_of_sums(code_of(program, side));
-    return error ? error : code_error_of_instructions(code_of(program, side), side);
+    return error ? error : code_error_of_instructions(program, side);
 }

@@ -32,6 +32,16 @@ static inline bool program_multiplies_h(const struct fastrnn_program *const p) {
     return false;
 }
 
+/* Whether a gate has a second product. The list of products has been checked. */
+static inline bool program_has_product(const struct fastrnn_program *const p, const int gate) {
+    for (int j = 0; j < p->product_count; j++) {
+        if (p->products[j].gate == gate) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* How often the code lists a vector. */
 static inline int code_reads(const struct fastrnn_code *const code, const enum fastrnn_read_kind kind,
                              const int index) {
@@ -51,12 +61,15 @@ static inline int code_writes(const struct fastrnn_code *const code, const enum 
     return times;
 }
 
+/* The phase that writes a vector: as the instructions say, before they are checked; -1: none. */
+int code_phase_of_write(const struct fastrnn_code *code, enum fastrnn_write_kind kind, int index);
+
 /* A message about the first rule that is broken, or null: of the lists and their lengths; of the reads, after the
- * lists; of sums and of instructions, after the reads and writes; and of everything. */
+ * lists; of sums and of instructions, after the reads and writes; and of everything after the lists. */
 const char *code_error_of_lists(const struct fastrnn_code *code);
 const char *code_error_of_reads(const struct fastrnn_program *program, enum program_side side);
 const char *code_error_of_sums(const struct fastrnn_code *code);
-const char *code_error_of_instructions(const struct fastrnn_code *code, enum program_side side);
+const char *code_error_of_instructions(const struct fastrnn_program *program, enum program_side side);
 const char *code_error(const struct fastrnn_program *program, enum program_side side);
 
 #endif

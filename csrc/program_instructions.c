@@ -35,8 +35,7 @@ int fastrnn_operation_arguments(const int operation) {
 
 /* ---- phases ---- */
 
-/* The phase that writes a vector: as the instructions say, before they are checked; -1: none. */
-static int phase_of_write(const struct fastrnn_code *const code, const enum fastrnn_write_kind kind, const int index) {
+int code_phase_of_write(const struct fastrnn_code *const code, const enum fastrnn_write_kind kind, const int index) {
     int number = 0;
     while (number < code->write_count && (code->writes[number].kind != kind || code->writes[number].index != index)) {
         number++;
@@ -60,7 +59,7 @@ const char *code_error_of_sums(const struct fastrnn_code *const code) {
             return "sums: expected a kind, a phase after the first, and 1 to 8 vectors";
         }
         for (int k = 0; k < sum->count; k++) {
-            const int phase = phase_of_write(code, FASTRNN_WRITE_KEPT, sum->kept[k]);
+            const int phase = code_phase_of_write(code, FASTRNN_WRITE_KEPT, sum->kept[k]);
             if (phase < 0 || phase >= sum->phase) {
                 return "sums: a vector is not kept by an earlier phase";
             }
@@ -70,8 +69,9 @@ const char *code_error_of_sums(const struct fastrnn_code *const code) {
 }
 
 /* Whether the instructions of a phase may use a read. */
-static bool is_readable(const struct fastrnn_code *const code, const enum program_side side, const int phase,
+static bool is_readable(const struct fastrnn_program *const p, const enum program_side side, const int phase,
                         const struct fastrnn_read *const read) {
+    const struct fastrnn_code *const code = code_of(p, side);
     int written;
     switch (read->kind) {
     case FASTRNN_READ_GATE:
@@ -80,14 +80,18 @@ static bool is_readable(const struct fastrnn_code *const code, const enum progra
         return phase == 0;
     case FASTRNN_READ_BEFORE:
         return side == PROGRAM_BACKWARD || read->index == 0 ||
-               phase <= phase_of_write(code, FASTRNN_WRITE_AFTER, read->index);
+               phase <= code_phase_of_write(code, FASTRNN_WRITE_AFTER, read->index);
     case FASTRNN_READ_KEPT:
-        written = phase_of_write(code, FASTRNN_WRITE_KEPT, read->index);
+        written = code_phase_of_write(code, FASTRNN_WRITE_KEPT, read->index);
         return written >= 0 && written < phase;
     case FASTRNN_READ_SUM:
     case FASTRNN_READ_VARIANCE:
         return read->index < code->sum_count && code->sums[read->index].phase <= phase &&
                (read->kind == FASTRNN_READ_SUM || code->sums[read->index].kind == FASTRNN_MOMENTS);
+    case FASTRNN_READ_PRODUCT:
+        return p->products[read->index].forward_phase == phase;
+    case FASTRNN_READ_D_PRODUCT:
+        return phase > 0 && p->products[read->index].backward_phase == phase;
     default:
         return true;
     }
@@ -99,6 +103,7 @@ static bool is_readable(const struct fastrnn_code *const code, const enum progra
 enum content { NOTHING, REALS, MASK };
 
 struct contents {
+    const struct fastrnn_program *program;
     const struct fastrnn_code *code;
     enum program_side side;
     int phase;
@@ -113,8 +118,9 @@ static enum content content_of(const struct contents *const c, const int operand
     case FASTRNN_OPERAND_REGISTER:
         return index < FASTRNN_REGISTERS_MAX ? c->registers[index] : NOTHING;
     case FASTRNN_OPERAND_READ:
-        return index < c->code->read_count && is_readable(c->code, c->side, c->phase, &c->code->reads[index]) ? REALS
-                                                                                                              : NOTHING;
+        return index < c->code->read_count && is_readable(c->program, c->side, c->phase, &c->code->reads[index])
+                   ? REALS
+                   : NOTHING;
     case FASTRNN_OPERAND_CONSTANT:
         return index < c->code->constant_count ? REALS : NOTHING;
     case FASTRNN_OPERAND_WRITE:
@@ -168,8 +174,9 @@ static void begin_phase(struct contents *const c) {
     memset(c->is_of_phase, 0, sizeof c->is_of_phase);
 }
 
-const char *code_error_of_instructions(const struct fastrnn_code *const code, const enum program_side side) {
-    struct contents contents = {.code = code, .side = side};
+const char *code_error_of_instructions(const struct fastrnn_program *const program, const enum program_side side) {
+    const struct fastrnn_code *const code = code_of(program, side);
+    struct contents contents = {.program = program, .code = code, .side = side};
     for (int j = 0; j < code->instruction_count; j++) {
         while (j >= code->phase_ends[contents.phase]) {
             begin_phase(&contents);

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from cell_cases import OTHERS, SHIPPED, layer_norm_lstm, peephole_lstm
+from cell_cases import OTHERS, SHIPPED, layer_norm_lstm, peephole_lstm, reset_before_gru
 from cell_strategies import SUMS, plans
 from cell_strategies import Drawn as DrawnCell
 from fastrnn._program import CellProgram
@@ -58,9 +58,32 @@ def normed(a, s, v, x):
     return share + h * s.c, (h, c)
 
 
+@cell(gates="pqr", states={"h": 0.5, "c": -0.25}, vectors=("gain",))
+def two_products(a, s, v):
+    """Second products one after the other, of vectors that are no products of other vectors; h multiplies one gate.
+
+    The second reads the first, which feeds a sum over units as well.
+    """
+    p = sigmoid(a.p)
+    q = np.tanh(a.input.q + a.product.q(np.tanh(p * s.c)))
+    r = a.input.r * a.product.r(q * s.h)
+    c = p * s.c + v.gain * rms_norm(q + r, eps=0.1)
+    return np.tanh(c) * p, (np.tanh(r) + 0.5 * s.h, c)
+
+
+@cell(gates="ab")
+def products_alone(a, s):
+    """No product of h."""
+    h = np.tanh(a.input.a + a.product.a(s.h * s.h)) * sigmoid(a.input.b)
+    return h, (h,)
+
+
 COMPILED = {one.program.name: CellProgram(lower(one.program)) for one in SHIPPED}
 WRITTEN = {
-    one.program.name: one for one in (peephole_lstm, layer_norm_lstm, *OTHERS, masked, own_output, input_half, normed)
+    one.program.name: one for one in (
+        peephole_lstm, layer_norm_lstm, reset_before_gru, *OTHERS, masked, own_output, input_half, normed,
+        two_products, products_alone,
+    )  # fmt: skip
 }
 
 

@@ -29,6 +29,7 @@ from strategies import seeds
 
 LSTM, GRU = lower(lstm.program), lower(gru.program)
 MASKED, OWN_OUTPUT = (lower(WRITTEN[name].program) for name in ("masked", "own_output"))
+RESET_BEFORE, TWO = (lower(WRITTEN[name].program) for name in ("reset_before_gru", "two_products"))
 replaced = dataclasses.replace
 
 
@@ -62,6 +63,12 @@ def reading(lowered, side, entry):
     return with_code(lowered, side, reads=(*getattr(lowered, side).reads, entry))
 
 
+def with_product(lowered, number=0, **changes):
+    products = list(lowered.products)
+    products[number] = replaced(products[number], **changes)
+    return replaced(lowered, products=tuple(products))
+
+
 ADD, LT, COPY = CODES["add"], CODES["lt"], CODES["copy"]
 MALFORMED = {
     "gates": [replaced(LSTM, gates=0), replaced(LSTM, gates=9), replaced(LSTM, apart=16)],
@@ -77,6 +84,8 @@ MALFORMED = {
         replaced(LSTM, slots=(*LSTM.slots[:3], (3, 1, -1))),
         replaced(LSTM, slots=(*LSTM.slots[:3], (4, 1, 0))),
         replaced(LSTM, slots=(*LSTM.slots[:3], (3, 1, 1))),
+        replaced(RESET_BEFORE, slots=tuple((gate, to_input, 0) for gate, to_input, _ in RESET_BEFORE.slots)),
+        replaced(RESET_BEFORE, slots=tuple((gate, to_input, 1) for gate, to_input, _ in RESET_BEFORE.slots)),
         replaced(LSTM, slots=(*LSTM.slots[:3], (3, 0, -1))),
         replaced(GRU, slots=(GRU.slots[1], GRU.slots[0], *GRU.slots[2:])),
     ],
@@ -99,10 +108,32 @@ MALFORMED = {
         reading(LSTM, "backward", read("vector", 0)),
         reading(MASKED, "backward", read("input", 2)),
         reading(MASKED, "backward", read("option", 1)),
+        reading(RESET_BEFORE, "forward", read("product", 1)),
+        reading(RESET_BEFORE, "forward", read("gate_state", 2)),
+        reading(RESET_BEFORE, "forward", read("d_product", 0)),
+        reading(RESET_BEFORE, "backward", read("product", 0)),
         reading(LSTM, "backward", (len(READS), 0)),
         reading(LSTM, "backward", (-1, 0)),
         reading(LSTM, "backward", read("before", -1)),
         reading(LSTM, "forward", LSTM.forward.reads[0]),
+    ],
+    "products": [
+        replaced(LSTM, products=RESET_BEFORE.products),
+        replaced(RESET_BEFORE, products=RESET_BEFORE.products * 2),
+        with_product(RESET_BEFORE, gate=-1),
+        with_product(RESET_BEFORE, gate=0),
+        with_product(RESET_BEFORE, factors=()),
+        with_product(RESET_BEFORE, factors=(read("vector"),)),
+        with_product(RESET_BEFORE, factors=(read("saved", len(RESET_BEFORE.saved)),)),
+        with_product(RESET_BEFORE, factors=(read("before", 1),)),
+        with_product(RESET_BEFORE, forward_phase=0),
+        with_product(RESET_BEFORE, forward_phase=2),
+        with_product(RESET_BEFORE, kept=-1),
+        with_product(RESET_BEFORE, kept=9),
+        with_product(RESET_BEFORE, backward_phase=-1),
+        with_product(RESET_BEFORE, backward_phase=2),
+        with_product(TWO, 1, gate=TWO.products[0].gate),
+        with_product(TWO, 1, forward_phase=TWO.products[0].forward_phase),
     ],
     "writes": [
         with_code(LSTM, "forward", writes=without(LSTM.forward.writes, 0)),
@@ -115,6 +146,7 @@ MALFORMED = {
     ],
     "instructions": [
         with_code(LSTM, "forward", instructions=LSTM.forward.instructions[:-1]),
+        with_product(RESET_BEFORE, backward_phase=0),
         with_instruction(LSTM, "forward", 0, 41, WRITE, READ, 0, 0),
         with_instruction(LSTM, "forward", 0, 65535, WRITE, READ, 0, 0),
         with_instruction(LSTM, "forward", 0, CODES["sigmoid"], WRITE, READ, 1, 0),
@@ -161,7 +193,7 @@ def test_lists_beyond_their_limits_are_refused():
 
 
 def test_sound_programs_have_no_error():
-    for lowered in (LSTM, GRU, MASKED, OWN_OUTPUT):
+    for lowered in (LSTM, GRU, MASKED, OWN_OUTPUT, RESET_BEFORE, TWO):
         assert _core.program_error(CellProgram(lowered)) is None
 
 
@@ -257,6 +289,7 @@ def full_program(output):
         saved=tuple(f"r{j}" for j in range(SAVED)),
         saved_state=tuple(range(STATES)),
         slots=(*((g, 1, -1) for g in range(GATES)), *((g, 0, 0) for g in range(GATES))),
+        products=(),
         forward=full_code(
             listed((1, 0, GATES), (2, 0, GATES)) + given,
             listed((1, 0, STATES), (2, STATES, SAVED)) + ([write("y")] if output < 0 else []),

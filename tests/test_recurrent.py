@@ -319,14 +319,6 @@ def test_the_cell_is_fixed():
         del layer.cell
 
 
-@fastrnn.cell(gates="rzn")
-def reset_before(a, s):
-    z = fastrnn.sigmoid(a.z)
-    n = np.tanh(a.input.n + a.product.n(fastrnn.sigmoid(a.r) * s.h))
-    h = n + z * (s.h - n)
-    return h, (h,)
-
-
 def masked_call(**change):
     inputs = {"mask": sequence(T, B, H), "gain": sequence(T, B, 1)} | change
     return lambda: fastrnn.Recurrent(masked, I, H)(sequence(T, B, I), inputs=inputs)
@@ -334,8 +326,6 @@ def masked_call(**change):
 
 BAD = {
     "a function": (lambda: fastrnn.Recurrent(np.tanh, I, H), TypeError, "^cell: expected a cell"),
-    "a second product": (lambda: fastrnn.Recurrent(reset_before, I, H), ValueError,
-                       "^reset_before: expected no second products, .* only in its reference so far"),
     "no inputs": (lambda: fastrnn.Recurrent(masked, I, H)(sequence(T, B, I)), ValueError, "^inputs: expected exactly"),
     "inputs that the cell lacks": (lambda: fastrnn.Recurrent(lstm, I, H)(sequence(T, B, I), inputs={"mask": 0}),
                                    ValueError, r"^inputs: expected exactly \[\]; missing \[\], unknown \['mask'\]"),

@@ -52,6 +52,9 @@ static void backward_job_at(struct backward_pass *const pass, const int64_t s, c
     pass->job.place = pass->place + row + begin;
     pass->job.place_before = s > 0 ? pass->job.place + schedule_active(problem, s) : NULL;
     pass->continuing.d_row = row == 0 ? begin : N + row - schedule_active(problem, s + 1) + begin;
+    for (int phase = 1; pass->phases && phase < pass->cell->backward.count; phase++) {
+        pass->phases[phase].product.backward.d_row = N + row + begin;
+    }
 }
 
 /* dh of step s, before dy is added, is the carried part plus the later step's slots times w_hh. In rows that end their

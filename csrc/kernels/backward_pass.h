@@ -32,11 +32,11 @@ struct backward_chunk {
     enum fastrnn_accumulation accumulation; /* first chunk: as the call asks; later chunks add */
 };
 
-static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot,
+static struct gradient_slots slots_from(const struct backward_pass *const pass, const int first_slot, const int slots,
                                         const int64_t first_row) {
     return (struct gradient_slots){
         .data = pass->gradients + first_slot * pass->gradient_slot + first_row * VL,
-        .gates = pass->cell->gates,
+        .gates = slots,
         .block = pass->gradient_block,
         .slot = pass->gradient_slot,
     };
@@ -122,7 +122,7 @@ static void begin_backward_job(struct backward_pass *const pass) {
     find_outputs(pass);
     pass->job.y = pass->y;
     pass->continuing = (struct slot_product){
-        .d = slots_from(pass, pass->cell->hidden_slot, 0),
+        .d = slots_from(pass, pass->cell->hidden_slot, pass->cell->hidden_gates, 0),
         .w = &pass->w_hh,
         .start_row = pass->job.state_row,
         .multiplies = pass->cell->multiplies_h,
@@ -132,6 +132,35 @@ static void begin_backward_job(struct backward_pass *const pass) {
     };
     pass->ending = pass->continuing;
     pass->ending.multiplies = false;
+}
+
+/* The gradient of the vector of second product `number`: the product of its slot. */
+static void begin_product_gradient(struct backward_pass *const pass, const int number) {
+    const struct layout_packed_backward *const layout = &pass->plan->packed_backward;
+    const struct cell_product *const product = &pass->cell->product[number];
+    if (product->backward_phase == 0) {
+        return;
+    }
+    struct interpreter *const phase = &pass->phases[product->backward_phase];
+    struct phase_product *const to = &phase->product;
+    to->exists = true;
+    to->interpreter = phase;
+    to->slot_weights = pass->w_hh;
+    to->slot_weights.block = layout->product_block;
+    to->slot_weights.gate = pass->cell->slot_gate + product->slot;
+    if (pass->arrays->packed) {
+        const real *const packed = aligned_const(pass->arrays->packed);
+        to->slot_weights.packed = packed + layout->products + (size_t)number * layout->product;
+    }
+    to->forward.finish = NULL;
+    to->backward = (struct slot_product){
+        .d = slots_from(pass, product->slot, 1, 0),
+        .w = &to->slot_weights,
+        .multiplies = true,
+        .finish = finish_phase,
+        .finishes_together = true,
+        .job = to,
+    };
 }
 
 static void begin_phases_of_backward(struct backward_pass *const pass) {
@@ -149,6 +178,9 @@ static void begin_phases_of_backward(struct backward_pass *const pass) {
                                      layout->state_row, totals);
     for (int phase = 0; phase < pass->cell->backward.count; phase++) {
         begin_backward_program(&pass->phases[phase], phase, pass->cell, &pass->job, &vectors, pass->arrays->d_inputs);
+    }
+    for (int product = 0; product < pass->cell->products; product++) {
+        begin_product_gradient(pass, product);
     }
 }
 

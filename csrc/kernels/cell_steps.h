@@ -23,6 +23,7 @@ static struct cell_shape compiled_shape(const struct cell *const cell) {
         .slots = cell->slots,
         .input_slot = cell->input_slot,
         .hidden_slot = cell->hidden_slot,
+        .hidden_gates = cell->row.gates,
         .carries_dh = cell->carries_dh,
         .forward = {.count = 1},
         .backward = {.count = 1},

@@ -1,4 +1,4 @@
-/* Between the phases of a step: sums over units of vectors that the phases before have kept.
+/* Between the phases of a step: second products, and sums over units of vectors that the phases before have kept.
  *
  * A segment of 64 units: sum_l = x_l + x_(l+16) + x_(l+32) + x_(l+48) for 16 lanes l, then the tree of these sums; of
  * moments also the squares about the segment's mean, in the same order. A sum: its segments in ascending order, vector
@@ -10,34 +10,12 @@
 #ifndef FASTRNN_CROSSING_H
 #define FASTRNN_CROSSING_H
 
+#include "gemm.h"
+#include "slot_product.h"
 #include "spans.h"
 
 enum { SUM_LANES = 16, SUM_VECTORS = SUM_LANES / VL, SEGMENT_BLOCKS = LAYOUT_SEGMENT / VL };
 _Static_assert(SUM_LANES % VL == 0, "a segment's sums are whole vectors");
-
-/* Sixteen sums, which start at +0: adding the zeros of padding changes no bit. */
-struct lane_sums {
-    vreal of[SUM_VECTORS];
-};
-
-static real tree_of(const struct lane_sums *const sums) {
-    struct lane_sums s = *sums;
-    UNROLL
-    for (int n = SUM_VECTORS / 2; n > 0; n /= 2) {
-        for (int j = 0; j < n; j++) {
-            s.of[j] += s.of[j + n];
-        }
-    }
-    real lanes[VL];
-    vstore(lanes, s.of[0]);
-    UNROLL
-    for (int n = VL / 2; n > 0; n /= 2) {
-        for (int lane = 0; lane < n; lane++) {
-            lanes[lane] += lanes[lane + n];
-        }
-    }
-    return lanes[0];
-}
 
 ALWAYS_INLINE vreal without_padding(const vreal v, const int lanes) {
     if (lanes == VL) {
@@ -48,25 +26,85 @@ ALWAYS_INLINE vreal without_padding(const vreal v, const int lanes) {
     return vload_n(copy, lanes);
 }
 
-/* The segment that begins with block `number` of a row: its sum and, if asked, the squares about its mean. */
-static void sum_segment(const struct blocks units, const int64_t number, const bool has_squares, const real *const row,
-                        real *const sum, real *const squares) {
-    const int64_t all = block_count(units, VL), left = all - number;
-    const int count = left < SEGMENT_BLOCKS ? (int)left : (int)SEGMENT_BLOCKS;
-    const struct block last = block_at(units, number + count - 1, VL);
-    const real *const x = row + block_at(units, number, VL).at;
-    struct lane_sums sums = {{vsplat(0)}}, of_squares = {{vsplat(0)}};
-    for (int j = 0; j < count; j++) {
-        sums.of[j % SUM_VECTORS] += without_padding(vload(x + j * VL), j == count - 1 ? last.lanes : (int)VL);
+/* A segment of a row: its blocks, and where its sum and, of moments, the squares about its mean go. */
+struct segment {
+    const real *x;
+    real *sum, *squares;
+};
+
+/* Up to VL segments of the same blocks, which share the work of the trees. */
+struct segment_batch {
+    int blocks, last_lanes; /* of each segment */
+    bool has_squares;
+    int count;
+    struct segment segments[VL];
+};
+
+/* The sums of a segment's lanes, or of the squares of their distances from `mean`, in one vector. */
+ALWAYS_INLINE vreal lane_sums(const struct segment_batch *const batch, const real *const x, const bool of_squares,
+                              const vreal mean) {
+    vreal sums[SUM_VECTORS];
+    for (int j = 0; j < SUM_VECTORS; j++) {
+        sums[j] = vsplat(0); /* +0: adding the zeros of padding changes no bit */
     }
-    *sum = tree_of(&sums);
-    if (has_squares) {
-        const vreal mean = vsplat(*sum / (real)((count - 1) * VL + last.lanes));
-        for (int j = 0; j < count; j++) {
-            const vreal away = without_padding(vload(x + j * VL) - mean, j == count - 1 ? last.lanes : (int)VL);
-            of_squares.of[j % SUM_VECTORS] = vfma(away, away, of_squares.of[j % SUM_VECTORS]);
+    for (int j = 0; j < batch->blocks; j++) {
+        const int lanes = j == batch->blocks - 1 ? batch->last_lanes : (int)VL;
+        vreal *const sum = &sums[j % SUM_VECTORS];
+        if (of_squares) {
+            const vreal away = without_padding(vload(x + j * VL) - mean, lanes);
+            *sum = vfma(away, away, *sum);
+        } else {
+            *sum += without_padding(vload(x + j * VL), lanes);
         }
-        *squares = tree_of(&of_squares);
+    }
+    UNROLL
+    for (int n = SUM_VECTORS / 2; n > 0; n /= 2) {
+        for (int j = 0; j < n; j++) {
+            sums[j] += sums[j + n];
+        }
+    }
+    return sums[0];
+}
+
+/* totals[j] = the tree of vector j's lanes. */
+static void trees_of(const real *const vectors, real *const totals) {
+    vreal lanes[VL];
+    transpose_square(vectors, VL, lanes);
+    UNROLL
+    for (int n = VL / 2; n > 0; n /= 2) {
+        for (int lane = 0; lane < n; lane++) {
+            lanes[lane] += lanes[lane + n];
+        }
+    }
+    vstore(totals, lanes[0]);
+}
+
+static void sum_batch(struct segment_batch *const batch) {
+    const real units = (real)((batch->blocks - 1) * VL + batch->last_lanes);
+    real vectors[VL * VL] = {0}, totals[VL];
+    for (int j = 0; j < batch->count; j++) {
+        vstore(vectors + j * VL, lane_sums(batch, batch->segments[j].x, false, vsplat(0)));
+    }
+    trees_of(vectors, totals);
+    for (int j = 0; j < batch->count; j++) {
+        *batch->segments[j].sum = totals[j];
+        if (batch->has_squares) {
+            vstore(vectors + j * VL, lane_sums(batch, batch->segments[j].x, true, vsplat(totals[j] / units)));
+        }
+    }
+    if (batch->has_squares) {
+        trees_of(vectors, totals);
+        for (int j = 0; j < batch->count; j++) {
+            *batch->segments[j].squares = totals[j];
+        }
+    }
+    batch->count = 0;
+}
+
+static void sum_later(struct segment_batch *const batch, const struct segment segment) {
+    batch->segments[batch->count++] = segment;
+    if (batch->count == VL) {
+        sum_batch(batch);
     }
 }
 
@@ -76,16 +114,27 @@ static real *segment_of(const struct crossing *const c, const int term, const in
     return c->terms + (term * segments + segment) * 2 * c->sums_row;
 }
 
+/* For the segments that begin with block `number` of a row. */
+static struct segment_batch batch_of(const struct crossing *const c, const int64_t number, const bool has_squares) {
+    const int64_t left = block_count(c->units, VL) - number;
+    const int blocks = left < SEGMENT_BLOCKS ? (int)left : (int)SEGMENT_BLOCKS;
+    const int lanes = block_at(c->units, number + blocks - 1, VL).lanes;
+    return (struct segment_batch){.blocks = blocks, .last_lanes = lanes, .has_squares = has_squares};
+}
+
 static void sum_member_segments(const struct crossing *const c, const struct fastrnn_sum *const sum, const int first,
                                 const struct team_range blocks, const int64_t rows) {
-    for (int k = 0; k < sum->count; k++) {
-        for (int64_t number = blocks.begin; number < blocks.end; number += SEGMENT_BLOCKS) {
-            const real *const x = c->kept + sum->kept[k] * c->kept_vector;
+    for (int64_t number = blocks.begin; number < blocks.end; number += SEGMENT_BLOCKS) {
+        struct segment_batch batch = batch_of(c, number, sum->kind == FASTRNN_MOMENTS);
+        for (int k = 0; k < sum->count; k++) {
+            const real *const x = c->kept + sum->kept[k] * c->kept_vector + block_at(c->units, number, VL).at;
             real *const to = segment_of(c, first + k, number / SEGMENT_BLOCKS);
             for (int64_t row = 0; row < rows; row++) {
-                sum_segment(c->units, number, sum->kind == FASTRNN_MOMENTS, x + row * c->kept_row, to + row,
-                            to + c->sums_row + row);
+                sum_later(&batch, (struct segment){x + row * c->kept_row, to + row, to + c->sums_row + row});
             }
+        }
+        if (batch.count > 0) {
+            sum_batch(&batch);
         }
     }
 }
@@ -115,10 +164,11 @@ static void add_segments(const struct crossing *const c, const struct fastrnn_su
     vstore(to + c->sums_row + row, squares / vsplat((real)n));
 }
 
-/* Makes the sums of a phase, for the rows of the step. Returns to all members of the group after the same barriers. */
+/* Makes the sums of a phase, for the rows of the step. All members of the group pass the same barriers, at least one if
+ * the phase `multiplies` a vector of earlier phases. */
 static void cross_units(const struct crossing *const c, const struct team_member *const me,
-                        const struct team_range blocks, const int phase, const int64_t rows) {
-    bool crosses = false;
+                        const struct team_range blocks, const int phase, const int64_t rows, const bool multiplies) {
+    bool crosses = multiplies;
     for (int j = 0, first = 0; j < c->code->sum_count; first += c->code->sums[j++].count) {
         if (c->code->sums[j].phase == phase) {
             sum_member_segments(c, &c->code->sums[j], first, blocks, rows);
@@ -175,8 +225,15 @@ static void begin_step_of_phases(struct interpreter *const phases, const int cou
 static void run_later_phases(struct interpreter *const phases, const struct crossing *const c,
                              const struct team_member *const me, const struct team_range blocks, const int64_t rows) {
     for (int phase = 1; phase < c->code->phase_count; phase++) {
-        cross_units(c, me, blocks, phase, rows);
-        interpret_rows(&phases[phase], rows, blocks);
+        const struct phase_product *const product = &phases[phase].product;
+        cross_units(c, me, blocks, phase, rows, product->exists);
+        if (product->exists && product->forward.finish) {
+            unit_product(&product->forward, (struct team_range){0, rows}, blocks);
+        } else if (product->exists) {
+            slot_product(&product->backward, (struct team_range){0, rows}, blocks);
+        } else {
+            interpret_rows(&phases[phase], rows, blocks);
+        }
     }
 }
 

@@ -109,12 +109,45 @@ static void begin_forward_job(struct forward_pass *const pass) {
     pass->recurrence = (struct unit_product){
         .G = pass->cell->gates,
         .apart = pass->cell->apart,
+        .skipped = cell_product_gates(pass->cell),
         .a_row = layout->state_row,
         .w = &pass->w_hh,
         .start_row = layout->gates_row,
         .finish = pass->phases ? finish_forward_program : finish_forward,
         .finishes_together = pass->phases,
         .job = &pass->job,
+    };
+}
+
+/* Second product `number`: that of a cell of one gate which stays apart, with the rows of w_hh of the product's gate.
+ */
+static void begin_second_product(struct forward_pass *const pass, const int number) {
+    const struct cell_product *const product = &pass->cell->product[number];
+    struct interpreter *const phase = &pass->phases[product->forward_phase];
+    struct phase_product *const to = &phase->product;
+    const struct blocks units = pass->plan->shape.units;
+    struct unit_weights *const w = &to->unit_weights;
+    *w = pass->w_hh;
+    if (w->packed) {
+        w->packed += product->gate * w->at.gate;
+    } else {
+        w->at.block = w->at.gate; /* in the room */
+        w->room_blocks *= pass->cell->gates;
+    }
+    w->rows.w += product->gate * units.n * units.K;
+    w->b_hh = w->b_hh ? w->b_hh + product->gate * units.n : NULL;
+    w->b_apart = w->b_apart ? w->b_apart + product_biases(pass->cell, units, number) : NULL;
+    to->exists = true;
+    to->interpreter = phase;
+    to->forward = (struct unit_product){
+        .G = 1,
+        .apart = 1,
+        .a_row = pass->job.state_row,
+        .a = pass->job.crossing.kept + product->kept * pass->job.crossing.kept_vector,
+        .w = w,
+        .finish = finish_phase,
+        .finishes_together = true,
+        .job = to,
     };
 }
 
@@ -134,6 +167,9 @@ static void begin_phases_of_forward(struct forward_pass *const pass) {
     crossing_set_sequences(&pass->job.crossing, scratch, &layout->crossing, pass->sequences.begin);
     for (int phase = 0; phase < pass->cell->forward.count; phase++) {
         begin_forward_program(&pass->phases[phase], phase, pass->cell, &pass->job, &vectors);
+    }
+    for (int product = 0; product < pass->cell->products; product++) {
+        begin_second_product(pass, product);
     }
 }
 

@@ -131,19 +131,24 @@ static void unit_tile_alone(const struct unit_product *const p, const struct tea
     }
 }
 
-/* The panels of a block, for cells without a tile of their own: as many at a time as lie between gates that stay apart.
- */
+/* The panels of a block, for cells without a tile of their own: as many at a time as lie between gates that stay apart
+ * or are skipped. */
 static void single_panel_tile(const struct unit_product *const p, const int R, const int64_t row, const int64_t number,
                               real *const to, const ptrdiff_t to_row) {
     const struct block block = block_at(p->w->rows.blocks, number, VL);
     const int64_t panel = block.at * p->G;
     const real *const a = p->a + row * p->a_row + block.k_begin, *const w = packed_block(p->w, number);
     const real *const start = p->start + row * p->start_row + panel;
+    const unsigned alone = p->apart | p->skipped;
     struct tile t = {.K = block_depth(block), .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
     for (int g = 0; g < p->G;) {
         const bool is_apart = p->apart >> g & 1;
+        if (p->skipped >> g & 1) {
+            g++;
+            continue;
+        }
         int Q = is_apart ? 1 : blocks_of_rows(1, R, p->G - g);
-        while (Q > 1 && p->apart >> g & ((1U << Q) - 1)) {
+        while (Q > 1 && alone >> g & ((1U << Q) - 1)) {
             Q /= 2;
         }
         t.start_row = is_apart ? 0 : p->start_row;
@@ -153,29 +158,67 @@ static void single_panel_tile(const struct unit_product *const p, const int R, c
     }
 }
 
+/* A gate of so few rows that the panels of a block are too few chains: several blocks at a time. `to` has rows of
+ * blocks of G panels. */
+enum { FEW_ROWS = 3 };
+static void single_gate_of_few_rows(const struct unit_product *const p, const int g, const struct team_range rows,
+                                    const struct team_range blocks, real *const to, const ptrdiff_t to_row) {
+    const int R = (int)(rows.end - rows.begin);
+    const struct block first = block_at(p->w->rows.blocks, blocks.begin, VL);
+    const real *const a = p->a + rows.begin * p->a_row + first.k_begin;
+    const bool is_apart = p->apart >> g & 1;
+    const real *const start = is_apart ? p->w->b_apart : p->start + rows.begin * p->start_row;
+    const ptrdiff_t start_row = is_apart ? 0 : p->start_row;
+    vreal sums[TILE_VECTORS_MAX];
+    for (int64_t block = blocks.begin; block < blocks.end;) {
+        const int Q = blocks_of_tile(1, R, blocks.end - block);
+        const struct tile t = {
+            .K = block_depth(first),
+            .a_row = p->a_row,
+            .w_block = p->w->at.block,
+            .start_row = Q * VL,
+            .to_row = Q * VL,
+        };
+        const ptrdiff_t from = block_at(p->w->rows.blocks, block, VL).at * p->G + g * VL;
+        real *const panel = to + (block - blocks.begin) * p->G * VL + g * VL;
+        for (int j = 0; j < R * Q; j++) {
+            sums[j] = vload(start + j / Q * start_row + from + j % Q * p->G * VL);
+        }
+        tiles_of_units[1][R][Q](&t, a, packed_block(p->w, block) + g * p->w->at.gate, (const real *)sums, NULL,
+                                (real *)sums);
+        for (int j = 0; j < R * Q; j++) {
+            vstore(panel + j / Q * to_row + j % Q * p->G * VL, sums[j]);
+        }
+        block += Q;
+    }
+}
+
 /* The tiles of a strip of rows over some blocks, into a buffer of the product's rows and blocks, or into `to`. */
 static void single_panel_strip(const struct unit_product *const p, const struct team_range rows,
                                const struct team_range blocks) {
-    const struct tile_cut cut = tile_cut_rows(rows.end - rows.begin, rows_of_tile(1));
-    const int64_t row_vectors = (blocks.end - blocks.begin) * p->G;
+    const int64_t R = rows.end - rows.begin, Q = blocks.end - blocks.begin, block_reals = p->G * VL;
+    const struct tile_cut cut = tile_cut_rows(R, rows_of_tile(1));
+    const ptrdiff_t to_row = p->to ? p->to_row : Q * block_reals;
     vreal sums[STRIP_VECTORS];
-    for (int64_t block = blocks.begin; block < blocks.end; block++) {
-        int64_t row = rows.begin;
+    real *const to =
+        p->to ? p->to + rows.begin * to_row + block_at(p->w->rows.blocks, blocks.begin, VL).at * p->G : (real *)sums;
+    const bool are_few = R <= FEW_ROWS && Q > 1;
+    for (int g = 0; are_few && g < p->G; g++) {
+        if (!(p->skipped >> g & 1)) {
+            single_gate_of_few_rows(p, g, rows, blocks, to, to_row);
+        }
+    }
+    for (int64_t q = 0; !are_few && q < Q; q++) {
+        int64_t row = 0;
         for (int64_t tile = 0; tile < cut.tiles; tile++) {
-            const int R = tile_cut_height(&cut, tile);
-            if (p->to) {
-                const int64_t panel = block_at(p->w->rows.blocks, block, VL).at * p->G;
-                single_panel_tile(p, R, row, block, p->to + row * p->to_row + panel, p->to_row);
-            } else {
-                vreal *const acc = sums + (row - rows.begin) * row_vectors + (block - blocks.begin) * p->G;
-                single_panel_tile(p, R, row, block, (real *)acc, row_vectors * VL);
-            }
-            row += R;
+            const int height = tile_cut_height(&cut, tile);
+            real *const at = to + row * to_row + q * block_reals;
+            single_panel_tile(p, height, rows.begin + row, blocks.begin + q, at, to_row);
+            row += height;
         }
     }
     if (!p->to) {
-        p->finish(p->job, (int)(rows.end - rows.begin), (int)(blocks.end - blocks.begin), sums, rows.begin,
-                  blocks.begin);
+        p->finish(p->job, (int)R, (int)Q, sums, rows.begin, blocks.begin);
     }
 }
 
@@ -197,7 +240,7 @@ static void single_panel_product(const struct unit_product *const p, const struc
 /* For a run of blocks of packed weights. */
 static inline void packed_unit_product(const struct unit_product *const p, const struct team_range rows,
                                        const struct team_range blocks) {
-    if (!layout_has_tile(p->G)) {
+    if (p->G > 1 && p->w->at.step == VL) {
         single_panel_product(p, rows, blocks);
         return;
     }

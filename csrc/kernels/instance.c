@@ -16,6 +16,8 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
         .table = table,
         .gates = table->gates,
         .slots = cell->slots + cell->vectors,
+        .hidden_gates = cell->hidden_gates,
+        .products = cell->products,
         .vl = VL,
         .real_bytes = sizeof(real),
         .T = problem->T,
@@ -90,7 +92,7 @@ static void pack_forward(const struct plan *const plan, const struct fastrnn_arr
     while (team_next(&parts, &units)) {
         pack_units(cell->gates, &w_ih, to + layout->w_ih + units.begin * layout->of_input.block, layout->of_input,
                    units);
-        if (cell->multiplies_h) {
+        if (layout_has_state(shape)) {
             pack_units(cell->gates, &w_hh, to + layout->w_hh + units.begin * layout->of_state.block, layout->of_state,
                        units);
         }
@@ -118,8 +120,13 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
     }
     while (team_next(&states, &blocks)) {
         if (cell->multiplies_h) {
-            pack_transpose(cell->slot_gate + cell->hidden_slot, cell->gates, shape->units,
+            pack_transpose(cell->slot_gate + cell->hidden_slot, cell->hidden_gates, shape->units,
                            parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block, blocks);
+        }
+        for (int j = 0; j < cell->products; j++) {
+            pack_transpose(cell->slot_gate + cell->product[j].slot, 1, shape->units,
+                           parameters[plan->table->phases->parameter],
+                           to + layout->products + (size_t)j * layout->product, layout->product_block, blocks);
         }
         pack_vectors(parameters + CELL_VECTORS, cell->vectors, shape->units, to + layout->vectors, blocks);
     }

@@ -9,6 +9,7 @@
 
 #include "interpret.h"
 #include "rows.h"
+#include "weights.h"
 
 /* Numbers of operands: registers, then the lists of the program, then operands of the library. */
 enum {
@@ -102,12 +103,23 @@ struct even_rows {
 /* Loads a state before the first step of sequences into the copy of `far`. */
 typedef void starting_function(const void *job, const struct far_operand *far, const struct span *span, real *copy);
 
+/* The second product of a phase, in its direction; `interpreter` finishes it. */
+struct phase_product {
+    bool exists;
+    struct interpreter *interpreter;
+    struct unit_weights unit_weights;
+    struct unit_product forward;
+    struct slot_weights slot_weights;
+    struct slot_product backward;
+};
+
 /* A phase of the program of a direction, with its operands in a pass of one member of the team. */
 struct interpreter {
     const struct fastrnn_code *program;
     int begin, end; /* its instructions */
     struct blocks units;
-    int panels; /* accumulators of a row and block: one for each gate, or one in backward; later phases: none */
+    int panels; /* accumulators of a row and block: in the first phase one for each gate, or one in backward; in later
+                   phases that of the second product, if there is one */
     const struct layout_place *const *place, *const *place_before; /* of the step's rows, and of the rows before them */
     struct even_rows even, even_before;
     starting_function *load_starting;
@@ -125,6 +137,7 @@ struct interpreter {
     bool uses[OPERANDS]; /* whether an instruction has the operand */
     struct span_instruction code[FASTRNN_INSTRUCTIONS_MAX + 1];
     struct span_operand operands[OPERANDS];
+    struct phase_product product;
     vreal zero, constants[FASTRNN_CONSTANTS_MAX], options[FASTRNN_OPTIONS_MAX], memory[SPAN_VECTORS];
 };
 
@@ -233,7 +246,8 @@ static void begin_interpreter(struct interpreter *const p, const struct fastrnn_
     p->begin = phase ? program->phase_ends[phase - 1] : 0;
     p->end = program->phase_ends[phase];
     p->units = units;
-    p->panels = phase ? 0 : panels;
+    p->panels = panels;
+    p->product.exists = false;
     p->job = job;
     p->near_count = p->far_count = p->held_count = p->late_count = p->copy_count = p->total_count = 0;
     p->accumulator_count = p->instruction_count = 0;

@@ -184,7 +184,14 @@ ALWAYS_INLINE vreal bias_sum(const real *const b_ih, const real *const b_hh, con
     return load_n_or_zero(b_ih, at, lanes) + load_n_or_zero(b_hh, at, lanes);
 }
 
-/* to[block][g][VL] = b_ih + b_hh. For gates that stay apart, `to` holds b_ih and apart[block][g][VL] holds b_hh. */
+/* Where the biases of a second product lie after those of the gates that stay apart. */
+ALWAYS_INLINE int64_t product_biases(const struct cell_shape *const cell, const struct blocks units,
+                                     const int product) {
+    return block_count(units, VL) * (cell->gates + product) * VL;
+}
+
+/* to[block][g][VL] = b_ih + b_hh. For gates that stay apart, `to` holds b_ih and apart[block][g][VL] holds b_hh,
+ * followed by [block][VL] for each second product. */
 static void pack_biases(const struct cell_shape *const cell, const struct blocks units, const real *const b_ih,
                         const real *const b_hh, real *const to, real *const apart, const struct team_range blocks) {
     for (int64_t j = blocks.begin; j < blocks.end; j++) {
@@ -197,6 +204,10 @@ static void pack_biases(const struct cell_shape *const cell, const struct blocks
             if (cell->apart) {
                 vstore(apart + at, is_apart ? h : vsplat(0));
             }
+        }
+        for (int product = 0; product < cell->products; product++) {
+            const vreal h = load_n_or_zero(b_hh, cell->product[product].gate * units.n + block.first, block.lanes);
+            vstore(apart + product_biases(cell, units, product) + block.at, h);
         }
     }
 }

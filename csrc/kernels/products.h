@@ -36,6 +36,78 @@ static void gather_h_before(const struct backward_pass *const pass, const struct
     }
 }
 
+/* A vector that backward finds in tensors or in the reserve, at a row of the chunk. */
+struct factor {
+    struct fastrnn_const_view rows;
+    bool is_before; /* of the step before, or of the states that the sequence starts from */
+    struct fastrnn_const_view initial;
+    real start;
+};
+
+static struct fastrnn_const_view view_of_saved(const struct backward_pass *const pass, const int vector) {
+    const struct saved_rows *const saved = &pass->job.saved;
+    return (struct fastrnn_const_view){saved->data + vector * saved->units, saved->B * saved->row, saved->row};
+}
+
+static struct factor factor_of(const struct backward_pass *const pass, const struct fastrnn_read *const read) {
+    if (read->kind == FASTRNN_READ_Y) {
+        return (struct factor){.rows = pass->y};
+    }
+    if (read->kind == FASTRNN_READ_SAVED) {
+        return (struct factor){.rows = view_of_saved(pass, read->index)};
+    }
+    return (struct factor){
+        .rows = read->index == pass->cell->output ? pass->y : view_of_saved(pass, pass->cell->saved_state[read->index]),
+        .is_before = true,
+        .initial = pass->arrays->initial[read->index],
+        .start = (real)pass->plan->table->states[read->index].start,
+    };
+}
+
+/* Null: the start value. before: the number of rows to the same sequence's row of the step before; 0: the first step.
+ */
+static const real *row_of_factor(const struct backward_pass *const pass, const struct factor *const factor,
+                                 const int64_t row, const int64_t before, const int64_t sequence) {
+    if (!factor->is_before || before > 0) {
+        return row_of(factor->rows, pass->place[row + (factor->is_before ? before : 0)]);
+    }
+    const struct schedule_origin origin = schedule_origin(&pass->plan->problem, sequence);
+    return row_of_origin(&origin, factor->initial, factor->rows);
+}
+
+/* The vectors of a second product, into panels. */
+static void gather_operand(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                           const struct fastrnn_product *const product, real *const to) {
+    const struct blocks units = pass->plan->shape.units;
+    const int64_t panel = pass->plan->backward_scratch.chunk_rows;
+    struct factor factors[FASTRNN_FACTORS_MAX];
+    for (int j = 0; j < product->factor_count; j++) {
+        factors[j] = factor_of(pass, &product->factors[j]);
+    }
+    int64_t first = 0;
+    for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
+        const int64_t active = schedule_active(&pass->plan->problem, s);
+        const struct team_range mine = team_share(active, team_rank(pass->me), team_size(pass->me));
+        for (int64_t i = mine.begin; i < mine.end; i++) {
+            const real *rows[FASTRNN_FACTORS_MAX];
+            for (int j = 0; j < product->factor_count; j++) {
+                rows[j] = row_of_factor(pass, &factors[j], first + i, s > 0 ? active : 0, i);
+            }
+            for (int64_t number = 0; number < block_count(units, VL); number++) {
+                const struct block block = block_at(units, number, VL);
+                vreal v = vsplat(1);
+                for (int j = 0; j < product->factor_count; j++) {
+                    const vreal factor =
+                        rows[j] ? vload_n(rows[j] + block.first, block.lanes) : vsplat(factors[j].start);
+                    v = j == 0 ? factor : v * factor;
+                }
+                vstore(to + block.at * panel + (first + i) * VL, v);
+            }
+        }
+        first += active;
+    }
+}
+
 struct input_gradient_job {
     const struct layout_place *place; /* place of each row */
     struct fastrnn_view dx;
@@ -59,7 +131,7 @@ static void input_gradient(const struct backward_pass *const pass, const int64_t
     const struct blocks inputs = pass->plan->shape.inputs;
     const struct input_gradient_job job = {.place = pass->place, .dx = pass->arrays->dx, .inputs = inputs};
     const struct slot_product product = {
-        .d = slots_from(pass, pass->cell->input_slot, pass->all_sequences),
+        .d = slots_from(pass, pass->cell->input_slot, pass->cell->gates, pass->all_sequences),
         .w = &pass->w_ih,
         .multiplies = true,
         .finish = finish_input_gradient,
@@ -83,9 +155,9 @@ static int64_t strip_panels(const int64_t rows) {
     return (tiles > 1 ? tiles : 1) * TILE_PANELS;
 }
 
-/* The gradients of a matrix and its bias from the slots at first_slot. */
+/* The gradients of a matrix and its bias, or of some gates' rows of both, from `gates` slots at first_slot. */
 struct parameter_gradients {
-    int first_slot;
+    int first_slot, gates;
     const real *x;         /* panels of the matrix's operand */
     struct blocks units;   /* of the matrix's product: k runs over the columns */
     struct blocks columns; /* the panels */
@@ -94,12 +166,11 @@ struct parameter_gradients {
 
 /* Whether a short call stores its gradients past the caches, so that the weights, which the next call reads, stay in
  * the caches (docs/decisions/0010). */
-static bool gradients_stream(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
-                             const struct parameter_gradients *const p) {
+static bool gradients_stream(const struct backward_chunk *const chunk, const struct parameter_gradients *const p) {
     const int64_t H = p->units.n, n = p->columns.n;
     const bool whole = n % VL == 0 && (uintptr_t)p->dw % VECTOR_BYTES == 0;
     const bool is_short = chunk->accumulation == FASTRNN_OVERWRITE && chunk->rows <= THIN_ROWS;
-    return is_short && whole && lie_far(pass->cell->gates * H, n);
+    return is_short && whole && lie_far(p->gates * H, n);
 }
 
 /* The panels of [begin, end) that the units of a block multiply. */
@@ -112,9 +183,9 @@ static struct team_range panels_of(const struct block *const block, const int64_
  * over them. */
 static void weight_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                              const struct parameter_gradients *const p, const struct team_range units) {
-    const struct gradient_slots d = slots_from(pass, p->first_slot, pass->all_sequences);
+    const struct gradient_slots d = slots_from(pass, p->first_slot, p->gates, pass->all_sequences);
     const int64_t panels = block_count(p->columns, VL), most = strip_panels(chunk->rows);
-    const bool streams = gradients_stream(pass, chunk, p);
+    const bool streams = gradients_stream(chunk, p);
     struct weight_gradient gradient = {
         .x = p->x,
         .accumulation = chunk->accumulation,
@@ -144,7 +215,7 @@ static void weight_gradients(const struct backward_pass *const pass, const struc
 
 static void bias_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                            const struct parameter_gradients *const p, const struct team_range units) {
-    const struct gradient_slots d = slots_from(pass, p->first_slot, pass->all_sequences);
+    const struct gradient_slots d = slots_from(pass, p->first_slot, p->gates, pass->all_sequences);
     for (int64_t number = units.begin; number < units.end; number++) {
         const struct block block = block_at(p->units, number, VL);
         for (int slot = 0; slot < d.gates; slot++) {
@@ -159,7 +230,7 @@ static void bias_gradients(const struct backward_pass *const pass, const struct 
 static void vector_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
     const struct blocks units = pass->plan->shape.units;
     const struct team_range mine = share_of(units, pass->me);
-    const struct gradient_slots d = slots_from(pass, pass->cell->slots, pass->all_sequences);
+    const struct gradient_slots d = slots_from(pass, pass->cell->slots, pass->cell->vectors, pass->all_sequences);
     for (int j = 0; j < pass->cell->vectors; j++) {
         real *const gradient = pass->arrays->gradients[CELL_VECTORS + j];
         for (int64_t number = mine.begin; gradient && number < mine.end; number++) {
@@ -170,30 +241,77 @@ static void vector_gradients(const struct backward_pass *const pass, const struc
     }
 }
 
+/* The gradients of `count` matrices of the same units; a matrix with null gradients is left out. */
 static void parameter_gradients(const struct backward_pass *const pass, const enum team_work work,
-                                const struct backward_chunk *const chunk, const struct parameter_gradients *const p) {
-    struct team_parts parts = team_parts(pass->me, work, block_count(p->units, VL), CUT_PIECE_BLOCKS);
-    struct team_range units;
-    while ((p->dw || p->db) && team_next(&parts, &units)) {
-        if (p->dw) {
-            weight_gradients(pass, chunk, p, units);
-        }
-        if (p->db) {
-            bias_gradients(pass, chunk, p, units);
+                                const struct backward_chunk *const chunk, const struct parameter_gradients *const p,
+                                const int count) {
+    const int64_t blocks = block_count(p->units, VL);
+    struct team_parts parts = team_parts(pass->me, work, count * blocks, CUT_PIECE_BLOCKS);
+    struct team_range part;
+    while ((p->dw || p->db) && team_next(&parts, &part)) {
+        while (part.begin < part.end) {
+            const int64_t matrix = part.begin / blocks, first = matrix * blocks;
+            const int64_t end = part.end < first + blocks ? part.end : first + blocks;
+            const struct team_range units = {part.begin - first, end - first};
+            if (p->dw) {
+                weight_gradients(pass, chunk, &p[matrix], units);
+            }
+            if (p->db) {
+                bias_gradients(pass, chunk, &p[matrix], units);
+            }
+            part.begin = end;
         }
     }
 }
 
-/* The gradients of w_hh and b_hh where they multiply nothing. */
-static void clear_state_gradients(const struct backward_pass *const pass, real *const dw, real *const db) {
+/* The gradients of the rows of w_hh and b_hh of a gate that multiplies nothing. */
+static void clear_state_gradients(const struct backward_pass *const pass, const int gate, real *const dw,
+                                  real *const db) {
     const int64_t H = pass->plan->shape.H;
-    const struct team_range rows = team_share(pass->cell->gates * H, team_rank(pass->me), team_size(pass->me));
+    const struct team_range rows = team_share(H, team_rank(pass->me), team_size(pass->me));
     const size_t count = (size_t)(rows.end - rows.begin);
     if (dw) {
-        memset(dw + rows.begin * H, 0, count * (size_t)H * sizeof(real));
+        memset(dw + (gate * H + rows.begin) * H, 0, count * (size_t)H * sizeof(real));
     }
     if (db) {
-        memset(db + rows.begin, 0, count * sizeof(real));
+        memset(db + gate * H + rows.begin, 0, count * sizeof(real));
+    }
+}
+
+/* The gradients of w_hh and b_hh: of the product of h, and of second products. */
+static void state_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
+                            const struct parameter_gradients *const of_h) {
+    const struct cell_shape *const cell = pass->cell;
+    struct parameter_gradients matrices[1 + FASTRNN_PRODUCTS_MAX];
+    int count = 0;
+    if (cell->multiplies_h) {
+        matrices[count++] = *of_h;
+    }
+    for (int j = 0; j < cell->products; j++) {
+        matrices[count] = *of_h;
+        matrices[count].first_slot = cell->product[j].slot;
+        matrices[count].gates = 1;
+        matrices[count++].x += (size_t)(j + 1) * pass->plan->backward_scratch.h_prev_panels;
+    }
+    if (count > 0) {
+        parameter_gradients(pass, TEAM_DW_STATE, chunk, matrices, count);
+    }
+    const unsigned multiplied = cell->multiplies_h ? (1U << cell->gates) - 1 : cell_product_gates(cell);
+    for (int gate = 0; gate < cell->gates && chunk->accumulation == FASTRNN_OVERWRITE; gate++) {
+        if (!(multiplied >> gate & 1)) {
+            clear_state_gradients(pass, gate, of_h->dw, of_h->db);
+        }
+    }
+}
+
+/* Gathers the operands of w_hh: h before the steps, and the vectors of second products. */
+static void gather_state_operands(const struct backward_pass *const pass, const struct backward_chunk *const chunk) {
+    if (pass->cell->multiplies_h) {
+        gather_h_before(pass, chunk);
+    }
+    for (int j = 0; j < pass->cell->products; j++) {
+        gather_operand(pass, chunk, &pass->plan->problem.program->products[j],
+                       pass->h_before + (size_t)(j + 1) * pass->plan->backward_scratch.h_prev_panels);
     }
 }
 
@@ -204,19 +322,31 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
     const struct layout_shape *const shape = &pass->plan->shape;
     void *const *const gradients = pass->arrays->gradients;
     const int recurrent = pass->plan->table->phases->parameter;
-    const struct parameter_gradients of_input = {pass->cell->input_slot,  pass->x,
-                                                 shape->projected,        shape->inputs,
-                                                 gradients[FASTRNN_W_IH], gradients[FASTRNN_B_IH]};
+    const struct parameter_gradients of_input = {
+        .first_slot = pass->cell->input_slot,
+        .gates = pass->cell->gates,
+        .x = pass->x,
+        .units = shape->projected,
+        .columns = shape->inputs,
+        .dw = gradients[FASTRNN_W_IH],
+        .db = gradients[FASTRNN_B_IH],
+    };
     const struct parameter_gradients of_state = {
-        pass->cell->hidden_slot, pass->h_before,         shape->units, shape->units,
-        gradients[recurrent],    gradients[FASTRNN_B_HH]};
+        .first_slot = pass->cell->hidden_slot,
+        .gates = pass->cell->hidden_gates,
+        .x = pass->h_before,
+        .units = shape->units,
+        .columns = shape->units,
+        .dw = gradients[recurrent],
+        .db = gradients[FASTRNN_B_HH],
+    };
     const int64_t rows = chunk->rows;
     if (of_input.dw) {
         gather_panels(pass->arrays->x, pass->place, team_share(rows, team_rank(pass->me), team_size(pass->me)),
                       shape->inputs, pass->plan->backward_scratch.chunk_rows, pass->x);
     }
-    if (of_state.dw && pass->cell->multiplies_h) {
-        gather_h_before(pass, chunk);
+    if (of_state.dw) {
+        gather_state_operands(pass, chunk);
     }
     team_wait(pass->me);
     if (problem->interrupted && team_has_given_up(pass->me)) {
@@ -226,12 +356,8 @@ static bool backward_multiply_chunk(const struct backward_pass *const pass, cons
     if (pass->arrays->dx.data) {
         input_gradient(pass, rows);
     }
-    parameter_gradients(pass, TEAM_DW_INPUT, chunk, &of_input);
-    if (pass->cell->multiplies_h) {
-        parameter_gradients(pass, TEAM_DW_STATE, chunk, &of_state);
-    } else if (chunk->accumulation == FASTRNN_OVERWRITE) {
-        clear_state_gradients(pass, of_state.dw, of_state.db);
-    }
+    parameter_gradients(pass, TEAM_DW_INPUT, chunk, &of_input, 1);
+    state_gradients(pass, chunk, &of_state);
     vector_gradients(pass, chunk);
     team_wait(pass->me);
     return true;

@@ -74,6 +74,9 @@ static void add_backward_read(struct interpreter *const p, struct step_backward_
             add_gradient_after(p, job, operand, read->index);
         }
         break;
+    case FASTRNN_READ_D_PRODUCT:
+        add_accumulator(p, operand, 0);
+        break;
     case FASTRNN_READ_SAVED:
         saved = far_saved(operand, &job->saved, read->index);
         saved.is_read = true;
@@ -115,7 +118,7 @@ static void begin_backward_program(struct interpreter *const p, const int phase,
                                    struct step_backward_job *const job, const struct program_vectors *const vectors,
                                    const struct fastrnn_view *const d_inputs) {
     const struct fastrnn_code *const program = job->crossing.code;
-    begin_interpreter(p, program, phase, job->units, 1, job);
+    begin_interpreter(p, program, phase, job->units, panels_of_phase(cell, phase, 1, false), job);
     p->place = &job->place;
     p->place_before = &job->place_before;
     p->load_starting = load_starting;

@@ -64,6 +64,9 @@ static void add_forward_read(struct interpreter *const p, struct step_forward_jo
     case FASTRNN_READ_GATE_STATE:
         add_accumulator(p, operand, read->index);
         break;
+    case FASTRNN_READ_PRODUCT:
+        add_accumulator(p, operand, 0);
+        break;
     case FASTRNN_READ_GATE_INPUT:
         add_near(p, operand, &job->gates, read->index * VL, job->gates_row, gates * VL);
         break;
@@ -113,11 +116,30 @@ static void add_state_copies(struct interpreter *const p, const struct step_forw
     }
 }
 
+/* The second product of a phase, or null. */
+static const struct cell_product *product_of_phase(const struct cell_shape *const cell, const int phase,
+                                                   const bool is_forward) {
+    for (int j = 0; phase > 0 && j < cell->products; j++) {
+        const struct cell_product *const product = &cell->product[j];
+        if ((is_forward ? product->forward_phase : product->backward_phase) == phase) {
+            return product;
+        }
+    }
+    return NULL;
+}
+
+/* The accumulators of a phase, of which the first has so many. */
+static int panels_of_phase(const struct cell_shape *const cell, const int phase, const int first,
+                           const bool is_forward) {
+    return phase == 0 ? first : product_of_phase(cell, phase, is_forward) ? 1 : 0;
+}
+
 /* The job must stay where it is. */
 static void begin_forward_program(struct interpreter *const p, const int phase, const struct cell_shape *const cell,
                                   struct step_forward_job *const job, const struct program_vectors *const vectors) {
     const struct fastrnn_code *const program = job->crossing.code;
-    begin_interpreter(p, program, phase, job->units, cell->multiplies_h ? cell->gates : 0, job);
+    const int panels = panels_of_phase(cell, phase, cell->multiplies_h ? cell->gates : 0, true);
+    begin_interpreter(p, program, phase, job->units, panels, job);
     p->place = &job->place;
     p->place_before = NULL;
     for (int j = 0; j < program->read_count; j++) {

@@ -150,6 +150,12 @@ static void interpret_product(struct interpreter *const p, const int R, const in
     }
 }
 
+/* Applies the program of a later phase to its second product. */
+static void finish_phase(const void *const job, const int R, const int Q, const vreal *const acc, const int64_t row,
+                         const int64_t block) {
+    interpret_product(((const struct phase_product *)job)->interpreter, R, Q, acc, row, block);
+}
+
 /* Runs a phase without accumulators. */
 static void interpret_rows(struct interpreter *const p, const int64_t rows, const struct team_range blocks) {
     enum { ROWS = 1024 }; /* at a time */

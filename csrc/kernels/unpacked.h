@@ -146,16 +146,17 @@ static void multiply_unpacked(const struct unit_product *const p, const int64_t 
     const int all = Q * p->G;
     const real *const a = p->a + row * p->a_row + block.k_begin;
     const int most = R > 4 ? 1 : p->G == 3 && R < 4 ? 3 : 2;
-    for (int begin = 0; begin < all; begin += most) {
-        const int panels = all - begin < most ? all - begin : most;
+    for (int next = 0; next < all;) {
+        int panels = 0;
         struct unpacked_panel panel[LINES_PANELS];
-        for (int j = 0; j < panels; j++) {
-            const int q = (begin + j) / p->G, gate = (begin + j) % p->G;
+        for (; next < all && panels < most; next++) {
+            const int q = next / p->G, gate = next % p->G;
             const int64_t first = (gate * H + block_at(w->blocks, number + q, VL).first) * K;
-            panel[j] = (struct unpacked_panel){w->w + first + block.k_begin, block.lanes, acc + begin + j};
+            panel[panels] = (struct unpacked_panel){w->w + first + block.k_begin, block.lanes, acc + next};
+            panels += !(p->skipped >> gate & 1);
         }
         int64_t k = 0;
-        if (block.lanes == VL) {
+        if (panels > 0 && block.lanes == VL) {
             lines_of[R][panels](panel, K, depth, a, p->a_row, all);
             k = depth / LINE_REALS * LINE_REALS;
         }

@@ -48,6 +48,7 @@ typedef void finish_function(const void *job, int R, int Q, const vreal *acc, in
 struct unit_product {
     int G;
     unsigned apart;       /* bit g: the chain of gate g starts from its recurrent bias */
+    unsigned skipped;     /* bit g: gate g has no product, and its accumulators are not set */
     unsigned start_apart; /* without `start`: gates that leave their recurrent bias to another product */
     const real *a;
     ptrdiff_t a_row;

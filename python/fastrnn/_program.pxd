@@ -33,6 +33,8 @@ cdef extern from "fastrnn.h" nogil:
         FASTRNN_PHASES_MAX
         FASTRNN_SUMS_MAX
         FASTRNN_TERMS_MAX
+        FASTRNN_PRODUCTS_MAX
+        FASTRNN_FACTORS_MAX
 
     ctypedef struct fastrnn_parameter_t "struct fastrnn_parameter":
         const char *name
@@ -101,12 +103,18 @@ cdef extern from "fastrnn.h" nogil:
     ctypedef struct fastrnn_slot_t "struct fastrnn_slot":
         int gate, to_input, operand
 
+    ctypedef struct fastrnn_product_t "struct fastrnn_product":
+        int gate, forward_phase, kept, backward_phase, factor_count
+        fastrnn_read_t factors[2]
+
     ctypedef struct fastrnn_program_t "struct fastrnn_program":
         size_t struct_size
         const fastrnn_cell_table_t *table
         int saved_state[8]
         int slot_count
         const fastrnn_slot_t *slots
+        int product_count
+        const fastrnn_product_t *products
         fastrnn_code_t forward, backward
 
 
@@ -128,6 +136,7 @@ cdef class CellProgram:
     cdef fastrnn_input_t inputs[FASTRNN_INPUTS_MAX]
     cdef fastrnn_option_t options[FASTRNN_OPTIONS_MAX]
     cdef fastrnn_slot_t slots[FASTRNN_SLOTS_MAX]
+    cdef fastrnn_product_t products[FASTRNN_PRODUCTS_MAX]
     cdef fastrnn_phase_t phase
     cdef CodeLists forward, backward
     cdef list names
@@ -136,4 +145,5 @@ cdef class CellProgram:
 
     cdef const char *_name(self, str name) except NULL
     cdef int _set_table(self, object lowered) except -1
+    cdef int _set_products(self, object lowered) except -1
     cdef int _set_code(self, object code, fastrnn_code_t *to, CodeLists *lists) except -1

@@ -34,6 +34,7 @@ cdef class CellProgram:
         for j, (gate, to_input, operand) in enumerate(lowered.slots):
             self.slots[j] = fastrnn_slot_t(gate, to_input, operand)
         self.c.slots = self.slots
+        self._set_products(lowered)
         self._set_code(lowered.forward, &self.c.forward, &self.forward)
         self._set_code(lowered.backward, &self.c.backward, &self.backward)
 
@@ -70,6 +71,18 @@ cdef class CellProgram:
         self.table.parameters, self.table.states, self.table.saved = self.parameters, self.states, self.saved
         self.table.inputs, self.table.options = self.inputs, self.options
         self.table.phase_count, self.table.phases = 1, &self.phase
+        return 0
+
+    cdef int _set_products(self, object lowered) except -1:
+        cdef int j, k
+        self.c.product_count = _fits("products", lowered.products, FASTRNN_PRODUCTS_MAX)
+        for j, one in enumerate(lowered.products):
+            self.products[j].gate, self.products[j].kept = one.gate, one.kept
+            self.products[j].forward_phase, self.products[j].backward_phase = one.forward_phase, one.backward_phase
+            self.products[j].factor_count = _fits("factors", one.factors, FASTRNN_FACTORS_MAX)
+            for k, (kind, index) in enumerate(one.factors):
+                self.products[j].factors[k] = fastrnn_read_t(kind, index)
+        self.c.products = self.products
         return 0
 
     cdef int _set_code(self, object code, fastrnn_code_t *to, CodeLists *lists) except -1:

@@ -70,7 +70,7 @@ def recurrent(cell: WrittenCell) -> RecurrentFunction:
     TypeError
         For another object than a cell.
     ValueError
-        For a cell that runs only in its reference so far: with a product inside the step.
+        For a cell that exceeds a limit.
 
     Examples
     --------

@@ -69,7 +69,7 @@ class Recurrent(RecurrentLayer):
     TypeError
         For arguments of another kind.
     ValueError
-        For other values, and for a cell that runs only in its reference so far: with a product inside the step.
+        For other values, and for a cell that exceeds a limit.
 
     See Also
     --------

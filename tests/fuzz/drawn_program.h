@@ -21,6 +21,10 @@ struct growing_code {
     int instruction_count, read_count, write_count, constant_count, sum_count, phase_count, kept_count;
     uint16_t known[FASTRNN_INSTRUCTIONS_MAX + FASTRNN_READS_MAX + FASTRNN_CONSTANTS_MAX]; /* operands with numbers */
     int known_count;
+    struct fastrnn_product *products; /* those from `multiplied` on have no phase yet */
+    int product_count, multiplied;
+    const int *product_slots; /* backward: the writes of their slots; else null */
+    bool is_written[FASTRNN_WRITES_MAX];
 };
 
 /* ---- code ---- */
@@ -88,7 +92,7 @@ static bool lasts(const struct growing_code *const code, const int operand) {
     const enum fastrnn_read_kind kind = code->reads[operand & 0xFF].kind;
     return (operand & ~0xFF) == FASTRNN_OPERAND_CONSTANT ||
            ((operand & ~0xFF) == FASTRNN_OPERAND_READ && kind != FASTRNN_READ_GATE && kind != FASTRNN_READ_GATE_STATE &&
-            kind != FASTRNN_READ_D_AFTER);
+            kind != FASTRNN_READ_D_AFTER && kind != FASTRNN_READ_PRODUCT && kind != FASTRNN_READ_D_PRODUCT);
 }
 
 /* Up to two sums of the vectors that are kept. */
@@ -110,9 +114,34 @@ static void add_sums(struct bytes *const from, struct growing_code *const code) 
     }
 }
 
+/* Before a phase: the vector or the slot that the next second product multiplies. After it: the product. */
+static void prepare_product(struct bytes *const from, struct growing_code *const code) {
+    if (code->product_slots) {
+        const int write = code->product_slots[code->multiplied];
+        add_instruction(from, code, (uint16_t)(FASTRNN_OPERAND_WRITE + write));
+        code->is_written[write] = true;
+    }
+}
+
+static void add_product(struct bytes *const from, struct growing_code *const code) {
+    struct fastrnn_product *const product = &code->products[code->multiplied];
+    if (code->product_slots) {
+        product->backward_phase = code->phase_count;
+        add_read(code, FASTRNN_READ_D_PRODUCT, code->multiplied++);
+    } else {
+        product->forward_phase = code->phase_count;
+        product->kept = (int)draw_below(from, code->kept_count);
+        add_read(code, FASTRNN_READ_PRODUCT, code->multiplied++);
+    }
+}
+
 /* Keeps some vectors, and begins another phase. */
 static void add_phase(struct bytes *const from, struct growing_code *const code) {
     const int first = code->kept_count;
+    const bool multiplies = code->multiplied < code->product_count;
+    if (multiplies) {
+        prepare_product(from, code);
+    }
     code->kept_count += 1 + (int)draw_below(from, 3);
     for (int j = first; j < code->kept_count; j++) {
         add_instruction(from, code, (uint16_t)(FASTRNN_OPERAND_WRITE + code->write_count));
@@ -130,17 +159,20 @@ static void add_phase(struct bytes *const from, struct growing_code *const code)
         add_read(code, FASTRNN_READ_KEPT, j);
     }
     add_sums(from, code);
+    if (multiplies) {
+        add_product(from, code);
+    }
 }
 
 static struct fastrnn_code end_code(struct bytes *const from, struct growing_code *const code) {
     add_constants(from, code);
     add_instructions(from, code);
-    for (int64_t n = draw_below(from, 4); n > 0; n--) {
+    for (int64_t n = draw_below(from, 4); n > 0 || code->multiplied < code->product_count; n--) {
         add_phase(from, code);
         add_instructions(from, code);
     }
     for (int j = 0; j < code->write_count; j++) {
-        if (code->writes[j].kind != FASTRNN_WRITE_KEPT) {
+        if (code->writes[j].kind != FASTRNN_WRITE_KEPT && !code->is_written[j]) {
             add_instruction(from, code, (uint16_t)(FASTRNN_OPERAND_WRITE + j));
         }
     }
@@ -162,6 +194,12 @@ static struct fastrnn_code end_code(struct bytes *const from, struct growing_cod
     return made;
 }
 
+struct drawn_products {
+    struct fastrnn_product *products;
+    int count, slots[FASTRNN_GATES_MAX];
+    unsigned gates;
+};
+
 /* Reads of both directions. */
 static void add_given(struct growing_code *const code, const struct fastrnn_cell_table *const t) {
     add_reads(code, FASTRNN_READ_BEFORE, t->state_count);
@@ -171,13 +209,13 @@ static void add_given(struct growing_code *const code, const struct fastrnn_cell
 }
 
 static struct fastrnn_code draw_forward(struct bytes *const from, const struct fastrnn_cell_table *const t,
-                                        const bool multiplies_h) {
-    struct growing_code code = {0};
+                                        const bool multiplies_h, const struct drawn_products *const products) {
+    struct growing_code code = {.products = products->products, .product_count = products->count};
     for (int g = 0; g < t->gates; g++) {
         const bool is_apart = t->apart >> g & 1;
         add_reads(&code, is_apart ? FASTRNN_READ_GATE_INPUT : FASTRNN_READ_GATE, 1);
         code.reads[code.read_count - 1].index = g;
-        if (is_apart && multiplies_h) {
+        if (is_apart && multiplies_h && !(products->gates >> g & 1)) {
             add_reads(&code, FASTRNN_READ_GATE_STATE, 1);
             code.reads[code.read_count - 1].index = g;
         }
@@ -190,8 +228,12 @@ static struct fastrnn_code draw_forward(struct bytes *const from, const struct f
 }
 
 static struct fastrnn_code draw_backward(struct bytes *const from, const struct fastrnn_cell_table *const t,
-                                         const int slots) {
-    struct growing_code code = {0};
+                                         const int slots, const struct drawn_products *const products) {
+    struct growing_code code = {
+        .products = products->products,
+        .product_count = products->count,
+        .product_slots = products->slots,
+    };
     add_given(&code, t);
     add_reads(&code, FASTRNN_READ_Y, 1);
     add_reads(&code, FASTRNN_READ_DY, t->output < 0);
@@ -257,17 +299,42 @@ static struct fastrnn_cell_table *draw_table(struct bytes *const from) {
     return t;
 }
 
-/* Input slots of gates that stay apart, then slots of both sides, then the other slots of gates that stay apart. */
+/* Second products of up to two of the gates that stay apart. */
+static struct drawn_products draw_products(struct bytes *const from, const struct fastrnn_cell_table *const t) {
+    static const enum fastrnn_read_kind kinds[] = {FASTRNN_READ_Y, FASTRNN_READ_SAVED, FASTRNN_READ_BEFORE};
+    struct drawn_products drawn = {.products = take(2 * sizeof *drawn.products)};
+    for (int g = 0; g < t->gates && drawn.count < 2; g++) {
+        if (!(t->apart >> g & 1) || !draw_bit(from)) {
+            continue;
+        }
+        struct fastrnn_product *const product = &drawn.products[drawn.count++];
+        *product = (struct fastrnn_product){.gate = g, .factor_count = 1 + draw_bit(from)};
+        for (int j = 0; j < product->factor_count; j++) {
+            const enum fastrnn_read_kind kind = kinds[draw_below(from, 3)];
+            const int most = kind == FASTRNN_READ_Y ? 1 : kind == FASTRNN_READ_SAVED ? t->saved_count : t->state_count;
+            product->factors[j] = (struct fastrnn_read){kind, (int)draw_below(from, most)};
+        }
+        drawn.gates |= 1U << g;
+    }
+    return drawn;
+}
+
+/* Input slots of gates that stay apart, then slots of both sides, then the other slots of gates that stay apart, and
+ * last the slots of second products. */
 static int set_slots(const struct fastrnn_cell_table *const t, const bool multiplies_h,
-                     struct fastrnn_slot *const slots) {
+                     struct drawn_products *const products, struct fastrnn_slot *const slots) {
     int count = 0;
     for (int part = 0; part < (multiplies_h ? 3 : 2); part++) {
         for (int g = 0; g < t->gates; g++) {
-            if ((t->apart >> g & 1) == (part != 1)) {
+            if ((t->apart >> g & 1) == (part != 1) && !(part == 2 && products->gates >> g & 1)) {
                 slots[count++] =
                     (struct fastrnn_slot){g, part<2, part> 0 ? FASTRNN_SLOT_OF_H : FASTRNN_SLOT_WITHOUT_OPERAND};
             }
         }
+    }
+    for (int j = 0; j < products->count; j++) {
+        products->slots[j] = count;
+        slots[count++] = (struct fastrnn_slot){products->products[j].gate, 0, FASTRNN_SLOT_OF_PRODUCT + j};
     }
     return count;
 }
@@ -293,7 +360,7 @@ static void spoil_code(struct bytes *const from, struct fastrnn_code *const code
     case 1:
         if (code->read_count) {
             ((struct fastrnn_read *)code->reads)[draw_below(from, code->read_count)] =
-                (struct fastrnn_read){(enum fastrnn_read_kind)draw_below(from, 16), draw_odd(from)};
+                (struct fastrnn_read){(enum fastrnn_read_kind)draw_below(from, 18), draw_odd(from)};
         }
         break;
     case 2:
@@ -317,19 +384,26 @@ static void spoil_code(struct bytes *const from, struct fastrnn_code *const code
     }
 }
 
+static void spoil_product(struct bytes *const from, struct fastrnn_product *const product) {
+    struct fastrnn_read *const factor = &product->factors[draw_below(from, FASTRNN_FACTORS_MAX)];
+    int *const numbers[] = {&product->gate,           &product->forward_phase, &product->kept,
+                            &product->backward_phase, &product->factor_count,  &factor->index};
+    if (draw_bit(from)) {
+        factor->kind = (enum fastrnn_read_kind)draw_below(from, 18);
+    } else {
+        *numbers[draw_below(from, sizeof numbers / sizeof *numbers)] = draw_odd(from);
+    }
+}
+
 static void spoil_program(struct bytes *const from, struct fastrnn_program *const p, struct fastrnn_cell_table *const t,
                           struct fastrnn_slot *const slots) {
     struct fastrnn_slot *const slot = slots + draw_below(from, p->slot_count);
-    int *const numbers[] = {&t->gates,
-                            &t->output,
-                            &t->phase_count,
-                            &p->saved_state[0],
-                            &slot->gate,
-                            &slot->to_input,
-                            &slot->operand,
-                            &p->forward.phase_count,
-                            &p->saved_state[draw_below(from, FASTRNN_STATES_MAX)]};
-    switch (draw_below(from, 4)) {
+    int *const numbers[] = {&t->gates,         &t->output,
+                            &t->phase_count,   &p->saved_state[0],
+                            &slot->gate,       &slot->to_input,
+                            &slot->operand,    &p->forward.phase_count,
+                            &p->product_count, &p->saved_state[draw_below(from, FASTRNN_STATES_MAX)]};
+    switch (draw_below(from, p->product_count ? 5 : 4)) {
     case 0:
         *numbers[draw_below(from, sizeof numbers / sizeof *numbers)] = draw_odd(from);
         break;
@@ -339,8 +413,11 @@ static void spoil_program(struct bytes *const from, struct fastrnn_program *cons
     case 2:
         spoil_code(from, &p->forward);
         break;
-    default:
+    case 3:
         spoil_code(from, &p->backward);
+        break;
+    default:
+        spoil_product(from, (struct fastrnn_product *)p->products + draw_below(from, p->product_count));
         break;
     }
 }
@@ -349,7 +426,8 @@ static struct drawn_program draw_program(struct bytes *const from) {
     struct fastrnn_cell_table *const table = draw_table(from);
     struct fastrnn_slot all[FASTRNN_SLOTS_MAX];
     const bool multiplies_h = table->apart != (1U << table->gates) - 1 || draw_bit(from);
-    const int slot_count = set_slots(table, multiplies_h, all);
+    struct drawn_products products = draw_products(from, table);
+    const int slot_count = set_slots(table, multiplies_h, &products, all);
     struct fastrnn_slot *const slots = take_copy(all, (size_t)slot_count * sizeof *slots);
     struct drawn_program drawn = {
         .c =
@@ -358,11 +436,13 @@ static struct drawn_program draw_program(struct bytes *const from) {
                 .table = table,
                 .slot_count = slot_count,
                 .slots = slots,
-                .forward = draw_forward(from, table, multiplies_h),
-                .backward = draw_backward(from, table, slot_count),
+                .product_count = products.count,
+                .products = products.products,
             },
         .is_sound = true,
     };
+    drawn.c.forward = draw_forward(from, table, multiplies_h, &products);
+    drawn.c.backward = draw_backward(from, table, slot_count, &products);
     for (int j = 0; j < FASTRNN_STATES_MAX; j++) {
         drawn.c.saved_state[j] = j < table->state_count ? j : -1;
     }

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 
 from .graph import kind_of
 from .program import Direction, Program, Value
 
-_FIRST_PHASE = frozenset({"gate", "gate_state", "d_after"})  # reads that only the first phase has
+_OWN_PHASE = frozenset({"gate", "gate_state", "d_after", "product", "d_product"})  # reads that only their phase has
 
 
-def is_lost_after_first(value: Value) -> bool:
-    """Whether the value is a read of the first phase alone."""
-    return kind_of(value) in _FIRST_PHASE
+def is_lost_after_its_phase(value: Value) -> bool:
+    """Whether the value is a read that only its phase has."""
+    return kind_of(value) in _OWN_PHASE
 
 
 class CodePhases:
@@ -31,17 +31,22 @@ class CodePhases:
     kept : dict of int to int
         The numbers of the values that are kept, by value.
     sums : list of (phase, Sum)
+    operands : list of int
+        The values that second products multiply.
     needed : list of int
-        Outputs, and the values that sums are of.
+        Outputs, and the values that sums are of and that second products multiply.
     """
 
-    def __init__(self, program: Program, side: str, direction: Direction, by_library: Collection[str]) -> None:
+    def __init__(self, program: Program, side: str, direction: Direction, by_library: Set[str]) -> None:
         self.values = list(direction.values)
         self.ends = [phase.end for phase in direction.phases]
         self.phase = [sum(j >= end for end in self.ends) for j in range(len(self.values))]
-        self.outputs = {name: value for name, value in direction.outputs.items() if name not in by_library}
+        operands = {name: value for name, value in direction.outputs.items() if name.startswith("operand.")}
+        self.operands = [operands[f"operand.{number}"] for number in range(len(operands))]
+        given = by_library | operands.keys()
+        self.outputs = {name: value for name, value in direction.outputs.items() if name not in given}
         self.sums = [(number, one) for number, phase in enumerate(direction.phases) for one in phase.sums]
-        self.needed = [*self.outputs.values(), *(arg for _, one in self.sums for arg in one.args)]
+        self.needed = [*self.outputs.values(), *(arg for _, one in self.sums for arg in one.args), *self.operands]
         self.when = {name: self.phase[value] for name, value in self.outputs.items()}
         if side == "forward":
             for state in program.states[1:]:  # it replaces the state before the step
@@ -56,7 +61,7 @@ class CodePhases:
 
     def _crossing(self) -> list[int]:
         """The values that have to be kept."""
-        crossing = {arg for _, one in self.sums for arg in one.args}
+        crossing = {arg for _, one in self.sums for arg in one.args} | set(self.operands)
         for j in reachable(self.values, self.needed):
             crossing.update(arg for arg in self.values[j].args if self._is_lost(arg, self.phase[j]))
         crossing.update(value for name, value in self.outputs.items() if self._is_lost(value, self.when[name]))
@@ -65,7 +70,7 @@ class CodePhases:
     def _is_lost(self, j: int, phase: int) -> bool:
         """Whether a phase cannot read a value of an earlier phase unless it is kept."""
         value = self.values[j]
-        is_lost = value.op not in ("read", "constant") or is_lost_after_first(value)
+        is_lost = value.op not in ("read", "constant") or is_lost_after_its_phase(value)
         return is_lost and self.phase[j] < phase
 
     def fuse(self) -> None:

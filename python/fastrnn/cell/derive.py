@@ -5,7 +5,7 @@ from __future__ import annotations
 from .contract import contract
 from .graph import kind_of, live, rebuild
 from .phases import direction
-from .program import FORMAT, Direction, Product, Program, Saved, Slot, Value
+from .program import FORMAT, Direction, Product, Program, Saved, Slot, Value, slot_order
 from .reverse import differentiate
 from .saving import PRICES, choose_saved
 from .traced import Traced
@@ -85,24 +85,24 @@ class _Backward:
         self.needed = used & self.trace_index.keys()  # forward values that the derivative uses
 
     def _slots(self) -> list[tuple[Slot, int]]:
-        """Slots in their order: towards the input alone, towards both, towards the states alone."""
-        reads, slots = self.traced.reads, list[tuple[int, Slot, int]]()
+        """Slots in their order, with their values."""
+        reads, slots = self.traced.reads, list[tuple[Slot, int]]()
         for gate in self.traced.gates:
             if gate not in self.traced.apart:
-                slots.append((2, Slot(gate, gate, True, "h"), self._gradient(f"gate.{gate}")))
+                slots.append((Slot(gate, gate, True, "h"), self._gradient(f"gate.{gate}")))
                 continue
             number = self.traced.products.index(gate) if gate in self.traced.products else None
             operand: str | int = "h" if number is None else number
             state = f"gate_state.{gate}" if number is None else f"product.{number}"
             to_input, to_state = self._gradient(f"gate_input.{gate}"), self._gradient(state)
             if f"gate_input.{gate}" in reads and state in reads and to_input == to_state:
-                slots.append((1 if number is not None else 2, Slot(gate, gate, True, operand), to_input))
+                slots.append((Slot(gate, gate, True, operand), to_input))
                 continue
             if f"gate_input.{gate}" in reads:
-                slots.append((0, Slot(f"{gate}_input", gate, True, None), to_input))
+                slots.append((Slot(f"{gate}_input", gate, True, None), to_input))
             if state in reads:
-                slots.append((3 if number is None else 4, Slot(f"{gate}_state", gate, False, operand), to_state))
-        return [(slot, index) for _, slot, index in sorted(slots, key=lambda one: one[0])]
+                slots.append((Slot(f"{gate}_state", gate, False, operand), to_state))
+        return sorted(slots, key=lambda one: slot_order(one[0]))
 
     def _outputs(self) -> dict[str, int]:
         h = f"before.{self.traced.states[0].name}"

@@ -8,11 +8,11 @@ memory. The result depends on the program alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from .code_phases import CodePhases, is_lost_after_first, reachable
+from .code_phases import CodePhases, is_lost_after_its_phase, reachable
 from .program import OPERATIONS, Direction, Program
 
 # Operations that only lowering makes: a; (a*b)*(c*(1 - c)), (a*b)*fma(-c, c, 1), a*tanh(b).
@@ -27,7 +27,7 @@ KEPT, TERMS = 32, 8
 # In the order of the C interface.
 READS = (
     "gate", "gate_input", "gate_state", "before", "vector", "input", "option", "y", "dy", "d_after", "saved",
-    "kept", "sum", "variance",
+    "kept", "sum", "variance", "product", "d_product",
 )  # fmt: skip
 WRITES = "y", "after", "saved", "slot", "d_before", "d_vector", "d_input", "kept"
 SUM_KINDS = "sum", "mean", "moments"
@@ -37,7 +37,8 @@ SUM_KINDS = "sum", "mean", "moments"
 class Code:
     """A direction: instructions (operation, to, a, b, c), and its lists of reads and writes (kind, index).
 
-    `phase_ends` counts instructions. A sum is (kind, phase, kept vectors).
+    `phase_ends` counts instructions. A sum is (kind, phase, kept vectors). `operands` are the kept vectors that second
+    products multiply.
     """
 
     instructions: tuple[tuple[int, int, int, int, int], ...]
@@ -46,6 +47,7 @@ class Code:
     writes: tuple[tuple[int, int], ...]
     phase_ends: tuple[int, ...]
     sums: tuple[tuple[int, int, tuple[int, ...]], ...]
+    operands: tuple[int, ...] = ()
 
 
 # ---- lists ----
@@ -122,7 +124,7 @@ def _number_in(entries: list[tuple[int, int]], entry: tuple[int, int]) -> int:
 # ---- code ----
 
 
-def code_of(program: Program, side: str, direction: Direction, by_library: Collection[str]) -> Code:
+def code_of(program: Program, side: str, direction: Direction, by_library: Set[str]) -> Code:
     """The code of a direction, "forward" or "backward". `by_library` are the outputs that the library writes."""
     phases = CodePhases(program, side, direction, by_library)
     plain = list(phases.values)
@@ -162,7 +164,8 @@ class _Coder:
             if count > most:
                 raise ValueError(f"{self.label}: expected at most {most} {noun}, got {count}")
         reads, constants, writes = tuple(lists.reads), tuple(lists.constants), tuple(lists.writes)
-        return Code(tuple(self.instructions), reads, constants, writes, tuple(ends), sums)
+        operands = tuple(kept[value] for value in self.phases.operands)
+        return Code(tuple(self.instructions), reads, constants, writes, tuple(ends), sums, operands)
 
     def _add_phase(self, number: int) -> None:
         phases, registers, place = self.phases, _Registers(self.label), dict[int, int]()
@@ -197,7 +200,7 @@ class _Coder:
         value = self.phases.values[j]
         if value.op == "constant":
             return self.lists.constant(float(value.number or 0))
-        if value.op != "read" or (is_lost_after_first(value) and number > 0):
+        if value.op != "read" or (is_lost_after_its_phase(value) and number > self.phases.phase[j]):
             return self.lists.read(f"kept.{self.phases.kept[j]}")
         return self.lists.read(value.name or "")
 

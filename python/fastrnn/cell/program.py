@@ -139,6 +139,16 @@ class Slot:
     operand: str | int | None
 
 
+def slot_order(slot: Slot) -> int:
+    """The place of a slot: towards the input alone, towards both, towards the states alone.
+
+    So the slots towards the input are neighbours, and so are those of h.
+    """
+    if slot.operand is None:
+        return 0
+    return (2 if slot.to_input else 3) if slot.operand == "h" else (1 if slot.to_input else 4)
+
+
 @dataclass(frozen=True)
 class Saved:
     """A vector that forward saves for backward; `state` if it is that state after the step.
