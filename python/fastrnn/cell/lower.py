@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .graph import kind_of
-from .instructions import Code, code_of
-from .instructions import READS
+from .instructions import READS, Code, code_of
 from .program import Direction, Program, Saved, Slot, Value, slot_order
 
 LIMITS = {"states": 8, "gates": 8, "saved": 16, "vectors": 16, "inputs": 4, "options": 8, "products": 7}
@@ -67,9 +66,7 @@ def lower(program: Program) -> Lowered:
         options=tuple(one.name for one in program.options),
         saved=tuple(one.name for one in saved),
         saved_state=tuple(of_state.get(state, -1) for state in states),
-        slots=tuple(
-            (program.gates.index(one.gate), int(one.to_input), _operand_number(one.operand)) for one in slots
-        ),
+        slots=tuple((program.gates.index(one.gate), int(one.to_input), _operand_number(one.operand)) for one in slots),
         products=tuple(_product(program, number, forward.operands[number]) for number in range(len(program.products))),
         forward=forward,
         backward=code_of(program, "backward", backward, frozenset()),
