@@ -12,6 +12,7 @@ from core_call import assert_same_bits
 from fastrnn.testing import assert_gradients, assert_reproducible, assert_values
 from hypothesis import given
 from hypothesis import strategies as st
+from program_cases import WRITTEN
 from strategies import dtypes, seeds
 from written_cases import SHIPPED, lstm, masked, own_output, peephole, states_by_name, written_cells
 
@@ -44,7 +45,7 @@ def assert_same(found, expected):
 
 def trained(layer, x, truncation=None, **more):
     y, state, tape = layer.forward(x, **more)
-    dy, dstate = np.cos(y), tuple(map(np.sin, state)) if isinstance(state, tuple) else np.sin(state)
+    dy, dstate = np.cos(y), tuple(map(np.tanh, state)) if isinstance(state, tuple) else np.tanh(state)
     found = layer.backward(tape, dy, dstate, truncation=truncation)
     return [y, state, found.x, found.state, found.parameters, found.inputs]
 
@@ -92,6 +93,44 @@ def test_the_written_lstm_does_what_the_compiled_one_does(options, call):
         assert_same([layer.stream(2)(x[0, :2])], [other.stream(2)(x[0, :2])])
     if not calls and "checkpoint" not in more:
         assert_same(trained(layer, x[0], **more), trained(other, x[0], **more))
+
+
+WITH_EVERYTHING = [masked, own_output, *(WRITTEN[name] for name in ("normed", "two_products", "layer_norm_lstm"))]
+
+
+def drawn_inputs(layer, T, B):
+    """Inputs as the layer takes them."""
+    count, sizes = layer.num_layers * (1 + layer.bidirectional), {"units": layer.hidden_size, "one": 1}
+    found = {
+        one.name: [sequence(T, B, sizes[one.columns], dtype=layer.dtype) for _ in range(count)]
+        for one in layer.cell.program.inputs
+    }
+    return {name: one if count > 1 else one[0] for name, one in found.items()}
+
+
+@named("cell", WITH_EVERYTHING, ids=lambda cell: cell.program.name)
+@named("options", [{}, {"num_layers": 2, "dtype": "float64"}, {"bidirectional": True}], ids=str)
+@named("call", ["plain", "lengths", "resets", "truncation", "windows"])
+@named("n", [1, 2])
+def test_checkpoints_give_the_bits_of_a_tape_that_keeps_everything(cell, options, call, n):
+    layer, more = fastrnn.Recurrent(cell, I, H, **options, seed=1), dict(CALLS[call])
+    x = sequence(T, B, I, dtype=layer.dtype)
+    if layer.cell.program.inputs:
+        more["inputs"] = drawn_inputs(layer, T, B)
+    assert_same(trained(layer, x, checkpoint=n, **more), trained(layer, x, **more))
+
+
+@named("cell", WITH_EVERYTHING, ids=lambda cell: cell.program.name)
+@named("num_layers", [1, 2])
+def test_a_stream_gives_the_bits_of_one_call(cell, num_layers):
+    layer = fastrnn.Recurrent(cell, I, H, num_layers, seed=1)
+    x, inputs = sequence(T, B, I), drawn_inputs(layer, T, B)
+    y, state = layer(x, **({"inputs": inputs} if inputs else {}))
+    stream = layer.stream(B)
+    for t in range(T):
+        now = {name: one[t] if num_layers == 1 else [each[t] for each in one] for name, one in inputs.items()}
+        assert_same([stream(x[t], now) if inputs else stream(x[t])], [y[t]])
+    assert_same([stream.state], [state])
 
 
 def by_hand(layer, x, inputs):
@@ -338,13 +377,19 @@ BAD = {
     "one input for two layers": (
         lambda: fastrnn.Recurrent(masked, I, H, 2)(sequence(T, B, I), inputs={"mask": sequence(T, B, H), "gain": []}),
         ValueError, r"^inputs\['mask'\]: expected a list of num_layers\*D = 2 arrays"),
-    "a stream with inputs": (lambda: fastrnn.Recurrent(masked, I, H).stream(), ValueError,
-                             "^stream: expected a cell without inputs"),
+    "a stream without its inputs": (lambda: fastrnn.Recurrent(masked, I, H).stream()(sequence(1, I)), ValueError,
+                                    "^inputs: expected exactly"),
+    "a stream's inputs of a shape": (
+        lambda: fastrnn.Recurrent(masked, I, H).stream()(sequence(1, I), {"mask": sequence(2, H), "gain": 0}),
+        ValueError, r"^inputs\['mask'\]: expected shape \(B, H\)"),
+    "a stream's inputs for two layers": (
+        lambda: fastrnn.Recurrent(masked, I, H, 2).stream()(sequence(1, I), {"mask": sequence(1, H), "gain": [1, 2]}),
+        ValueError, r"^inputs\['mask'\]: expected a list of num_layers = 2 arrays"),
+    "inputs that a stream's cell lacks": (
+        lambda: fastrnn.Recurrent(lstm, I, H).stream()(sequence(1, I), {"mask": 0}),
+        ValueError, "^inputs: expected exactly"),
     "options that the cell lacks": (lambda: fastrnn.Recurrent(lstm, I, H, options={"leak": 1}), ValueError,
                                     "^options: expected exactly"),
-    "checkpoints with start values": (
-        lambda: fastrnn.Recurrent(own_output, I, H).forward(sequence(T, B, I), checkpoint=2),
-        ValueError, "^checkpoint: expected None for own_output"),
 }  # fmt: skip
 
 

@@ -698,7 +698,7 @@ cdef class Stepper:
     cdef fastrnn_plan_t *plans
     cdef fastrnn_arrays_t *arrays
     cdef PyThread_type_lock lock
-    cdef int layers, type_number, forked
+    cdef int layers, type_number, forked, input_count
     cdef tuple x_shape
     cdef list outputs
     cdef object kept, y
@@ -753,6 +753,7 @@ cdef class Stepper:
             self.arrays, new_arrays = new_arrays, self.arrays
             p = problems[0]
             self.type_number, self.x_shape = p.type_number, p.x_shape[1:]
+            self.input_count = p.table.input_count
             self.kept = (problems, packed, scratch, numbers)
             PyThread_release_lock(self.lock)
         finally:
@@ -808,22 +809,45 @@ cdef class Stepper:
     def _dtype(self):
         return self.states[0].dtype
 
-    def __call__(self, x):
-        cdef int layer, status = FASTRNN_OK
+    def __call__(self, x, inputs=None):
         if x is None:
             raise TypeError("x: expected a NumPy array, got NoneType")
         cdef fastrnn_const_view_t view = _const_view(x, "x", self.type_number, self.x_shape)
+        given = self._checked_inputs(inputs) if inputs is not None or self.input_count else None
         self._acquire()
-        self.arrays[0].x = view
+        try:
+            self.arrays[0].x = view
+            if given is not None:
+                self._set_inputs(given)
+            self._step()
+        finally:
+            PyThread_release_lock(self.lock)
+        return self.y
+
+    cdef int _step(self) except -1:
+        """All layers. The caller holds the lock."""
+        cdef int layer, status = FASTRNN_OK
         with nogil:
             for layer in range(self.layers):
                 status = fastrnn_run(&self.plans[layer], FASTRNN_FORWARD, &self.arrays[layer])
                 if status != FASTRNN_OK:
                     break
-        PyThread_release_lock(self.lock)
         if status != FASTRNN_OK:
             raise_status(status)
-        return self.y
+        return 0
+
+    cdef int _set_inputs(self, list given) except -1:
+        """The inputs of this step, of each layer and then of each input: checked arrays (B, H) or (B, 1)."""
+        cdef int layer, k, count = self.input_count
+        for layer in range(self.layers):
+            for k in range(count):
+                array = given[layer * count + k]
+                self.arrays[layer].inputs[k] = _const_view(array, "inputs", self.type_number, array.shape)
+        return 0
+
+    def _checked_inputs(self, inputs):
+        """Arrays of each layer and then of each input, from the argument of the call."""
+        raise ValueError("inputs: expected None")
 
     def _copy_states(self):
         self._acquire()

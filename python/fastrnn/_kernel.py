@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,11 +29,12 @@ class BackwardArrays(NamedTuple):
     initial: States  # of the initial ones
     into: Parameters  # of the parameters; None: not wanted
     overwrite: bool
+    inputs: tuple[Array | None, ...] = ()  # of the cell's inputs of each step, (T, B, H); None: not wanted
 
     def in_order(self, batch: Batch) -> BackwardArrays:
-        """The arrays with dy and dx in the order of the core."""
-        dy, dx = (None if a is None else in_order(a, batch) for a in (self.dy, self.dx))
-        return self._replace(dy=dy, dx=dx)
+        """The arrays with those of all steps in the order of the core."""
+        dy, dx, *inputs = (None if a is None else in_order(a, batch) for a in (self.dy, self.dx, *self.inputs))
+        return self._replace(dy=dy, dx=dx, inputs=tuple(inputs))
 
 
 class _Scratch(threading.local):
@@ -83,24 +85,26 @@ def _packing(cell: CoreCell, parameters: Parameters, backend: int | None = None)
     return _core.Problem(cell, dtype, *chosen, 0, 0, I, H, None, cut_index())
 
 
-def pass_empty_through(batch: Batch, states: States, to: States, *, fill: float | None = None) -> None:
-    """Sequences of no steps hand on their states (B, H), and the gradients of them; an absent one is zero.
+def pass_empty_through(
+    batch: Batch, states: States, to: States, starts: Sequence[float], *, fill: float | None = None
+) -> None:
+    """Sequences of no steps hand on their states (B, H), and the gradients of them; `starts` stand for absent ones.
 
     fill: for the other rows; None: they stay.
     """
     empty = batch.all_lengths == 0
-    for source, target in zip(states, to, strict=True):
+    for source, target, start in zip(states, to, starts, strict=True):
         if target is None:
             continue
         if fill is not None:
             target[...] = fill
         if batch.has_empty:
-            target[empty] = 0 if source is None else source[empty]
+            target[empty] = start if source is None else source[empty]
 
 
-def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any]) -> States:
-    """Matrices of the states in these rows; zero for -1 and for an absent member."""
-    found = tuple(np.zeros((len(rows), H), dtype) for _ in states)
+def gathered(states: States, rows: Integers, H: int, dtype: np.dtype[Any], starts: Sequence[float]) -> States:
+    """Matrices of the states in these rows; the start values for -1 and for an absent member."""
+    found = tuple(np.full((len(rows), H), start, dtype) for start in starts)
     for member, matrix in zip(states, found, strict=True):
         if member is not None:
             matrix[rows >= 0] = member[rows[rows >= 0]]

@@ -550,18 +550,16 @@ cdef class Plan:
 
     def _forward_checkpointed(self, Tape tape, int layer, int direction, x, y, initial, final, parameters, packed, n):
         cdef int j = layer * self.directions + direction
-        if self.like.table.output != 0 or self.states > 2:
-            raise ValueError(f"checkpoint: expected None for {self.like.name}: it has states besides its output and c")
-        if tape.given is not None or any(self.like.row.starts):
-            raise ValueError(f"checkpoint: expected None for {self.like.name}: it has inputs of each step, options, or "
-                             "start values other than 0")
+        cdef int count = self.like.table.input_count
+        cdef Given given = tape.given
+        inputs = () if given is None else tuple(map(tape.arrays.inside, given.inputs[j * count : (j + 1) * count]))
         weights = tuple(parameters[j * self.each : (j + 1) * self.each])
         both = None if packed is None else packed[j], None if packed is None else tape.packed_backward[j]
         tape.checkpoints.append(
             checkpoint.run_forward_checkpointed(
                 self.cell, tape.arrays.inside(x), weights, *both, self._half_inside(tape.arrays, y, direction),
                 self._starts(tape, j, initial), self._one(tape.arrays, final, j),
-                self.batches[direction], n,
+                self.batches[direction], n, inputs, () if given is None else tuple(given.numbers),
             )
         )
 
@@ -782,7 +780,10 @@ cdef _Down begin_down(
         down.d_initial_views[k] = state_of(views[2][k], j)
     if tape.checkpoints is not None:
         states = plan._one(tape.arrays, d_final, j), plan._one(tape.arrays, d_initial, j)
-        given = BackwardArrays(None, states[0], None, states[1], tuple(down.into), overwrite)
+        inputs = () if d_inputs is None else tuple(
+            None if one is None else tape.arrays.inside(one) for one in down.d_inputs
+        )
+        given = BackwardArrays(None, states[0], None, states[1], tuple(down.into), overwrite, inputs)
         schedules = None if scheduled is None else scheduled.schedules
         down.again = recompute.StagedBackward(tape.checkpoints[j], schedules, given)
         return down

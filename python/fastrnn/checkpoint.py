@@ -60,6 +60,8 @@ class CheckpointTape:
     batch: Batch
     checkpoints: Checkpoints
     backend: int
+    inputs: tuple[Array, ...] = ()  # of each step (T, B, H) or (T, B, 1), in the order of the core
+    options: tuple[float, ...] = ()
 
     def __reduce__(self) -> Any:
         raise TypeError("tape: it belongs to its process and cannot be pickled")
@@ -73,6 +75,16 @@ class CheckpointTape:
         return _core.Problem(
             self.cell, self.dtype, *chosen, T, B, I, self.sizes[3], part, cut_index(), states, d_states
         )
+
+    @property
+    def start_values(self) -> tuple[float, ...]:
+        """Of the states."""
+        return row_of(self.cell).starts
+
+    @property
+    def no_gradients(self) -> tuple[float, ...]:
+        """The gradients of absent states."""
+        return (0.0,) * len(self.start_values)
 
     @property
     def kept_bytes(self) -> int:
@@ -91,7 +103,7 @@ class CheckpointTape:
         if kept.starts is not None:
             return tuple(None if member is None else member[chunks] for member in kept.starts)
         first = self.index.first[chunks]
-        states = gathered(self.initial, np.where(first < B, first, -1), H, self.dtype)
+        states = gathered(self.initial, np.where(first < B, first, -1), H, self.dtype, self.start_values)
         t, b = np.divmod(first[first >= B] - B, B)
         for member, rows in zip(states, self.states_after, strict=True):
             if member is not None and rows is not None:
@@ -165,22 +177,26 @@ def run_forward_checkpointed(
     final: States,
     batch: Batch,
     n: int,
+    inputs: tuple[Array, ...] = (),
+    options: tuple[float, ...] = (),
 ) -> CheckpointTape:
     """As `run_forward` when training, with states kept every n steps instead of a reserve."""
     _, H = sizes_of(cell, weights)
     x, y = in_order(x, batch), in_order(y, batch)
+    inputs, starts = tuple(in_order(one, batch) for one in inputs), row_of(cell).starts
     packed = pack_forward(cell, weights) if packed is None else packed
     packed_backward = pack_backward(cell, weights) if packed_backward is None else packed_backward
-    pass_empty_through(batch, initial, final)
+    pass_empty_through(batch, initial, final, starts)
     if len(x) == 0:
-        for source, target in zip(initial, final, strict=True):
+        for source, target, start in zip(initial, final, starts, strict=True):
             if target is not None:
-                target[...] = 0 if source is None else source
+                target[...] = start if source is None else source
     checkpoints = _new_checkpoints(cell, y, _parts_of(batch), n)
     initial = tuple(None if member is None else member.copy() for member in initial)
     tape = CheckpointTape(
-        cell, packed, packed_backward, x, initial, y, (*x.shape, H), x.dtype, batch, checkpoints, backend_index()
-    )
+        cell, packed, packed_backward, x, initial, y, (*x.shape, H), x.dtype, batch, checkpoints, backend_index(),
+        inputs, options,
+    )  # fmt: skip
     chunk = 0
     for part in checkpoints.parts:
         chunk = _forward_part(tape, part, chunk, final)
@@ -212,7 +228,7 @@ def _forward_part(tape: CheckpointTape, part: Part, chunk: int, final: States) -
     Returns the number after the last.
     """
     kept, H = tape.checkpoints, tape.sizes[3]
-    states = gathered(tape.initial, part.first, H, tape.dtype)
+    states = gathered(tape.initial, part.first, H, tape.dtype, tape.start_values)
     steps = len(part.active)
     offset = np.concatenate([[0], np.cumsum(part.active)])
     length = steps if kept.starts is None else kept.n
@@ -228,6 +244,9 @@ def _forward_part(tape: CheckpointTape, part: Part, chunk: int, final: States) -
         row = part.row[offset[begin] : offset[begin + len(active)]]
         problem = tape.problem(tape.x, Part(active, row, every, every), count)
         scratch = scratch_of(problem.scratch_forward)
-        _core.forward(problem, tape.packed_forward, tape.x, running, tape.y, running, None, scratch, kept.after or None)
+        _core.forward(
+            problem, tape.packed_forward, tape.x, running, tape.y, running, None, scratch, kept.after or None,
+            inputs=tape.inputs, options=tape.options,
+        )  # fmt: skip
     scattered(states, part.last, final)
     return chunk

@@ -32,7 +32,7 @@ class RecurrentLayer(LayerCalls):
         Returns
         -------
         Stream
-            In the zero state.
+            With the start values of its states, which are zero for LSTM, GRU and RNN.
 
         Raises
         ------
@@ -43,8 +43,6 @@ class RecurrentLayer(LayerCalls):
         B = _check.integer("batch_size", batch_size, 1)
         if self.bidirectional:
             raise ValueError("stream: expected a layer of one direction, got a bidirectional one")
-        if self._row.inputs:
-            raise ValueError(f"stream: expected a cell without inputs of each step, got {', '.join(self._row.inputs)}")
         return make_stream(B, self._stream_layers)
 
     def save(self, path: str | os.PathLike[str]) -> None:

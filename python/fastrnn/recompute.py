@@ -43,7 +43,7 @@ class StagedBackward:
         self.incoming, self.outgoing, self.overwrite = arrays.final, arrays.initial, arrays.overwrite
         if schedules is None:
             return
-        pass_empty_through(tape.batch, arrays.final, arrays.initial, fill=0)
+        pass_empty_through(tape.batch, arrays.final, arrays.initial, tape.no_gradients, fill=0)
         if arrays.overwrite and tape.batch.steps == 0:
             for gradient in arrays.into:
                 if gradient is not None:
@@ -85,8 +85,9 @@ class StagedBackward:
 
     def _run_part(self, part: Part | None, dy: Array | None, dx: Array | None, *, is_whole: bool) -> None:
         into = self.arrays.into if is_whole else tuple(None for _ in self.arrays.into)
+        inputs = self.arrays.inputs if is_whole else ()
         overwrite = self.overwrite and is_whole
-        backward_part(self.tape, part, BackwardArrays(dy, self.incoming, dx, self.outgoing, into, overwrite))
+        backward_part(self.tape, part, BackwardArrays(dy, self.incoming, dx, self.outgoing, into, overwrite, inputs))
         self.overwrite = self.overwrite and not is_whole
 
 
@@ -119,21 +120,27 @@ def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
     length = -(-max(rows, DENSE_GROUP_ROWS) // B)
     for begin in reversed(range(0, T, length)):
         end = min(begin + length, T)
-        x = np.ascontiguousarray(tape.x[begin:end])
-        states = zip(tape.initial, tape.states_after, strict=True)
-        starts = tuple(None if rows is None else _before(initial, rows, begin, end) for initial, rows in states)
-        again, reserve = _steps_at_once(tape, x, starts)
+        x, inputs = np.ascontiguousarray(tape.x[begin:end]), tuple(one[begin:end] for one in tape.inputs)
+        states = zip(tape.initial, tape.states_after, tape.start_values, strict=True)
+        starts = tuple(
+            None if rows is None else _before(start if initial is None else initial, rows, begin, end)
+            for initial, rows, start in states
+        )
+        again, reserve = _steps_at_once(tape, x, inputs, starts)
         problem = tape.problem(x)
-        dy, dx = (None if a is None else a[begin:end] for a in (arrays.dy, arrays.dx))
+        dy, dx, *d_inputs = (None if a is None else a[begin:end] for a in (arrays.dy, arrays.dx, *arrays.inputs))
         first = tuple(None if member is None else member[0] for member in starts)
         scratch = scratch_of(problem.scratch_backward)
         _core.backward(
-            problem, tape.packed, x, first, again, reserve, dy, arrays.final, dx, arrays.initial, arrays.into, scratch
-        )
+            problem, tape.packed, x, first, again, reserve, dy, arrays.final, dx, arrays.initial, arrays.into, scratch,
+            inputs=inputs, options=tape.options, d_inputs=d_inputs,
+        )  # fmt: skip
         arrays = arrays._replace(final=arrays.initial)
 
 
-def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Array, Array | None]:
+def _steps_at_once(
+    tape: CheckpointTape, x: Array, inputs: tuple[Array, ...], starts: States
+) -> tuple[Array, Array | None]:
     """Run steps (T, B, I) from known states before each step; returns y and the reserve."""
     T, B, I = x.shape
     H = tape.sizes[3]
@@ -141,17 +148,20 @@ def _steps_at_once(tape: CheckpointTape, x: Array, starts: States) -> tuple[Arra
     problem = tape.problem(x)
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     starts = tuple(None if member is None else member.reshape(T * B, H) for member in starts)
+    inputs = tuple(one.reshape(1, T * B, one.shape[2]) for one in inputs)
     scratch = scratch_of(problem.scratch_forward)
-    _core.forward(problem, tape.packed_forward, x, starts, y, None, reserve, scratch)
+    _core.forward(
+        problem, tape.packed_forward, x, starts, y, None, reserve, scratch, inputs=inputs, options=tape.options
+    )
     return y.reshape(T, B, H), reserve
 
 
-def _before(initial: Array | None, states: Array, begin: int, end: int) -> Array:
+def _before(initial: Array | float, states: Array, begin: int, end: int) -> Array:
     """The states (T, B, H) before the steps [begin, end), contiguous."""
     if begin > 0:
         return np.ascontiguousarray(states[begin - 1 : end - 1])
     found = memory.empty((end, *states.shape[1:]), states.dtype)
-    found[0] = 0 if initial is None else initial
+    found[0] = initial
     found[1:] = states[: end - 1]
     return found
 
@@ -160,7 +170,7 @@ def _backward_part(tape: CheckpointTape, part: Part, arrays: BackwardArrays) -> 
     _, _, I, H = tape.sizes
     n, steps = tape.checkpoints.n, len(part.active)
     offset = np.concatenate([[0], np.cumsum(part.active)])
-    gradient = gathered(arrays.final, part.last, H, tape.dtype)
+    gradient = gathered(arrays.final, part.last, H, tape.dtype, tape.no_gradients)
     bytes_per_step = int(part.active[0]) * (2 * I + 8 * H) * tape.dtype.itemsize
     length = max(1, GROUP_BYTES // bytes_per_step // n) * n
     for begin in reversed(range(0, steps, length)):
@@ -186,12 +196,16 @@ def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arra
         d_rows[grid.row, 0] = arrays.dy[t, b]
     if arrays.dx is not None:
         dx_rows = memory.empty(grid.x.shape, tape.dtype)
+    d_inputs = [None if one is None else memory.empty(grid.y.shape, tape.dtype) for one in arrays.inputs]
     before = tuple(None if member is None else np.empty_like(member) for member in arrays.final)
     scratch = scratch_of(problem.scratch_backward)
     _core.backward(
         problem, tape.packed, grid.x, grid.starts, grid.y, grid.reserve, d_rows, arrays.final, dx_rows, before,
-        arrays.into, scratch, arrays.overwrite,
+        arrays.into, scratch, arrays.overwrite, inputs=grid.inputs, options=tape.options, d_inputs=d_inputs,
     )  # fmt: skip
+    for target, found in zip(arrays.inputs, d_inputs, strict=True):
+        if target is not None and found is not None:
+            target[t, b] = found[grid.row, 0]
     if arrays.dx is not None and dx_rows is not None:
         arrays.dx[t, b] = dx_rows[grid.row, 0]
     for member, found in zip(arrays.initial, before, strict=True):
@@ -200,13 +214,14 @@ def _backward_group(tape: CheckpointTape, active: Integers, rows: Integers, arra
 
 
 class _Grid(NamedTuple):
-    """Recomputed chunks. x, y: (rows, 1, n); starts: the states before each chunk, (chunks, H).
+    """Recomputed chunks. x, inputs, y: (rows, 1, n); starts: the states before each chunk, (chunks, H).
 
     For each requested row, the grid has the row's number here, and the starting state of a sequence that begins with
     it, in the numbers of ``struct fastrnn_schedule``.
     """
 
     x: Array
+    inputs: tuple[Array, ...]
     y: Array
     reserve: Array | None
     starts: States
@@ -232,13 +247,16 @@ def _compute_again(tape: CheckpointTape, rows: Integers) -> _Grid:
     at_rank = np.arange(len(at_step)) - offset[at_step]
     t, b = np.divmod(index.rows_of(chunks[at_rank], at_step), tape.sizes[1])
     x, y = tape.x[t, b][:, np.newaxis], memory.empty((len(t), 1, H), tape.dtype)
+    inputs = tuple(one[t, b][:, np.newaxis] for one in tape.inputs)
     starts = tape.starts_of(chunks)
     every = np.arange(len(chunks))
     part = Part(active, np.arange(len(t)), every, np.full_like(every, -1))
     problem = tape.problem(x, part, len(chunks))
     reserve = memory.empty_on_a_line(problem.reserve) if problem.reserve else None
     scratch = scratch_of(problem.scratch_forward)
-    _core.forward(problem, tape.packed_forward, x, starts, y, None, reserve, scratch)
+    _core.forward(
+        problem, tape.packed_forward, x, starts, y, None, reserve, scratch, inputs=inputs, options=tape.options
+    )
     row = offset[step] + rank[which]
     first = np.where(step > 0, len(chunks) + offset[step - 1] + rank[which], rank[which])
-    return _Grid(x, y, reserve, starts, len(chunks), row, first)
+    return _Grid(x, inputs, y, reserve, starts, len(chunks), row, first)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import _check, _core
 from .config import backend_index, cut_index, get_num_threads
+from .given import checked_names, input_columns
 from .weights import CoreCell
 
 
@@ -32,12 +33,16 @@ class Stream(_core.Stepper):
     values that you keep, and do not reshape it. The parameters are those of the layer when the stream was made or
     refreshed: call ``refresh()`` after an update. Streams of a frozen layer share its packed weights.
 
+    A written cell with inputs takes those of the step: ``stream(x_t, inputs)``, a mapping of names to arrays (B, H), or
+    (B, 1) for inputs of one number; with several layers, to lists of one array for each layer.
+
     A stream may be used from any thread; calls at the same time take turns. Different streams run side by side.
 
     Raises
     ------
     TypeError, ValueError
-        From a call, for x_t of another kind, dtype or shape, or with a last axis that is not contiguous.
+        From a call, for x_t or inputs of another kind, dtype or shape, or with a last axis that is not contiguous, and
+        for missing or unknown inputs.
     """
 
     _layers_now: Callable[[], StreamLayers]
@@ -48,6 +53,21 @@ class Stream(_core.Stepper):
 
     def __reduce__(self) -> Any:
         raise TypeError("Stream: it belongs to its process and cannot be pickled")
+
+    def _checked_inputs(self, inputs: Any) -> list[Any]:
+        row, (layers, B, H) = self._row, self._state_shape
+        members: list[list[Any]] = []
+        for name, value in checked_names("inputs", inputs, row.inputs).items():
+            label, (letter, columns) = f"inputs[{name!r}]", input_columns(row, name, H)
+            if layers > 1 and (not isinstance(value, list | tuple) or len(value) != layers):
+                raise ValueError(f"{label}: expected a list of num_layers = {layers} arrays, one for each layer")
+            each = value if layers > 1 else [value]
+            labels = [f"{label}[{j}]" for j in range(layers)] if layers > 1 else [label]
+            arrays = [_check.array(one, given, self._dtype) for one, given in zip(labels, each, strict=True)]
+            for one, array in zip(labels, arrays, strict=True):
+                _check.shape(one, array, f"(B, {letter})", (B, columns))
+            members.append(arrays)
+        return [one[layer] for layer in range(layers) for one in members]
 
     def refresh(self) -> None:
         """Run with the layer's current parameters, nonlinearity and options; the state stays.
