@@ -19,7 +19,8 @@ enum {
     LAYOUT_GATES_ROWS_MAX = 512,
     /* Backward collects the gate gradients of this many rows before the large products run over them: their k. */
     LAYOUT_GRADIENT_ROWS = 512,
-    LAYOUT_SEGMENT = 64, /* units of a segment of a sum over units */
+    LAYOUT_SEGMENT = 64,     /* units of a segment of a sum over units */
+    LAYOUT_UNIFORM_MAX = 24, /* values of a phase that are computed once for a row */
 };
 
 /* The sizes that determine a layout. */
@@ -196,8 +197,9 @@ static inline int64_t layout_place_reals(const struct layout_shape *const s) {
 
 /* What the phases of a program need in scratch; all empty for one phase without sums. Kept vectors are rows of units,
  * one for each sequence. Terms are [terms][segments][2][sums_row]: for each sequence the sum of a segment, and the
- * squares about its mean; the members of a group share them. A thread has its own totals [sums][2][sums_row], and an
- * interpreter for each phase. */
+ * squares about its mean; the members of a group share them. A thread has its own totals [sums][2][sums_row], followed
+ * by [LAYOUT_UNIFORM_MAX][sums_row] for values of a phase that are the same for all units, and an interpreter for each
+ * phase. */
 struct layout_crossing {
     size_t kept, kept_vector; /* kept_vector: reals from one vector to the next */
     size_t terms, totals, interpreters;
@@ -215,8 +217,9 @@ static inline struct layout_crossing layout_crossing(struct layout_cursor *const
     l.kept_vector = (size_t)s->sequences * (size_t)state_row;
     l.sums_row = layout_blocks(s->sequences, line) * line;
     l.terms = layout_take(cursor, line, phases->terms, segments, 2, l.sums_row);
-    l.thread_totals = 2 * (size_t)phases->sums * (size_t)l.sums_row;
-    l.totals = layout_take(cursor, line, s->threads, 2 * phases->sums, l.sums_row, 1);
+    const int totals = phases->sums ? 2 * phases->sums + LAYOUT_UNIFORM_MAX : 0;
+    l.thread_totals = (size_t)totals * (size_t)l.sums_row;
+    l.totals = layout_take(cursor, line, s->threads, totals, l.sums_row, 1);
     l.interpreter = s->interpreter_bytes / (size_t)s->real_bytes;
     l.interpreters = layout_take(cursor, line, s->threads, phases->count, (int64_t)l.interpreter, 1);
     return l;

@@ -72,6 +72,16 @@ def two_products(a, s, v):
 
 
 @cell(gates="ab")
+def crossing_masks(a, s):
+    """Masks of the first phase that later phases read, forward and backward."""
+    positive, low = a.a > 0, s.h < -0.25
+    t = np.tanh(a.b + np.mean(a.a, axis=-1, keepdims=True))
+    u = np.where(positive & ~low, t, 0.5 * t) - np.mean(t * s.h, axis=-1, keepdims=True)
+    h = np.where(positive | low, np.tanh(u), 0.5 * s.h)
+    return h, (h,)
+
+
+@cell(gates="ab")
 def products_alone(a, s):
     """No product of h."""
     h = np.tanh(a.input.a + a.product.a(s.h * s.h)) * sigmoid(a.input.b)
@@ -80,7 +90,7 @@ def products_alone(a, s):
 
 COMPILED = {one.program.name: CellProgram(lower(one.program)) for one in SHIPPED}
 PROOF = (peephole_lstm, layer_norm_lstm, reset_before_gru)
-MADE = (masked, own_output, input_half, normed, two_products, products_alone)
+MADE = (masked, own_output, input_half, normed, two_products, products_alone, crossing_masks)
 WRITTEN = {one.program.name: one for one in (*PROOF, *OTHERS, *MADE)}
 
 

@@ -210,6 +210,7 @@ static struct crossing crossing_of(const struct layout_crossing *const layout, c
         .kept_vector = (ptrdiff_t)layout->kept_vector,
         .kept_row = state_row,
         .sums_row = layout->sums_row,
+        .uniform = 2 * code->sum_count * layout->sums_row,
     };
 }
 
@@ -227,6 +228,7 @@ static void run_later_phases(struct interpreter *const phases, const struct cros
     for (int phase = 1; phase < c->code->phase_count; phase++) {
         const struct phase_product *const product = &phases[phase].product;
         cross_units(c, me, blocks, phase, rows, product->exists);
+        run_uniform(&phases[phase], c, rows);
         if (product->exists && product->forward.finish) {
             unit_product(&product->forward, (struct team_range){0, rows}, blocks);
         } else if (product->exists) {

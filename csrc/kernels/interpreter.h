@@ -18,7 +18,8 @@ enum {
     OPERAND_WRITES = OPERAND_CONSTANTS + FASTRNN_CONSTANTS_MAX,
     OPERAND_D_OUTPUT = OPERAND_WRITES + FASTRNN_WRITES_MAX, /* backward: the gradient of the output without dy … */
     OPERAND_DY,                                             /* … and dy */
-    OPERANDS
+    OPERAND_UNIFORM,                                        /* values that are the same for all units of a row */
+    OPERANDS = OPERAND_UNIFORM + LAYOUT_UNIFORM_MAX
 };
 _Static_assert(OPERANDS <= UINT8_MAX, "operands are bytes");
 
@@ -28,7 +29,7 @@ enum {
     HELD_MAX = FASTRNN_SAVED_MAX + FASTRNN_STATES_MAX + 1,
     LATE_MAX = FASTRNN_STATES_MAX,
     COPIES_MAX = 2 * FASTRNN_STATES_MAX + 1,
-    TOTALS_MAX = 2 * FASTRNN_SUMS_MAX,
+    TOTALS_MAX = 2 * FASTRNN_SUMS_MAX + LAYOUT_UNIFORM_MAX,
     LINES_MAX = FASTRNN_REGISTERS_MAX + FAR_MAX + HELD_MAX + TOTALS_MAX,
 };
 
@@ -85,7 +86,7 @@ struct crossing {
     const struct fastrnn_code *code;
     struct blocks units;
     real *kept, *terms, *totals;
-    ptrdiff_t kept_vector, kept_row, sums_row;
+    ptrdiff_t kept_vector, kept_row, sums_row, uniform; /* uniform: from totals to the values of a phase */
 };
 
 /* The accumulators of a gate, where the product left them. */
@@ -116,7 +117,9 @@ struct phase_product {
 /* A phase of the program of a direction, with its operands in a pass of one member of the team. */
 struct interpreter {
     const struct fastrnn_code *program;
-    int begin, end; /* its instructions */
+    int body_count,
+        uniform_count; /* instructions of the phase, without and with results that are the same for all units */
+    struct span_instruction body[FASTRNN_INSTRUCTIONS_MAX], uniform[LAYOUT_UNIFORM_MAX];
     struct blocks units;
     int panels; /* accumulators of a row and block: in the first phase one for each gate, or one in backward; in later
                    phases that of the second product, if there is one */
@@ -165,11 +168,19 @@ static void add_far(struct interpreter *const p, const struct far_operand far) {
 
 static void add_copy(struct interpreter *const p, const struct far_operand far) { p->copies[p->copy_count++] = far; }
 
+static ptrdiff_t total_offset(const struct crossing *const c, const int sum, const bool is_variance) {
+    return (2 * sum + is_variance) * c->sums_row;
+}
+
+static void add_total_at(struct interpreter *const p, const struct crossing *const c, const int operand,
+                         const ptrdiff_t offset) {
+    p->totals[p->total_count++] = (struct total_operand){(uint8_t)operand, p->lines++, &c->totals, offset};
+}
+
 /* A sum; of moments, also their variance. */
 static void add_total(struct interpreter *const p, const struct crossing *const c, const int operand, const int sum,
                       const bool is_variance) {
-    const ptrdiff_t offset = (2 * sum + is_variance) * c->sums_row;
-    p->totals[p->total_count++] = (struct total_operand){(uint8_t)operand, p->lines++, &c->totals, offset};
+    add_total_at(p, c, operand, total_offset(c, sum, is_variance));
 }
 
 static void add_kept(struct interpreter *const p, const struct crossing *const c, const int operand, const int index) {
@@ -190,103 +201,6 @@ static struct far_operand far_view(const int operand, const void *const data, co
                                    const ptrdiff_t stride_b) {
     return (struct far_operand){
         .operand = (uint8_t)operand, .state = NONE, .data = (real *)data, .stride_t = stride_t, .stride_b = stride_b};
-}
-
-/* ---- code ---- */
-
-static int operand_number(const int operand) {
-    const int index = operand & 0xFF;
-    switch (operand & ~0xFF) {
-    case FASTRNN_OPERAND_READ:
-        return OPERAND_READS + index;
-    case FASTRNN_OPERAND_CONSTANT:
-        return OPERAND_CONSTANTS + index;
-    case FASTRNN_OPERAND_WRITE:
-        return OPERAND_WRITES + index;
-    default:
-        return index;
-    }
-}
-
-static void add_instruction(struct interpreter *const p, const int operation, const int to, const int a, const int b,
-                            const int c) {
-    p->code[p->instruction_count++] =
-        (struct span_instruction){(uint8_t)operation, (uint8_t)to, (uint8_t)a, (uint8_t)b, (uint8_t)c};
-}
-
-/* Whether an instruction after the one that writes `write` reads `read`. */
-static bool is_read_after(const struct fastrnn_code *const program, const int write, const int read) {
-    bool is_written = false;
-    for (int j = 0; j < program->instruction_count; j++) {
-        const struct fastrnn_instruction *const i = &program->instructions[j];
-        const int operand = FASTRNN_OPERAND_READ + read;
-        if (is_written && (i->a == operand || i->b == operand || i->c == operand)) {
-            return true;
-        }
-        is_written |= i->to == FASTRNN_OPERAND_WRITE + write;
-    }
-    return false;
-}
-
-/* Whether the program reads a vector after it has written `write`, which takes the place of the vector. */
-static bool overwrites_early(const struct fastrnn_code *const program, const int write,
-                             const enum fastrnn_read_kind kind, const int index) {
-    for (int j = 0; j < program->read_count; j++) {
-        if (program->reads[j].kind == kind && program->reads[j].index == index) {
-            return is_read_after(program, write, j);
-        }
-    }
-    return false;
-}
-
-/* Before the operands are listed. */
-static void begin_interpreter(struct interpreter *const p, const struct fastrnn_code *const program, const int phase,
-                              const struct blocks units, const int panels, const void *const job) {
-    p->program = program;
-    p->begin = phase ? program->phase_ends[phase - 1] : 0;
-    p->end = program->phase_ends[phase];
-    p->units = units;
-    p->panels = panels;
-    p->product.exists = false;
-    p->job = job;
-    p->near_count = p->far_count = p->held_count = p->late_count = p->copy_count = p->total_count = 0;
-    p->accumulator_count = p->instruction_count = 0;
-    memset(p->uses, 0, sizeof p->uses);
-    int registers = 1; /* operands that an instruction does not have are register 0 */
-    for (int j = p->begin; j < p->end; j++) {
-        const struct fastrnn_instruction *const i = &program->instructions[j];
-        registers = i->to < FASTRNN_REGISTERS_MAX && i->to >= registers ? i->to + 1 : registers;
-        p->uses[operand_number(i->to)] = p->uses[operand_number(i->a)] = true;
-        p->uses[operand_number(i->b)] = p->uses[operand_number(i->c)] = true;
-    }
-    p->lines = registers;
-    for (int j = 0; j < registers; j++) {
-        p->operands[j] = (struct span_operand){NULL, VL};
-    }
-    p->zero = vsplat(0);
-    for (int j = 0; j < program->constant_count; j++) {
-        add_constant(p, OPERAND_CONSTANTS + j, &p->constants[j], (real)program->constants[j]);
-    }
-}
-
-static real *line_of(struct interpreter *const p, const int line) { return (real *)(p->memory + line * p->length); }
-
-/* After the operands are listed. */
-static void complete_interpreter(struct interpreter *const p) {
-    const int registers = p->lines - p->far_count - p->held_count - p->total_count,
-              fitting = FITTING_VECTORS / p->lines;
-    p->length = fitting < SPAN_MIN ? (int)SPAN_MIN : fitting > SPAN_MAX ? (int)SPAN_MAX : fitting;
-    for (int j = 0; j < registers; j++) {
-        p->operands[j].at = line_of(p, j);
-    }
-    for (int j = 0; j < p->held_count; j++) {
-        p->operands[p->held[j].operand] = (struct span_operand){line_of(p, p->held[j].line), VL};
-    }
-    for (int j = p->begin; j < p->end; j++) {
-        const struct fastrnn_instruction *const i = &p->program->instructions[j];
-        add_instruction(p, i->operation, operand_number(i->to), operand_number(i->a), operand_number(i->b),
-                        operand_number(i->c));
-    }
 }
 
 #endif

@@ -132,6 +132,7 @@ static void begin_backward_program(struct interpreter *const p, const int phase,
             add_backward_write(p, job, cell, d_inputs, j, &program->writes[j]);
         }
     }
+    add_uniform_values(p, &job->crossing);
     complete_interpreter(p);
 }
 

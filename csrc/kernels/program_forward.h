@@ -156,6 +156,7 @@ static void begin_forward_program(struct interpreter *const p, const int phase, 
             add_state_copies(p, job, cell, OPERAND_WRITES + j, program->writes[j].index);
         }
     }
+    add_uniform_values(p, &job->crossing);
     complete_interpreter(p);
 }
 

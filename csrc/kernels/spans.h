@@ -5,7 +5,7 @@
 #ifndef FASTRNN_SPANS_H
 #define FASTRNN_SPANS_H
 
-#include "interpreter.h"
+#include "phase_code.h"
 
 /* ---- rows ---- */
 
