@@ -3,7 +3,7 @@
     pip install tensorflow-cpu tf_keras keras onnx onnxruntime
     python tests/check_oracles.py tensorflow keras onnxruntime
     pip install torch setuptools wheel
-    PATH=$VIRTUAL_ENV/bin pip install --no-build-isolation haste-pytorch-cpu      a source distribution that imports torch
+    PATH=$VIRTUAL_ENV/bin pip install --no-build-isolation haste-pytorch-cpu      its build imports torch
     python tests/check_oracles.py haste
     python tests/check_oracles.py haste --write      write the file instead
 
