@@ -96,13 +96,14 @@ def test_cases_have_the_same_arrays_in_both_modes_and_on_any_number_of_threads()
 
 def test_torch_compile_runs_one_size_unless_it_runs_all():
     chosen = [case for case in all_cases() if takes_part(TORCH_COMPILED, case, everywhere=False)]
-    assert {(case.cell, case.mode) for case in chosen} == {(c, m) for c in GATES for m in ("forward", "training")}
-    assert len(chosen) == 10
+    assert [case.name for case in chosen] == [
+        f"{cell} {mode} B=8 H=128 2 threads" for cell in GATES if cell not in PLAIN for mode in ("forward", "training")
+    ]
     assert all(takes_part(TORCH_COMPILED, case, everywhere=True) for case in all_cases())
 
 
 def test_long_cases_have_fewer_rounds_and_slow_rivals_one():
-    assert [rounds_of(seconds) for seconds in (0.01, 1.0, 99.0)] == [5, 3, 2]
+    assert [rounds_of(seconds) for seconds in (0.01, 1.0, 5.0, 99.0)] == [5, 3, 2, 1]
     medians = {OURS.name: [1.0], SCAN.name: [9.0], LOOP.name: [4.0], "torch.nn": [2.0], "haste": [2.9]}
     assert left_out(medians) == {LOOP.name}
 
@@ -126,7 +127,7 @@ def test_a_rival_that_disagrees_or_is_slow_is_not_timed_further():
     processes = {OURS.name: Answers([1.0, 2.0]), COMPILED.name: Answers([0.5, 1.0], other)}
     processes |= {SCAN.name: Answers([3.0, 6.0]), LOOP.name: Answers([], other)}
     processes |= {"torch.nn": Answers([2.0, 4.0]), "haste": Answers([9.0])}
-    found = cells_measure.times_of(case, processes, None, 0.0)
+    found = cells_measure.times_of(case, processes, 2, 0.0)
     assert found == {
         OURS.name: [1.0, 2.0], COMPILED.name: [0.5, 1.0], SCAN.name: [3.0, 6.0], "torch.nn": [2.0, 4.0], "haste": [9.0],
         LOOP.name: "y differs by 1.0e+00 of the largest value",
