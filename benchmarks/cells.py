@@ -27,6 +27,7 @@ from rich.console import Console
 from screening import Screening
 
 SECONDS = 0.03
+ROUNDS_AGAIN = 1  # of each process after the screen, since the interval is over processes
 
 
 def chosen_cases(options: argparse.Namespace) -> list[CellCase]:
@@ -63,7 +64,9 @@ class CellsRun(Screening):
         return super().measure()
 
     def pass_over(self, cases: Sequence[CellCase], keep: Callable[[CellCase, Times], None]) -> dict[str, str]:
-        return pass_over(cases, self.options.rounds, self.options.seconds, self.options.compile_all, keep)
+        is_screened = len(self.content["results"]) == len(self.cases)
+        rounds = self.options.rounds or (ROUNDS_AGAIN if is_screened else None)
+        return pass_over(cases, rounds, self.options.seconds, self.options.compile_all, keep)
 
     def entry_of(self, case: CellCase) -> dict[str, Any]:
         return {"case": case.as_dict()}
