@@ -37,7 +37,7 @@ class CellsHaste:
         torch.set_num_threads(threads)
 
     def version(self) -> str:
-        return f"haste-pytorch-cpu {version('haste-pytorch-cpu')}, torch {torch.__version__}"
+        return f"haste-pytorch-cpu {version('haste-pytorch-cpu')}"
 
     def opened(self, case: CellCase, data: dict[str, np.ndarray]) -> Opened:
         if case.cell != "layer_norm_lstm":
