@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -40,7 +41,10 @@ REQUIREMENTS = {
     "jax": ["numpy", "jax"],
     "keras": ["numpy", "tensorflow-cpu"],
     "onednn": ["numpy", "onednn-cpu-gomp", "onednn-devel-cpu-gomp"],
+    "haste": ["numpy", "torch==2.13.0", "setuptools", "wheel"],
 }
+# Source distributions that import the requirements to build. They find no other program: haste would compile for CUDA.
+BUILT = {"haste": ["haste-pytorch-cpu==0.5.5"]}
 ENTRIES = [
     Entry("fastrnn", "fastrnn_layers.py", HERE, ours=True),
     Entry("fastrnn.torch", "fastrnn_torch.py", HERE, ours=True),
@@ -75,6 +79,10 @@ def install(environment: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = python_of(environment)
     assert python is not None
-    subprocess.run([str(python), "-m", "pip", "install", "-q", *REQUIREMENTS[environment]], check=True)
+    install = [str(python), "-m", "pip", "install", "-q"]
+    subprocess.run([*install, *REQUIREMENTS[environment]], check=True)
+    if environment in BUILT:
+        build = [*install, "--no-build-isolation", *BUILT[environment]]
+        subprocess.run(build, check=True, env=os.environ | {"PATH": str(python.parent)})
     if hiding.hides_avx512():
         hiding.hide(folder)

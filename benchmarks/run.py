@@ -6,6 +6,7 @@
     python benchmarks/run.py --suite full --compare results.json
     python benchmarks/report.py results.json --out report
     python benchmarks/run.py --suite small          short calls of functions, unfrozen layers and torch, see small.py
+    python benchmarks/run.py --suite cells          cells that users write, beside JAX and torch, see cells.py
     FASTRNN_HIDE=avx512 python benchmarks/run.py …  as on a processor without AVX-512, for the rivals too: they need
                                                     separate environments (--install)
 
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    import cells
     import recording
     import result_tables
     import small
@@ -36,8 +38,11 @@ except ModuleNotFoundError as missing:
         f"run.py: {missing.name} is not installed; in the repository: pip install '.[benchmarks]'"
     ) from None
 
-SUITES = ("tour", "full", "small")  # beside the groups of cases.py
-SMALL_ONLY, NOT_SMALL = ("seed", "draws", "overhead", "page"), ("rivals", "budget", "compare")
+SCREENED = {"small": small, "cells": cells}  # groups that are modules of their own
+SUITES = ("tour", "full", *SCREENED)  # beside the groups of cases.py
+# Options of some suites alone; the rest are for all of them.
+ONLY = {"seed": ["small"], "draws": ["small"], "overhead": ["small"], "compile_all": ["cells"], "page": list(SCREENED)}
+NOT_SCREENED = ("rivals", "budget", "compare")
 ROOM = 110  # columns of a file or pipe, which has no width of its own
 
 
@@ -48,9 +53,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--case", action="append", default=[], help="only cases whose name contains this; repeatable")
     found.add_argument("--mode", choices=["forward", "training"], help="default: both")
     found.add_argument("--rivals", nargs="+", choices=[e.name for e in ENTRIES if e.name != "fastrnn"], metavar="NAME")
-    found.add_argument("--threads", nargs="+", type=int, help="default: 2; of small: 1 2")
+    found.add_argument("--threads", nargs="+", type=int, help="default: 2; of small and cells: 1 2")
     found.add_argument("--rounds", type=int, help="turns of each contestant (default: 5, in the tour as many as fit)")
-    found.add_argument("--seconds", type=float, help="of a turn, at least one call (default: 0.08; of small: 0.04)")
+    found.add_argument(
+        "--seconds", type=float, help="of a turn, at least one call (default: 0.08; of small: 0.04; of cells: 0.03)"
+    )
     found.add_argument(
         "--budget",
         type=float,
@@ -69,15 +76,18 @@ def parser() -> argparse.ArgumentParser:
     only.add_argument("--seed", type=int, help="of the drawn cases (default: another in each run, which is printed)")
     only.add_argument("--draws", type=int, metavar="N", help=f"drawn cases (default: {small.DRAWS})")
     only.add_argument("--overhead", action="store_true", help="measure the overhead at T = 1, and no cases")
-    only.add_argument("--page", type=Path, help="write the tables into the section of this page")
+    group = found.add_argument_group("with --suite cells")
+    group.add_argument("--compile-all", action="store_true", help="torch.compile in all cases: compiles for an hour")
+    groups = found.add_argument_group("with --suite small and --suite cells")
+    groups.add_argument("--page", type=Path, nargs="+", help="write the tables into the sections of these pages")
     return found
 
 
 def complete(options: argparse.Namespace) -> argparse.Namespace:
     """Defaults that depend on the suite."""
-    is_small = options.suite == "small"
-    options.threads = options.threads or ([1, 2] if is_small else [2])
-    options.seconds = (small.SECONDS if is_small else recording.SECONDS) if options.seconds is None else options.seconds
+    group = SCREENED.get(options.suite)
+    options.threads = options.threads or ([1, 2] if group else [2])
+    options.seconds = (group.SECONDS if group else recording.SECONDS) if options.seconds is None else options.seconds
     return options
 
 
@@ -87,12 +97,13 @@ def check(options: argparse.Namespace, refuse: argparse.ArgumentParser) -> None:
         value = getattr(options, name)
         if value is not None and not value > 0:
             refuse.error(f"--{name}: expected more than 0, got {value}")
-    is_small = options.suite == "small"
-    for name in NOT_SMALL if is_small else SMALL_ONLY:
+    wrong = {name: wanted for name, wanted in ONLY.items() if options.suite not in wanted}
+    wrong |= {name: ["another suite"] for name in NOT_SCREENED if options.suite in SCREENED}
+    for name, wanted in wrong.items():
         if getattr(options, name) not in (None, False):
-            wanted = "another suite" if is_small else "--suite small"
-            refuse.error(f"--{name}: expected {wanted}, got --suite {options.suite}")
-    if is_small and options.draws is not None and options.draws < 0:
+            suites = " or ".join(one if " " in one else f"--suite {one}" for one in wanted)
+            refuse.error(f"--{name.replace('_', '-')}: expected {suites}, got --suite {options.suite}")
+    if options.draws is not None and options.draws < 0:
         refuse.error(f"--draws: expected 0 or more, got {options.draws}")
     if min(options.threads) < 1:
         refuse.error(f"--threads: expected at least 1, got {min(options.threads)}")
@@ -124,8 +135,8 @@ def main(given: Sequence[str] | None = None) -> int:
             install(environment)
         return 0
     try:
-        if options.suite == "small":
-            return small.run(options, console)
+        if options.suite in SCREENED:
+            return SCREENED[options.suite].run(options, console)
         if options.read:
             return finish(merge([read(path) for path in options.read]), options, console)
         run = recording.Recording(options, console)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from contestants import HERE, Entry
 from measure import REST_SECONDS, TOLERANCE, Process
+from ratios import Times
 from small_cases import SmallCase
 
 OURS, TORCH_OURS, NUMPY, TORCH = (
@@ -26,7 +27,6 @@ CONTESTANTS = {
     "cell": (TORCH_OURS, TORCH),
 }
 Processes = dict[str, Process]
-Times = dict[str, Any]  # name of a contestant -> seconds of its rounds, or why it has none
 
 
 @contextmanager

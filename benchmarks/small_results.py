@@ -1,72 +1,28 @@
-"""Results of the group `small`: the file, and when a case counts as slower than a rival.
+"""Results of the group `small`, as a file and as objects.
 
     {"group": "small", "seed": 1, …, "results": [{"case": {…}, "drawn": true, "screen": {…}, "runs": [[{…}, …], …]}],
      "overhead": [{"cell": "lstm", "B": 1, "H": 64, "threads": 1, "times": {…}}]}
 
-The screen measures every case in one process of each contestant. Cases whose ratio is doubtful have a run of five
-processes, and those that this run finds slower have a second run. Times map a contestant to the seconds of its rounds,
-or to the reason why it has none.
+ratios.py says what the screen and the runs are.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import group_files
+from ratios import Screened, Times
 from results import ResultsError
 from small_cases import SmallCase
-from small_measure import CONTESTANTS, Times
-
-DOUBTFUL_BELOW = 1.1  # a ratio of the screen
-SLOWER_BELOW = 0.97  # the whole interval, in both runs
-RUNS, PROCESSES = 2, 5
-# Student's t, 95 %, by the number of processes.
-QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+from small_measure import CONTESTANTS
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """The fastest rival's time over ours, its 95 % interval over processes, and our own seconds.
-
-    The interval of a single process is the value alone.
-    """
-
-    rival: str
-    value: float
-    low: float
-    high: float
-    seconds: float
-
-
-def ratio_of(processes: Sequence[Times], kind: str) -> Ratio | None:
-    """The geometric mean over processes; in each, the median over rounds, since the rounds are interleaved."""
-    ours, *rivals = (entry.name for entry in CONTESTANTS[kind])
-    found = []
-    for rival in rivals:
-        both = [times for times in processes if _is_measured(times, ours) and _is_measured(times, rival)]
-        if not both:
-            continue
-        logs = [math.log(statistics.median(np.divide(times[rival], times[ours]))) for times in both]
-        mean = statistics.fmean(logs)
-        half = QUANTILES[len(logs)] * statistics.stdev(logs) / len(logs) ** 0.5 if len(logs) > 1 else 0.0
-        seconds = statistics.median(statistics.median(times[ours]) for times in both)
-        found.append(Ratio(rival, math.exp(mean), math.exp(mean - half), math.exp(mean + half), seconds))
-    return min(found, key=lambda ratio: ratio.value, default=None)
-
-
-def _is_measured(times: Times, name: str) -> bool:
-    return not isinstance(times[name], str) and len(times[name]) > 0
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A case with its times; `runs` are those of five processes, up to two."""
+class Measured(Screened):
+    """A case of the group, and whether it was drawn."""
 
     case: SmallCase
     drawn: bool
@@ -74,36 +30,9 @@ class Measured:
     runs: list[list[Times]]
 
     @property
-    def ratios(self) -> list[Ratio]:
-        """Of the screen and of each run, as far as the case has a ratio there."""
-        found = [ratio_of(processes, self.case.kind) for processes in ([self.screen], *self.runs)]
-        return [ratio for ratio in found if ratio]
-
-    @property
-    def ratio(self) -> Ratio | None:
-        """Of the last run, or else of the screen."""
-        return self.ratios[-1] if self.ratios else None
-
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether the screen calls for a run of five processes."""
-        return bool(self.ratios) and self.ratios[0].value < DOUBTFUL_BELOW
-
-    @property
-    def is_below(self) -> bool:
-        """Whether there is a run, and the whole interval of every run is below the limit."""
-        found = self.ratios[1:]
-        return bool(found) and all(ratio.high < SLOWER_BELOW for ratio in found)
-
-    @property
-    def is_slower(self) -> bool:
-        """Slower than a rival: two runs say so."""
-        return len(self.ratios) > RUNS and self.is_below
-
-    @property
-    def failures(self) -> dict[str, str]:
-        """Contestants without a time, and why."""
-        return {name: value for name, value in self.screen.items() if isinstance(value, str)}
+    def names(self) -> tuple[str, Sequence[str]]:
+        ours, *rivals = (entry.name for entry in CONTESTANTS[self.case.kind])
+        return ours, rivals
 
 
 @dataclass(frozen=True)
@@ -131,18 +60,7 @@ class SmallResults:
 
 def read(path: Path) -> SmallResults:
     """The results of a file; ResultsError if it has none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultsError(f"{path}: expected a file of results, got: {error.strerror}") from None
-    except ValueError:
-        raise ResultsError(f"{path}: expected results of the group small, got no JSON") from None
-    if not isinstance(content, dict) or content.get("group") != "small":
-        raise ResultsError(f"{path}: expected results of the group small, got another file")
-    try:
-        return parse(content)
-    except ResultsError as error:
-        raise ResultsError(f"{path}: {error}") from None
+    return group_files.read(path, "small", parse)
 
 
 def parse(content: dict[str, Any]) -> SmallResults:

@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+import sections
 import small_overhead
-from results import MODES, ResultsError
+from results import MODES
 from small_cases import FACTORS
 from small_results import Measured, SmallResults
 
-BEGIN, END = "<!-- small: begin -->", "<!-- small: end -->"  # of the section that write_page replaces
 KINDS = FACTORS["kind"]
 GOALS = {("function", "layer"): 2.0, ("module", "cell"): 2.5}  # geometric means
 TITLES = {
@@ -126,13 +126,5 @@ def markdown_of(files: Sequence[SmallResults]) -> str:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Replace the section of a page between the two comments."""
-    try:
-        page = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(f"{path}: expected a page, got: {error.strerror}") from None
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ResultsError(f"{path}: expected the comments {BEGIN} and {END}, got a page without them")
-    path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")
+    """Replace the section of the group in a page."""
+    sections.write(path, {"small": text})

@@ -156,3 +156,32 @@ def small_cells(draw, one_phase=False):
             raise
         reject()  # beyond a limit
     return Drawn(made, plan)
+
+
+INTEGER = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "where_less": lambda x, y: np.where(x < y, x, -y),
+    "relu": lambda x, _: relu(x),
+    "abs": lambda x, _: np.abs(x),
+}
+
+
+@st.composite
+def cells_of_integers(draw):
+    """A cell of few operations that keep integers exact; states are clipped to small integers."""
+    place = st.integers(0, 99)
+    operations = draw(st.lists(st.tuples(st.sampled_from(sorted(INTEGER)), place, place), min_size=1, max_size=4))
+    results = draw(st.tuples(place, place))
+
+    def step(a, s, v):
+        pool = [a.b + 0, a.input.a, a.state.a, s.h, s.c, v.u]
+        for name, one, other in operations:
+            pool.append(INTEGER[name](pool[one % len(pool)], pool[other % len(pool)]))
+        h = np.clip(pool[-1] + pool[results[0] % len(pool)] + sum(pool[:6]), -2, 2)
+        return h, (h, np.clip(pool[results[1] % len(pool)] - pool[0], -2, 2))
+
+    return cell(gates="ab", states="hc", vectors=("u",))(step)

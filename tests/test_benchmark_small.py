@@ -7,7 +7,9 @@ import pytest
 pytest.importorskip("rich")
 pytest.importorskip("threadpoolctl")
 
+import ratios
 import run
+import sections
 import small
 import small_overhead
 import small_results
@@ -31,15 +33,14 @@ def measured(*ratios, runs=()):
 
 
 def test_the_ratio_is_that_to_the_fastest_rival_in_rounds_that_are_interleaved():
-    found = small_results.ratio_of(
-        [{"fastrnn": [1.0, 2.0, 1.0], "numpy": [3.0, 6.0, 3.0], "torch": [4.0] * 3}], "layer"
-    )
+    one = {"fastrnn": [1.0, 2.0, 1.0], "numpy": [3.0, 6.0, 3.0], "torch": [4.0] * 3}
+    found = ratios.ratio_of([one], "fastrnn", ["numpy", "torch"])
     assert (found.rival, found.value, found.low) == ("numpy", pytest.approx(3), pytest.approx(3))
-    assert small_results.ratio_of([{"fastrnn": "why", "numpy": [1.0], "torch": "why"}], "layer") is None
+    assert ratios.ratio_of([{"fastrnn": "why", "numpy": [1.0], "torch": "why"}], "fastrnn", ["numpy"]) is None
 
 
 def test_the_interval_is_students_over_processes():
-    found = small_results.ratio_of([times(1.0, numpy=2.0**k, torch=99.0) for k in (-1, 0, 0, 0, 1)], "layer")
+    found = ratios.ratio_of([times(1.0, numpy=2.0**k) for k in (-1, 0, 0, 0, 1)], "fastrnn", ["numpy"])
     assert found.value == pytest.approx(1)
     assert found.high == pytest.approx(2 ** (2.776 * 0.5**0.5 / 5**0.5))
     assert found.low == pytest.approx(1 / found.high)
@@ -101,7 +102,7 @@ def _torch():
 
 @pytest.mark.usefixtures("_torch")
 def test_the_command_measures_cases_of_every_kind_and_writes_a_page(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(small_results, "DOUBTFUL_BELOW", 0)
+    monkeypatch.setattr(ratios, "DOUBTFUL_BELOW", 0)
     path, page = tmp_path / "results.json", tmp_path / "page.md"
     narrow = [case for case in covering_cases() if case.H == 16 and case.threads == 1]
     named = [case.name for kind in FACTORS["kind"] for case in [c for c in narrow if c.kind == kind][:2]]
@@ -112,7 +113,7 @@ def test_the_command_measures_cases_of_every_kind_and_writes_a_page(tmp_path, mo
     found = small_results.read(path)
     assert {m.case.kind for m in found.measured} == set(FACTORS["kind"])
     assert all(m.ratio and not m.failures for m in found.measured)
-    page.write_text(f"before\n{small_tables.BEGIN}\nold\n{small_tables.END}\nafter\n")
+    page.write_text(f"before\n{sections.begin('small')}\nold\n{sections.end('small')}\nafter\n")
     for _ in range(2):
         assert run.main(["--suite", "small", "--read", str(path), str(path), "--page", str(page)]) == 0
         text = page.read_text()

@@ -162,6 +162,23 @@ def test_gradients_of_a_random_cell_are_those_of_the_numpy_loop(backend, drawn, 
         np.testing.assert_allclose(found[name], array, rtol=1e-8, atol=1e-9 * size, err_msg=name)
 
 
+@cell(gates="a", states="hc")
+def masked_twice(a, s):
+    """Two phases decide by the same comparison, in backward too."""
+    low = s.h < a.a
+    c = np.where(low, a.a, 0.5 * s.h * s.c)
+    h = np.where(low & (c < 1), c - np.mean(c, axis=-1, keepdims=True), np.tanh(c))
+    return h, (h, c)
+
+
+@pytest.mark.parametrize("H", [5, 70])
+def test_a_comparison_counts_in_later_phases(backend, H):
+    p = draw(masked_twice, 2, 3, 2, H, "float64", H)
+    found = CoreCall(p, 2, cut="units").outputs
+    for name, array in reference(p).items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-11, atol=1e-12, err_msg=name)
+
+
 # ---- sizes of several segments ----
 
 

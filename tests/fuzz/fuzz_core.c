@@ -4,15 +4,9 @@
  * batch. Calls may write only rows that the schedule visits. Other inputs are programs (program_calls.h).
  */
 #include "drawn_schedule.h"
+#include "drawn_tensor.h"
 #include "program_calls.h"
-
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort(); \
-        } \
-    } while (0)
+#include "required.h"
 
 enum input { X, H0, C0, W_IH, W_HH, B_IH, B_HH, DY, DH_N, DC_N, INPUTS };
 enum output { Y, C, H_N, C_N, DX, DH0, DC0, DW_IH, DW_HH, DB_IH, DB_HH, OUTPUTS };
@@ -166,24 +160,6 @@ static enum fastrnn_status run_both(const struct drawn *const d, const bool dens
 }
 
 /* ---- properties ---- */
-
-/* Equal in every bit; for a NaN, the other value must be a NaN too. */
-static bool same_reals(const unsigned char *const a, const unsigned char *const b, const size_t bytes,
-                       const enum fastrnn_dtype dtype) {
-    if (bytes == 0 || memcmp(a, b, bytes) == 0) {
-        return true;
-    }
-    for (size_t at = 0; at < bytes; at += real_bytes(dtype)) {
-        const bool both_nan = dtype == FASTRNN_F32 ? *(const float *)(a + at) != *(const float *)(a + at) &&
-                                                         *(const float *)(b + at) != *(const float *)(b + at)
-                                                   : *(const double *)(a + at) != *(const double *)(a + at) &&
-                                                         *(const double *)(b + at) != *(const double *)(b + at);
-        if (memcmp(a + at, b + at, real_bytes(dtype)) != 0 && !both_nan) {
-            return false;
-        }
-    }
-    return true;
-}
 
 static void require_same(const struct drawn *const d, const struct written *const a, const struct written *const b) {
     for (enum output j = 0; j < OUTPUTS; j++) {

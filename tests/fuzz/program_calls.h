@@ -4,6 +4,7 @@
 #define FASTRNN_TESTS_PROGRAM_CALLS_H
 
 #include "drawn_program.h"
+#include "drawn_tensor.h"
 
 enum { TENSORS_MAX = 64 };
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from .contract import superinstructions
 from .graph import SUMS, kind_of
 from .ordering import live_registers, ordered
-from .program import Direction, Phase, Sum, Value
+from .program import COMPARISONS, LOGIC, Direction, Phase, Sum, Value
 
 PRODUCTS = ("product", "d_product")
 _KEPT = frozenset({"saved", "y", "before", "vector", "input", "option"})  # reads that every phase has
@@ -16,17 +17,17 @@ _KEPT = frozenset({"saved", "y", "before", "vector", "input", "option"})  # read
 def direction(values: Sequence[Value], outputs: Mapping[str, int]) -> Direction:
     """The values as a direction: with superinstructions, cut into phases. `outputs` are indices of `values`."""
     graph, new = superinstructions(values, list(outputs.values()), _levels(values))
-    level = _levels(graph.values)
-    order = _order(graph.values, level)
+    final, level, moved = _carry_masks(graph.values, _levels(graph.values))
+    order = _order(final, level)
     place = {index: number for number, index in enumerate(order)}
-    sums = _numbered_sums(graph.values, order)
-    ordered = [_emitted(graph.values[index], place, sums) for index in order]
+    sums = _numbered_sums(final, order)
+    ordered = [_emitted(final[index], place, sums) for index in order]
     phases, end = [], 0
     for number in range(max(level, default=0) + 1):
-        inside = [graph.values[index] for index in order if level[index] == number]
+        inside = [final[index] for index in order if level[index] == number]
         end += len(inside)
         phases.append(_phase(end, inside, place, sums))
-    return Direction(tuple(ordered), tuple(phases), {name: place[new[index]] for name, index in outputs.items()})
+    return Direction(tuple(ordered), tuple(phases), {name: place[moved[new[index]]] for name, index in outputs.items()})
 
 
 def _order(values: Sequence[Value], level: Sequence[int]) -> list[int]:
@@ -68,6 +69,38 @@ def _delay(values: Sequence[Value], level: list[int]) -> None:
         waits = value.op == "read"  # a product or a sum takes the results of the phase before
         for arg in value.args:
             first[arg] = min(first[arg], level[number] - waits)
+
+
+def _carry_masks(values: Sequence[Value], level: Sequence[int]) -> tuple[list[Value], list[int], list[int]]:
+    """Pass masks to later phases as numbers, 1 or 0, since only numbers cross phases.
+
+    Returns the values, their phases, and the new index of each value.
+    """
+    found, phases, moved = list[Value](), list[int](), list[int]()
+    numbers, copies = dict[int, tuple[int, int]](), dict[tuple[int, int], int]()
+
+    def add(phase: int, op: str, *args: int, number: float | None = None) -> int:
+        found.append(Value(op, args, number=number))
+        phases.append(phase)
+        return len(found) - 1
+
+    def carried(mask: int, phase: int) -> int:
+        if mask not in numbers:
+            one, zero = add(0, "constant", number=1.0), add(0, "constant", number=0.0)
+            numbers[mask] = add(level[mask], "select", moved[mask], one, zero), zero
+        if (mask, phase) not in copies:
+            copies[mask, phase] = add(phase, "ne", *numbers[mask])
+        return copies[mask, phase]
+
+    for value, phase in zip(values, level, strict=True):
+        args = tuple(
+            carried(arg, phase) if values[arg].op in COMPARISONS | LOGIC and level[arg] < phase else moved[arg]
+            for arg in value.args
+        )
+        moved.append(len(found))
+        found.append(replace(value, args=args))
+        phases.append(phase)
+    return found, phases, moved
 
 
 _SumKey = tuple[str, tuple[int, ...]]
