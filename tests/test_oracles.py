@@ -11,13 +11,7 @@ import pytest
 from fastrnn.cell import loop
 from oracle_cases import GATES, ORACLES, STATES, VECTORS, B, H, I, T, arguments_of, read, results_of
 
-# Cells that `fastrnn.recurrent` runs.
-IN_C = ("peephole_lstm", "layer_norm_lstm")
-
 oracles = pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: oracle.name)
-oracles_in_c = pytest.mark.parametrize(
-    "oracle", [one for one in ORACLES if one.cell in IN_C], ids=lambda oracle: oracle.name
-)
 
 
 class Case:
@@ -110,7 +104,7 @@ def test_the_program_in_numpy_has_the_values_and_gradients_of_the_library(oracle
     assert_agrees_in_all(case, case.by_program())
 
 
-@oracles_in_c
+@oracles
 def test_a_call_has_the_values_and_gradients_of_the_library(backend, oracle):
     case = Case(oracle)
     assert_agrees_in_all(case, case.in_c())
