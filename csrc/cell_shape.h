@@ -14,6 +14,7 @@ struct cell_phases {
     int count;
     int kept;        /* vectors that cross phases */
     int sums, terms; /* sums over units, and the vectors of all of them */
+    int head_sums;   /* sums that are of each head */
 };
 
 struct cell_shape {
@@ -28,10 +29,5 @@ struct cell_shape {
     bool carries_dh;
     struct cell_phases forward, backward;
 };
-
-/* Whether the members of a group, which share the units, have to wait for each other after a step. */
-static inline bool cell_crosses_units(const struct cell_shape *const cell, const struct cell_phases *const phases) {
-    return cell->multiplies_h || phases->sums > 0;
-}
 
 #endif

@@ -57,7 +57,8 @@ struct near_operand {
 struct far_operand {
     uint8_t operand;
     bool is_read;   /* else a result */
-    bool is_whole;  /* its last block is a whole vector in memory, too */
+    bool is_whole;  /* all of its blocks are whole vectors in memory, too */
+    bool is_packed; /* its blocks lie as in scratch, and are whole */
     bool is_column; /* one number for all units of a row */
     int state;      /* of a state before the step: its number; else NONE */
     int line;       /* of a span's copy */
@@ -71,12 +72,12 @@ struct held_operand {
     int line;
 };
 
-/* A number of each row, the same for all units: row r has (*base)[offset + r]. */
+/* A number of each row, the same for all units of a head: row r has (*base)[offset + head*head_step + r]. */
 struct total_operand {
     uint8_t operand;
     int line; /* of a span's copy */
     real *const *base;
-    ptrdiff_t offset;
+    ptrdiff_t offset, head_step; /* head_step 0: the same for all units */
 };
 
 /* What crosses phases, of one member of the team (layout.h). The rows are those of a step. */
@@ -84,7 +85,8 @@ struct crossing {
     const struct fastrnn_code *code;
     struct blocks units;
     real *kept, *terms, *totals;
-    ptrdiff_t kept_vector, kept_row, sums_row;
+    ptrdiff_t kept_vector, kept_row, sums_row, total_heads;
+    bool shares_heads; /* the members of the group share the units by whole heads */
 };
 
 /* The accumulators of a gate, where the product left them. */
@@ -107,7 +109,8 @@ struct interpreter {
     const struct fastrnn_code *program;
     int begin, end; /* its instructions */
     struct blocks units;
-    int panels; /* accumulators of a row and block: one for each gate, or one in backward; later phases: none */
+    bool is_padded; /* blocks inside a row have padding, which tensors do not have */
+    int panels;     /* accumulators of a row and block: one for each gate, or one in backward; later phases: none */
     const struct layout_place *const *place, *const *place_before; /* of the step's rows, and of the rows before them */
     struct even_rows even, even_before;
     starting_function *load_starting;
@@ -155,8 +158,9 @@ static void add_copy(struct interpreter *const p, const struct far_operand far) 
 /* A sum; of moments, also their variance. */
 static void add_total(struct interpreter *const p, const struct crossing *const c, const int operand, const int sum,
                       const bool is_variance) {
-    const ptrdiff_t offset = (2 * sum + is_variance) * c->sums_row;
-    p->totals[p->total_count++] = (struct total_operand){(uint8_t)operand, p->lines++, &c->totals, offset};
+    const ptrdiff_t offset = (2 * sum + is_variance) * c->total_heads * c->sums_row;
+    const ptrdiff_t head_step = c->code->sums[sum].extent == FASTRNN_SUM_OF_HEAD ? c->sums_row : 0;
+    p->totals[p->total_count++] = (struct total_operand){(uint8_t)operand, p->lines++, &c->totals, offset, head_step};
 }
 
 static void add_kept(struct interpreter *const p, const struct crossing *const c, const int operand, const int index) {
@@ -233,6 +237,7 @@ static void begin_interpreter(struct interpreter *const p, const struct fastrnn_
     p->begin = phase ? program->phase_ends[phase - 1] : 0;
     p->end = program->phase_ends[phase];
     p->units = units;
+    p->is_padded = blocks_are_padded(units, VL);
     p->panels = phase ? 0 : panels;
     p->job = job;
     p->near_count = p->far_count = p->held_count = p->late_count = p->copy_count = p->total_count = 0;

@@ -37,7 +37,7 @@ SUM_KINDS = "sum", "mean", "moments"
 class Code:
     """A direction: instructions (operation, to, a, b, c), and its lists of reads and writes (kind, index).
 
-    `phase_ends` counts instructions. A sum is (kind, phase, kept vectors).
+    `phase_ends` counts instructions. A sum is (kind, phase, kept vectors, whether it is by head).
     """
 
     instructions: tuple[tuple[int, int, int, int, int], ...]
@@ -45,7 +45,7 @@ class Code:
     constants: tuple[float, ...]
     writes: tuple[tuple[int, int], ...]
     phase_ends: tuple[int, ...]
-    sums: tuple[tuple[int, int, tuple[int, ...]], ...]
+    sums: tuple[tuple[int, int, tuple[int, ...], bool], ...]
 
 
 # ---- lists ----
@@ -148,7 +148,8 @@ class _Coder:
             ends.append(len(self.instructions))
         kept, lists = self.phases.kept, self.lists
         sums = tuple(
-            (SUM_KINDS.index(one.kind), phase, tuple(kept[arg] for arg in one.args)) for phase, one in self.phases.sums
+            (SUM_KINDS.index(one.kind), phase, tuple(kept[arg] for arg in one.args), one.by_head)
+            for phase, one in self.phases.sums
         )
         for count, most, noun in (
             (len(self.instructions), INSTRUCTIONS, "instructions"),
