@@ -15,7 +15,7 @@ const char *fastrnn_status_message(const enum fastrnn_status status) {
     case FASTRNN_BAD_BACKEND:
         return "backend: no such backend, or this CPU cannot run it, or FASTRNN_HIDE hides it";
     case FASTRNN_BAD_SIZE:
-        return "T, B, I, H: expected sizes of at least 0, and at least 1 thread";
+        return "T, B, I, H: expected sizes of at least 0, at least 1 thread, and an H that is a multiple of heads";
     case FASTRNN_BAD_SCHEDULE:
         return "schedule: active must not grow, row, first, last and d_first must lie in range, and no row or state be "
                "there twice";

@@ -15,6 +15,7 @@ struct cell_phases {
     int count;
     int kept;        /* vectors that cross phases */
     int sums, terms; /* sums over units, and the vectors of all of them */
+    int head_sums;   /* sums that are of each head */
 };
 
 /* A second product. */
@@ -47,11 +48,6 @@ static inline unsigned cell_product_gates(const struct cell_shape *const cell) {
         gates |= 1U << cell->product[j].gate;
     }
     return gates;
-}
-
-/* Whether the members of a group, which share the units, have to wait for each other after a step. */
-static inline bool cell_crosses_units(const struct cell_shape *const cell, const struct cell_phases *const phases) {
-    return cell->multiplies_h || phases->sums > 0 || cell->products > 0;
 }
 
 #endif

@@ -60,12 +60,12 @@ const struct fastrnn_cell_table *cell_table_of(const struct fastrnn_problem *con
     return problem->program ? problem->program->table : fastrnn_cell_table(problem->cell);
 }
 
-int64_t cell_parameter_columns(const struct fastrnn_parameter *const parameter, const int64_t I, const int64_t H) {
+int64_t cell_parameter_columns(const struct fastrnn_parameter *const parameter, const int64_t I, const int64_t width) {
     switch (parameter->columns) {
     case FASTRNN_COLUMNS_OF_INPUT:
         return I;
     case FASTRNN_COLUMNS_OF_STATE:
-        return H;
+        return width;
     case FASTRNN_ONE_COLUMN:
         break;
     }

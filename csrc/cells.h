@@ -7,6 +7,7 @@
 /* The table of the problem's cell or program. */
 const struct fastrnn_cell_table *cell_table_of(const struct fastrnn_problem *problem);
 
-int64_t cell_parameter_columns(const struct fastrnn_parameter *parameter, int64_t I, int64_t H);
+/* width: the units of a head; without heads, H. */
+int64_t cell_parameter_columns(const struct fastrnn_parameter *parameter, int64_t I, int64_t width);
 
 #endif

@@ -65,6 +65,9 @@ enum fastrnn_status check_problem(const struct fastrnn_problem *const p, const s
         p->cut >= FASTRNN_CUT_COUNT) {
         return FASTRNN_BAD_SIZE;
     }
+    if (p->heads < 0 || (p->heads > 1 && (!p->program || p->H % p->heads != 0))) {
+        return FASTRNN_BAD_SIZE;
+    }
     if ((p->I | p->H) >> LAYOUT_SIZE_BITS) {
         return FASTRNN_TOO_LARGE;
     }
@@ -132,7 +135,7 @@ static bool has_parameters(const struct plan *const plan, const struct fastrnn_a
     const struct layout_shape *const s = &plan->shape;
     for (int j = 0; j < plan->table->parameter_count; j++) {
         const struct fastrnn_parameter *const parameter = &plan->table->parameters[j];
-        const bool is_empty = s->H == 0 || cell_parameter_columns(parameter, s->I, s->H) == 0;
+        const bool is_empty = s->H == 0 || cell_parameter_columns(parameter, s->I, s->units.K) == 0;
         if (parameter->required && !is_empty && !a->parameters[j]) {
             return false;
         }

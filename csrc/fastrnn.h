@@ -23,7 +23,7 @@ enum fastrnn_status {
     FASTRNN_BAD_CELL,     /* cell is not a fastrnn_cell */
     FASTRNN_BAD_DTYPE,    /* dtype is not a fastrnn_dtype */
     FASTRNN_BAD_BACKEND,  /* no such backend, or this CPU cannot run it, or FASTRNN_HIDE hides it */
-    FASTRNN_BAD_SIZE,     /* a negative size or thread count, or cut is not a fastrnn_cut */
+    FASTRNN_BAD_SIZE,     /* a negative size or thread count, heads that do not divide H, or no fastrnn_cut */
     FASTRNN_BAD_SCHEDULE, /* active grows, or an entry of row, first, last or d_first is out of range or repeated */
     FASTRNN_NULL_POINTER, /* a required pointer is null */
     FASTRNN_TOO_LARGE,    /* a size in bytes overflows */
@@ -153,8 +153,8 @@ enum fastrnn_cut {
 
 /* What earlier calls of a layer have shown about threads (docs/threads.md). It makes calls with FASTRNN_CUT_AUTO faster
  * and changes no result. The caller owns this plain memory and zeroes it. Use one for each layer: its cell,
- * dtype, I and H stay the same. Calls in several threads may share it. Do not copy it while a call uses it, and do not
- * store it: it describes this process on this machine. */
+ * dtype, I, H and heads stay the same. Calls in several threads may share it. Do not copy it while a call uses it, and
+ * do not store it: it describes this process on this machine. */
 struct fastrnn_pace {
     uint64_t rest[880]; /* private */
 };
@@ -169,6 +169,9 @@ struct fastrnn_problem {
     int threads; /* at most this many threads; at least 1 */
     enum fastrnn_cut cut;
     int64_t T, B, I, H;
+    /* Of a program: w_hh is block-diagonal. The H units form so many heads of H / heads units each, and a unit's
+     * product reads the units of its head alone, so w_hh has H / heads columns. 0 or 1: a product reads all units. */
+    int64_t heads;
     const struct fastrnn_schedule *schedule; /* null: dense, active[s] = B and row = s*B + i */
     /* Null, or the schedules of a batch in place of `schedule`. A plan of schedules that have not been built has
      * sizes, but does not run. */
@@ -326,7 +329,8 @@ enum fastrnn_status fastrnn_run_linear(const struct fastrnn_linear *linear, enum
 
 const char *fastrnn_status_message(enum fastrnn_status status);
 
-/* Cells. A parameter has rows_per_unit*H rows, and 1, I or H columns; a null optional parameter is zero. */
+/* Cells. A parameter has rows_per_unit*H rows, and 1, I or H columns, or H / heads; a null optional parameter is zero.
+ */
 enum fastrnn_columns { FASTRNN_ONE_COLUMN, FASTRNN_COLUMNS_OF_INPUT /* I */, FASTRNN_COLUMNS_OF_STATE /* H */ };
 
 struct fastrnn_parameter {
@@ -361,7 +365,7 @@ struct fastrnn_option {
     const char *name;
 };
 
-/* The units that a unit's product reads. */
+/* The units that a unit's product reads: all units, or those of its head in a problem with heads. */
 enum fastrnn_support { FASTRNN_ALL_UNITS };
 
 /* A part of a step: a product, then an element-wise part. */
@@ -395,7 +399,7 @@ const struct fastrnn_cell_table *fastrnn_cell_table(enum fastrnn_cell cell); /* 
  * write out of bounds.
  *
  * The table has the parameters w_ih, w_hh, b_ih, b_hh of the compiled cells, and then vectors of H, which are required.
- * A step is the product of w_hh and all of h, if a slot has the operand h, and then one or more phases. A phase runs
+ * A step is the product of w_hh and h, if a slot has the operand h, and then one or more phases. A phase runs
  * over all units before the next one begins, so it can use sums over units of vectors that earlier phases have kept,
  * and a product of such a vector. */
 enum {
@@ -454,7 +458,7 @@ enum fastrnn_read_kind {
     FASTRNN_READ_SAVED,
     /* both directions */
     FASTRNN_READ_KEPT,     /* a vector that an earlier phase has kept */
-    FASTRNN_READ_SUM,      /* a sum or a mean, from its phase on: the same for all units */
+    FASTRNN_READ_SUM,      /* a sum or a mean, from its phase on: the same for all units of its extent */
     FASTRNN_READ_VARIANCE, /* of moments */
     /* forward */
     FASTRNN_READ_PRODUCT, /* w_hh v + b_hh of the gate of a second product, in its phase alone */
@@ -493,8 +497,12 @@ struct fastrnn_write {
 /* The mean and the biased variance are MOMENTS. */
 enum fastrnn_sum_kind { FASTRNN_SUM, FASTRNN_MEAN, FASTRNN_MOMENTS, FASTRNN_SUM_KINDS };
 
-/* A sum over all units of several kept vectors. It is made before its phase. The order is fixed, so the bits do not
- * depend on threads and vector lengths: vector after vector, each in segments of 64 units; in a segment, a sum of every
+/* The units of a sum: all of them, or those of each head, which gives each head a sum of its own. */
+enum fastrnn_extent { FASTRNN_SUM_OF_UNITS, FASTRNN_SUM_OF_HEAD, FASTRNN_EXTENTS };
+
+/* A sum over units of several kept vectors. It is made before its phase. The order is fixed, so the bits do not
+ * depend on threads and vector lengths: vector after vector, each in segments of 64 units, which begin anew with each
+ * head; in a segment, a sum of every
  * sixteenth unit, and then the tree of these sixteen sums. The squares of moments are about the mean of each segment.
  */
 struct fastrnn_sum {
@@ -502,6 +510,7 @@ struct fastrnn_sum {
     int phase;                   /* not the first */
     int count;                   /* 1 … FASTRNN_TERMS_MAX */
     int kept[FASTRNN_TERMS_MAX]; /* written in earlier phases */
+    enum fastrnn_extent extent;
 };
 
 /* The program of a direction. Phase p has the instructions from phase_ends[p - 1] on; the last phase ends the list. */

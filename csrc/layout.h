@@ -34,29 +34,36 @@ struct layout_shape {
     struct cell_phases forward, backward;
     int64_t T, B, I, H;
     struct blocks projected;        /* of the input product: lanes are units, k runs over the inputs */
-    struct blocks units;            /* of the recurrent product, both ways: lanes and k are units */
+    struct blocks units;            /* of the recurrent product, both ways: lanes and k are units of a head */
     struct blocks inputs;           /* of backward's input product: lanes are inputs, k runs over the units */
     int64_t steps, sequences, rows; /* of the schedule: S, n[0], sum of n[s] */
-    int share_blocks;               /* members of a group share blocks of units in runs of so many */
+    int share_blocks;               /* members of a group share blocks of units in runs of so many in a head */
     int threads;                    /* at most */
     size_t interpreter_bytes;       /* of a phase of a program; compiled cells: 0 */
 };
 
 /* The runs of blocks that the members of a group share. */
 static inline int64_t layout_shares(const struct layout_shape *const s) {
-    return layout_blocks(block_count(s->units, s->vl), s->share_blocks);
+    return block_heads(s->units) * layout_blocks(blocks_of_head(s->units, s->vl), s->share_blocks);
+}
+
+/* The first block of a run. */
+static inline int64_t layout_share_begin(const struct layout_shape *const s, const int64_t share) {
+    const int64_t each = blocks_of_head(s->units, s->vl), shares = layout_blocks(each, s->share_blocks);
+    return shares == 0 ? 0 : share / shares * each + share % shares * s->share_blocks;
+}
+
+/* Whether so many members that share the units share them by whole heads. */
+static inline bool layout_shares_heads(const struct layout_shape *const s, const int members) {
+    return blocks_have_heads(s->units) && block_heads(s->units) % members == 0;
+}
+
+/* Segments of a sum over units. */
+static inline int64_t layout_segments(const struct blocks units) {
+    return block_heads(units) * layout_blocks(units.width, LAYOUT_SEGMENT);
 }
 
 static inline int layout_line(const struct layout_shape *const s) { return LAYOUT_LINE_BYTES / s->real_bytes; }
-
-/* The blocks of a phase's product in either direction, for a layer of H units. */
-static inline struct blocks layout_phase_blocks(const struct fastrnn_phase *const phase, const int64_t H) {
-    switch (phase->support) {
-    case FASTRNN_ALL_UNITS:
-        break;
-    }
-    return (struct blocks){.n = H, .K = H};
-}
 
 /* The reals of a row of whole vectors, padded to an odd number of cache lines, so that neighbouring rows do not fall
  * into the same cache sets. */
@@ -118,8 +125,8 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     const int line = layout_line(s);
     const int64_t NB = block_count(s->units, s->vl);
     const bool has_tile = layout_has_tile(s->gates);
-    l.of_input = layout_weights(s, block_depth(block_at(s->projected, 0, s->vl)), has_tile);
-    l.of_state = layout_weights(s, block_depth(block_at(s->units, 0, s->vl)), has_tile && s->products == 0);
+    l.of_input = layout_weights(s, s->projected.K, has_tile);
+    l.of_state = layout_weights(s, s->units.K, has_tile && s->products == 0);
     l.w_ih = layout_take(&cursor, line, NB, l.of_input.block, 1, 1);
     l.w_hh = layout_take(&cursor, line, layout_has_state(s) ? NB : 0, l.of_state.block, 1, 1);
     l.b_x = layout_take(&cursor, line, NB, s->gates, s->vl, 1);
@@ -142,9 +149,9 @@ static inline struct layout_packed_backward layout_packed_backward(const struct 
     struct layout_packed_backward l = {0};
     struct layout_cursor cursor = {0};
     const int line = layout_line(s);
-    l.w_ih_block = layout_weight_block(block_depth(block_at(s->inputs, 0, s->vl)), s->gates, s->vl, line);
-    l.w_hh_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), s->hidden_gates, s->vl, line);
-    l.product_block = layout_weight_block(block_depth(block_at(s->units, 0, s->vl)), 1, s->vl, line);
+    l.w_ih_block = layout_weight_block(s->inputs.K, s->gates, s->vl, line);
+    l.w_hh_block = layout_weight_block(s->units.K, s->hidden_gates, s->vl, line);
+    l.product_block = layout_weight_block(s->units.K, 1, s->vl, line);
     l.w_ih = layout_take(&cursor, line, block_count(s->inputs, s->vl), l.w_ih_block, 1, 1);
     l.w_hh = layout_take(&cursor, line, s->multiplies_h ? block_count(s->units, s->vl) : 0, l.w_hh_block, 1, 1);
     l.products = layout_take(&cursor, line, s->products, block_count(s->units, s->vl), l.product_block, 1);
@@ -197,13 +204,13 @@ static inline int64_t layout_place_reals(const struct layout_shape *const s) {
 
 /* What the phases of a program need in scratch; all empty for one phase without sums. Kept vectors are rows of units,
  * one for each sequence. Terms are [terms][segments][2][sums_row]: for each sequence the sum of a segment, and the
- * squares about its mean; the members of a group share them. A thread has its own totals [sums][2][sums_row], followed
- * by [LAYOUT_UNIFORM_MAX][sums_row] for values of a phase that are the same for all units, and an interpreter for each
- * phase. */
+ * squares about its mean; the members of a group share them. A thread has its own totals [sums][2][heads][sums_row],
+ * where `heads` is 1 unless there are sums of each head, followed by [LAYOUT_UNIFORM_MAX][sums_row] for values of a
+ * phase that are the same for all units, and an interpreter for each phase. */
 struct layout_crossing {
     size_t kept, kept_vector; /* kept_vector: reals from one vector to the next */
     size_t terms, totals, interpreters;
-    int64_t sums_row;
+    int64_t sums_row, total_heads;
     size_t thread_totals, interpreter; /* reals of one thread; of one interpreter */
 };
 
@@ -211,15 +218,17 @@ static inline struct layout_crossing layout_crossing(struct layout_cursor *const
                                                      const struct layout_shape *const s,
                                                      const struct cell_phases *const phases, const int64_t state_row) {
     const int line = layout_line(s);
-    const int64_t segments = layout_blocks(s->H, LAYOUT_SEGMENT);
+    const int64_t segments = layout_segments(s->units);
     struct layout_crossing l = {0};
     l.kept = layout_take(cursor, line, phases->kept, s->sequences, state_row, 1);
     l.kept_vector = (size_t)s->sequences * (size_t)state_row;
     l.sums_row = layout_blocks(s->sequences, line) * line;
     l.terms = layout_take(cursor, line, phases->terms, segments, 2, l.sums_row);
-    const int totals = phases->sums ? 2 * phases->sums + LAYOUT_UNIFORM_MAX : 0;
-    l.thread_totals = (size_t)totals * (size_t)l.sums_row;
-    l.totals = layout_take(cursor, line, s->threads, totals, l.sums_row, 1);
+    l.total_heads = phases->head_sums > 0 ? block_heads(s->units) : 1;
+    const int64_t uniform = phases->sums > 0 ? LAYOUT_UNIFORM_MAX : 0;
+    l.thread_totals = (size_t)((2 * phases->sums * l.total_heads + uniform) * l.sums_row);
+    l.totals = layout_take(cursor, line, s->threads, 2 * phases->sums, l.total_heads, l.sums_row);
+    layout_take(cursor, line, s->threads, uniform, l.sums_row, 1);
     l.interpreter = s->interpreter_bytes / (size_t)s->real_bytes;
     l.interpreters = layout_take(cursor, line, s->threads, phases->count, (int64_t)l.interpreter, 1);
     return l;

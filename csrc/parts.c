@@ -222,7 +222,7 @@ void parts_clear_gradients(const struct plan *const plan, const struct fastrnn_a
     for (int j = 0; j < plan->table->parameter_count; j++) {
         const struct fastrnn_parameter *const parameter = &plan->table->parameters[j];
         if (arrays->gradients[j]) {
-            const int64_t reals = parameter->rows_per_unit * s->H * cell_parameter_columns(parameter, s->I, s->H);
+            const int64_t reals = parameter->rows_per_unit * s->H * cell_parameter_columns(parameter, s->I, s->units.K);
             memset(arrays->gradients[j], 0, (size_t)reals * (size_t)s->real_bytes);
         }
     }

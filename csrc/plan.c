@@ -48,7 +48,8 @@ static double unpacked_cost(const struct plan *const plan) {
     const struct fastrnn_problem *const p = &plan->problem;
     const int64_t rows = plan->shape.rows, chunk_rows = plan->forward_scratch.chunk_rows;
     const double of_input = rows > 0 ? (double)layout_blocks(rows, (int)chunk_rows) : 0;
-    const double reads = (of_input * (double)p->I + (double)p->T * (double)p->H) / (double)(p->I + p->H + 1);
+    const double I = (double)p->I, K = (double)plan->shape.units.K;
+    const double reads = (of_input * I + (double)p->T * K) / (I + K + 1);
     return p->B > UNPACKED_ROWS_CHEAP ? unpacked_cost_of_more_rows * reads : reads;
 }
 

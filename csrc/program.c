@@ -267,6 +267,7 @@ static struct cell_phases phases_of(const struct fastrnn_code *const code) {
     }
     for (int j = 0; j < code->sum_count; j++) {
         phases.terms += code->sums[j].count;
+        phases.head_sums += code->sums[j].extent == FASTRNN_SUM_OF_HEAD;
     }
     return phases;
 }

@@ -55,8 +55,8 @@ const char *code_error_of_sums(const struct fastrnn_code *const code) {
     for (int j = 0; j < code->sum_count; j++) {
         const struct fastrnn_sum *const sum = &code->sums[j];
         if (!lies_in((int)sum->kind, 0, FASTRNN_SUM_KINDS) || !lies_in(sum->phase, 1, code->phase_count) ||
-            !lies_in(sum->count, 1, FASTRNN_TERMS_MAX + 1)) {
-            return "sums: expected a kind, a phase after the first, and 1 to 8 vectors";
+            !lies_in((int)sum->extent, 0, FASTRNN_EXTENTS) || !lies_in(sum->count, 1, FASTRNN_TERMS_MAX + 1)) {
+            return "sums: expected a kind, an extent, a phase after the first, and 1 to 8 vectors";
         }
         for (int k = 0; k < sum->count; k++) {
             const int phase = code_phase_of_write(code, FASTRNN_WRITE_KEPT, sum->kept[k]);

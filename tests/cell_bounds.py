@@ -12,7 +12,7 @@ ROUNDINGS = 8  # of a result: two computations, each of at most 4 units in the l
 STEP = 1e-30
 
 
-def step_bounds(program, given, product, product_bound):
+def step_bounds(program, given, product, product_bound, heads=1):
     """The bound of each output of a step forward, by name.
 
     `product(k, v)` is the product of `interpret.forward`, and `product_bound(k, v)` the same with absolute values.
@@ -30,7 +30,12 @@ def step_bounds(program, given, product, product_bound):
             own = product_bound(phase.product, np.abs(values[index])) * np.finfo(dtype).eps * shape[-1]
             known[f"product.{phase.product}"] = found, passed + ROUNDINGS * own
         for one in phase.sums:
-            _add_sum(known, count, one, values, errors, shape, np.finfo(dtype).eps)
+            by_head = (*shape[:-1], heads, shape[-1] // heads) if one.by_head else (*shape[:-1], 1, shape[-1])
+            terms, passed = (
+                np.concatenate([np.broadcast_to(of[arg], shape).reshape(by_head) for arg in one.args], -1)
+                for of in (values, errors)
+            )
+            _add_sum(known, count, one, terms, passed, shape, np.finfo(dtype).eps)
             count += 1
         for number in range(begin, phase.end):
             _add_value(known, values, errors, unsure, program.forward.values[number], dtype)
@@ -38,19 +43,22 @@ def step_bounds(program, given, product, product_bound):
     return {name: np.broadcast_to(errors[index], shape) for name, index in program.forward.outputs.items()}
 
 
-def _add_sum(known, number, one, values, errors, shape, eps):
-    terms = np.concatenate([np.broadcast_to(values[arg], shape) for arg in one.args], -1)
-    passed = np.concatenate([np.broadcast_to(errors[arg], shape) for arg in one.args], -1)
+def _add_sum(known, number, one, terms, passed, shape, eps):
+    """terms, passed: the values and their errors (..., heads, units of a head)."""
+
+    def readable(total):
+        return np.repeat(total, shape[-1] // terms.shape[-2], axis=-1).reshape(shape)
+
     size = 1 if one.kind == "sum" else terms.shape[-1]
     total = terms.sum(-1, keepdims=True) / size
     own = ROUNDINGS * eps * terms.shape[-1]
     error = (passed.sum(-1, keepdims=True) + own * np.abs(terms).sum(-1, keepdims=True)) / size
-    known[f"sum.{number}"] = total, error
+    known[f"sum.{number}"] = readable(total), readable(error)
     if one.kind == "moments":
         away = np.abs(terms - total)
         variance = np.square(away).mean(-1, keepdims=True)
         moved = 2 * (away * (passed + error)).mean(-1, keepdims=True) + np.square(error)
-        known[f"variance.{number}"] = variance, moved + own * variance
+        known[f"variance.{number}"] = readable(variance), readable(moved + own * variance)
 
 
 def _add_value(known, values, errors, unsure, value, dtype):

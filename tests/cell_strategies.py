@@ -52,6 +52,8 @@ SUMS = {
     "share": lambda x: np.exp(np.minimum(x, 2.0)) / np.sum(np.exp(np.minimum(x, 2.0)), axis=-1, keepdims=True),
     "layer_norm": layer_norm,
     "rms_norm": lambda x: rms_norm(x, eps=0.1),
+    "layer_norm_by_head": lambda x: layer_norm(x, by_head=True),
+    "rms_norm_by_head": lambda x: rms_norm(x, eps=0.1, by_head=True),
 }
 FUNCTIONS = UNARY | BINARY | SUMS
 

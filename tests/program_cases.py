@@ -11,7 +11,7 @@ from fastrnn.cell import loop
 from fastrnn.cell.define import cell
 from fastrnn.cell.elementwise import log_sigmoid, relu, sigmoid, softplus
 from fastrnn.cell.lower import lower
-from fastrnn.cell.norms import rms_norm
+from fastrnn.cell.norms import layer_norm, rms_norm
 from hypothesis import strategies as st
 
 
@@ -88,9 +88,27 @@ def products_alone(a, s):
     return h, (h,)
 
 
+@cell(gates="ab", states={"h": 0.0, "c": 0.5}, vectors=("gain",))
+def normed_by_head(a, s, v):
+    """Norms of each head, of one gate and of both together, and a mean of all units."""
+    c = 0.5 * s.c + rms_norm(a.a, v.gain, eps=0.1, by_head=True)
+    x = layer_norm(a.state, by_head=True)
+    h = np.tanh(a.input.b + x.b + layer_norm(c * x.a, by_head=True) - np.mean(c, axis=-1, keepdims=True))
+    return h, (h, c)
+
+
+@cell(gates="a")
+def head_alone(a):
+    """Nothing crosses heads."""
+    h = np.tanh(layer_norm(a.a, by_head=True))
+    return h, (h,)
+
+
 COMPILED = {one.program.name: CellProgram(lower(one.program)) for one in SHIPPED}
 PROOF = (peephole_lstm, layer_norm_lstm, reset_before_gru)
-MADE = (masked, own_output, input_half, normed, two_products, products_alone, crossing_masks)
+MADE = (
+    masked, own_output, input_half, normed, two_products, products_alone, crossing_masks, normed_by_head, head_alone,
+)  # fmt: skip
 WRITTEN = {one.program.name: one for one in (*PROOF, *OTHERS, *MADE)}
 
 
@@ -158,11 +176,11 @@ class DrawnProgram:
         return tuple(one.default for one in self.program.options)
 
 
-def draw(written, T, B, I, H, dtype, seed=0):
+def draw(written, T, B, I, H, dtype, seed=0, heads=1):
     """A problem of a written cell."""
     rng, program = np.random.default_rng(seed), written.program
     G, scale = len(program.gates), 1 / np.sqrt(I + H)
-    shapes = {"x": (T, B, I), "w_ih": (G * H, I), "w_hh": (G * H, H), "b_ih": (G * H,), "b_hh": (G * H,)}
+    shapes = {"x": (T, B, I), "w_ih": (G * H, I), "w_hh": (G * H, H // heads), "b_ih": (G * H,), "b_hh": (G * H,)}
     shapes |= dict.fromkeys(program.vectors, (H,)) | {"dy": (T, B, H)}
     shapes |= {f"{one.name}0": (B, H) for one in program.states} | {f"d{one.name}_n": (B, H) for one in program.states}
     shapes |= {one.name: (T, B, 1 if one.columns == "one" else H) for one in program.inputs}
@@ -170,7 +188,26 @@ def draw(written, T, B, I, H, dtype, seed=0):
         name: (rng.standard_normal(shape) * (scale if name.startswith("w_") else 1)).astype(dtype)
         for name, shape in shapes.items()
     }
-    return DrawnProgram(program, CellProgram(lower(program)), T, B, I, H, arrays)
+    return DrawnProgram(program, CellProgram(lower(program), heads), T, B, I, H, arrays)
+
+
+def block_diagonal(w_hh, H):
+    """The dense (G*H, H) of w_hh (G*H, H/heads): zero between heads."""
+    gates, width = len(w_hh) // H, w_hh.shape[1]
+    dense = np.zeros((gates, H, H), w_hh.dtype)
+    for first in range(0, H, width):
+        own = slice(first, first + width)
+        dense[:, own, own] = w_hh.reshape(gates, H, width)[:, own]
+    return dense.reshape(gates * H, H)
+
+
+def of_heads(dense, width):
+    """The inverse of `block_diagonal`."""
+    gates, H = len(dense) // dense.shape[1], dense.shape[1]
+    heads = [
+        dense.reshape(gates, H, H)[:, first : first + width, first : first + width] for first in range(0, H, width)
+    ]
+    return np.concatenate(heads, axis=1).reshape(gates * H, width)
 
 
 def record_of(d, **arrays):

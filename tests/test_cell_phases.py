@@ -50,13 +50,13 @@ def segment_sum(x, has_fma, squares):
     return tree(lanes)
 
 
-def sum_in_order(kind, vectors, has_fma):
-    """The sum or mean, and the variance, of vectors of H."""
+def sum_in_order(kind, vectors, has_fma, width=None):
+    """The sum or mean, and the variance, of vectors of H; segments begin anew with each head of `width` units."""
     real = vectors[0].dtype.type
     total, squares, n = real(0), real(0), 0
     for x in vectors:
-        for begin in range(0, len(x), 64):
-            part = x[begin : begin + 64]
+        heads = np.split(x, len(x) // width) if width else [x]
+        for part in (head[begin : begin + 64] for head in heads for begin in range(0, len(head), 64)):
             m, own = len(part), segment_sum(part, has_fma, False)
             squares += segment_sum(part - own / real(m), has_fma, True)
             if n:
@@ -72,7 +72,7 @@ def three(a, s, x):
     return a.a + x.p, (a.a + x.q + s.v, s.v * x.r, s.w)
 
 
-def summing(kind, terms):
+def summing(kind, terms, heads=1, by_head=False):
     """A step that keeps `terms` inputs and writes their sum to h and, of moments, their variance to v."""
     copy, kept = CODES["copy"], WRITES.index("kept")
     after = WRITES.index("after")
@@ -85,9 +85,9 @@ def summing(kind, terms):
     lowered = lower(three.program)
     saved = [one for one in lowered.forward.writes if one[0] == WRITES.index("saved")]
     instructions += [(copy, WRITE + terms + 4 + j, READ + terms, 0, 0) for j in range(len(saved))]
-    sums = ((SUM_KINDS.index(kind), 1, tuple(range(terms))),)
+    sums = ((SUM_KINDS.index(kind), 1, tuple(range(terms)), by_head),)
     forward = Code(tuple(instructions), tuple(reads), (), tuple(writes + saved), (terms, len(instructions)), sums)
-    return CellProgram(dataclasses.replace(lowered, forward=forward))
+    return CellProgram(dataclasses.replace(lowered, forward=forward), heads)
 
 
 @pytest.mark.parametrize("kind", SUM_KINDS)
@@ -110,15 +110,38 @@ def test_a_sum_over_units_has_the_bits_of_its_order(backend, kind, dtype, H):
                     assert_same_bits({"v": found["v_n"][b]}, {"v": np.full(H, variance)})
 
 
+@pytest.mark.parametrize("kind", SUM_KINDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("heads", "width"), [(2, 1), (3, 5), (2, 16), (4, 65), (2, 200), (3, 64)])
+def test_sums_of_all_units_and_of_each_head_have_the_bits_of_their_order(backend, kind, dtype, heads, width):
+    has_fma = next(one.has_fma for one in _core.backends() if one.name == backend)
+    p = draw(three, 1, 2, 1, heads * width, dtype, width, heads)
+    p.arrays["p"][0, 1] += 100  # cancellation
+    for by_head in (False, True):
+        program = summing(kind, 3, heads, by_head)
+        for threads, cut in ((1, "all"), (2, "units"), (3, "units"), (2, "sequences")):
+            found = CoreCall(p, threads, cut=cut, cell=program).outputs
+            for b in range(2):
+                vectors = [p.arrays[name][0, b] for name in "pqr"]
+                of_heads = [[x[j : j + width] for x in vectors] for j in range(0, heads * width, width)]
+                sums = [sum_in_order(kind, one, has_fma, width) for one in (of_heads if by_head else [vectors] * heads)]
+                total, variance = (np.repeat(np.array(one), width) for one in zip(*sums, strict=True))
+                assert_same_bits({"h": found["h_n"][b]}, {"h": total})
+                if kind == "moments":
+                    assert_same_bits({"v": found["v_n"][b]}, {"v": variance})
+
+
 # ---- random cells ----
 
-random_sizes = st.tuples(st.sampled_from([1, 2, 5, 17]), st.sampled_from([1, 3, 16, 17, 70, 130]))
+random_sizes = st.tuples(
+    st.sampled_from([1, 2, 5, 17]), st.sampled_from([1, 3, 16, 17, 70, 130]), st.sampled_from([1, 1, 2, 3])
+)
 
 
-def drawn_problem(written, T, B, H, dtype, seed):
-    """A problem of a random cell, if C runs it."""
+def drawn_problem(written, T, B, width, heads, dtype, seed):
+    """A problem of a random cell, if C runs it. width: the units of a head."""
     try:
-        return draw(written, T, B, 2, H, dtype, seed)
+        return draw(written, T, B, 2, width * heads, dtype, seed, heads)
     except ValueError as error:
         if "expected at most" not in str(error):
             raise
@@ -145,7 +168,7 @@ def test_a_step_of_a_random_cell_has_the_values_of_numpy_within_the_bound_of_rou
     found = CoreCall(p).outputs
     record = record_of(p)
     given_reads = record.reads(0, record.before[0]) | loop.gates(record, p.x[0], record.before[0]["h"])
-    bounds = step_bounds(p.program, given_reads, record.product, lambda number, vector: np.zeros_like(vector))
+    bounds = step_bounds(p.program, given_reads, record.product, lambda number, vector: np.zeros_like(vector), size[2])
     for name, expected in record.outputs[0].items():
         kind, _, rest = name.partition(".")
         if kind in ("y", "after"):
@@ -242,8 +265,8 @@ def with_operand(phase, operand):
     return changed(instructions=tuple(instructions))
 
 
-def with_sum(kind, phase, kept):
-    return changed(sums=((kind, phase, kept), *FORWARD.sums[1:]))
+def with_sum(kind, phase, kept, by_head=False):
+    return changed(sums=((kind, phase, kept, by_head), *FORWARD.sums[1:]))
 
 
 def place(kind, index=0):
@@ -278,6 +301,8 @@ MALFORMED = {
         with_sum(1, 1, (31,)),
         with_sum(1, 1, (-1,)),
         with_sum(1, 1, FORWARD.sums[-1][2]),  # a later phase keeps it
+        with_sum(*FORWARD.sums[0][:3], 2),
+        with_sum(*FORWARD.sums[0][:3], -1),
     ],
     "instructions": [
         with_operand(1, place("gate")),  # a read of the first phase alone

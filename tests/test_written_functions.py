@@ -18,12 +18,13 @@ sizes = st.tuples(
     st.sampled_from([1, 2, 5]), batches, st.sampled_from([0, 1, 5]), st.sampled_from([1, 3, 8, 16, 17, 37])
 )
 cells = written_cells()
+heads = st.sampled_from([1, 2, 3])
 T, B, I, H = 5, 3, 4, 6
 
 
-@given(cell=cells, B=batches, H=st.sampled_from([1, 5, 16, 17]), seed=seeds)
-def test_values_and_gradients_are_those_of_the_numpy_loop(backend, cell, B, H, seed):
-    case = make(cell, 2, B, 3, H, "float64", seed)
+@given(cell=cells, B=batches, width=st.sampled_from([1, 5, 16, 17]), seed=seeds, heads=heads)
+def test_values_and_gradients_are_those_of_the_numpy_loop(backend, cell, B, width, seed, heads):
+    case = make(cell, 2, B, 3, width, "float64", seed, heads)
     found, expected = case.train(), reference(case)
     assert found.keys() == expected.keys()
     for name, one in expected.items():
@@ -31,9 +32,9 @@ def test_values_and_gradients_are_those_of_the_numpy_loop(backend, cell, B, H, s
         np.testing.assert_allclose(found[name], one, rtol=1e-8, atol=tolerance, err_msg=name)
 
 
-@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds)
-def test_inference_and_training_have_the_same_bits_on_any_number_of_threads(backend, cell, size, dtype, seed):
-    case = make(cell, *size, dtype, seed)
+@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, heads=heads)
+def test_inference_and_training_have_the_same_bits_on_any_number_of_threads(backend, cell, size, dtype, seed, heads):
+    case = make(cell, *size, dtype, seed, heads)
     fastrnn.set_num_threads(1)
     expected = case.train()
     for threads, cut in ((1, "auto"), (2, "sequences"), (2, "units"), (3, "pieces")):
@@ -43,9 +44,9 @@ def test_inference_and_training_have_the_same_bits_on_any_number_of_threads(back
             assert_same_bits(case.train(), expected)
 
 
-@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, data=st.data())
-def test_bits_depend_neither_on_neighbours_nor_on_chunks_nor_on_strides(cell, size, dtype, seed, data):
-    case = make(cell, *size, dtype, seed)
+@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, heads=heads, data=st.data())
+def test_bits_depend_neither_on_neighbours_nor_on_chunks_nor_on_strides(cell, size, dtype, seed, heads, data):
+    case = make(cell, *size, dtype, seed, heads)
     expected = case.train()
     b = data.draw(st.integers(0, size[1] - 1))
     alone = case.part(b=slice(b, b + 1)).train()
@@ -66,9 +67,9 @@ def test_bits_depend_neither_on_neighbours_nor_on_chunks_nor_on_strides(cell, si
     assert_same_bits(other.train(), expected)
 
 
-@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds)
-def test_a_ragged_batch_with_resets_has_the_bits_of_each_piece_alone(cell, size, dtype, seed):
-    case, rng = make(cell, *size, dtype, seed), np.random.default_rng(seed)
+@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, heads=heads)
+def test_a_ragged_batch_with_resets_has_the_bits_of_each_piece_alone(cell, size, dtype, seed, heads):
+    case, rng = make(cell, *size, dtype, seed, heads), np.random.default_rng(seed)
     T, B = size[:2]
     lengths, resets = rng.integers(0, T + 1, B), rng.random((T, B)) < 0.3
     found = case.train(lengths=lengths, resets=resets)
@@ -78,7 +79,7 @@ def test_a_ragged_batch_with_resets_has_the_bits_of_each_piece_alone(cell, size,
         for begin, end in itertools.pairwise(cuts):
             start = {name: one[b : b + 1] for name, one in case.state.items()}
             if resets[begin, b]:
-                start = {one.name: np.full((1, size[3]), one.start, dtype) for one in cell.program.states}
+                start = {one.name: np.full((1, size[3] * heads), one.start, dtype) for one in cell.program.states}
             piece = case.part(slice(begin, end), slice(b, b + 1), start)
             if end < lengths[b]:
                 piece.dstate = {name: np.zeros_like(one) for name, one in piece.dstate.items()}
@@ -88,9 +89,9 @@ def test_a_ragged_batch_with_resets_has_the_bits_of_each_piece_alone(cell, size,
             assert not found[name][lengths[b] :, b].any(), name
 
 
-@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, ragged=st.booleans())
-def test_the_reverse_direction_is_the_reversed_sequence(cell, size, dtype, seed, ragged):
-    case = make(cell, *size, dtype, seed)
+@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, heads=heads, ragged=st.booleans())
+def test_the_reverse_direction_is_the_reversed_sequence(cell, size, dtype, seed, heads, ragged):
+    case = make(cell, *size, dtype, seed, heads)
     more = {"lengths": np.full(size[1], size[0])} if ragged else {}
     if ragged and size[0] > 1:  # a schedule rather than a reversed view
         more["resets"] = np.zeros(size[:2], bool)
@@ -105,9 +106,9 @@ def test_the_reverse_direction_is_the_reversed_sequence(cell, size, dtype, seed,
     assert_same_bits(found, per_step | {name: one for name, one in expected.items() if name[-2:] == "_n"})
 
 
-@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, k=st.integers(1, 3))
-def test_truncation_is_a_loop_over_windows(cell, size, dtype, seed, k):
-    case = make(cell, *size, dtype, seed)
+@given(cell=cells, size=sizes, dtype=dtypes, seed=seeds, heads=heads, k=st.integers(1, 3))
+def test_truncation_is_a_loop_over_windows(cell, size, dtype, seed, heads, k):
+    case = make(cell, *size, dtype, seed, heads)
     found, steps, state = case.train(truncation=k), [], None
     for begin in range(0, size[0], k):
         window = case.part(slice(begin, begin + k), state=state)

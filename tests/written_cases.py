@@ -43,17 +43,19 @@ class Case:
     inputs: dict
     dy: np.ndarray
     dstate: dict
+    heads: int = 1
 
     @property
     def run(self):
-        return fastrnn.recurrent(self.cell)
+        return fastrnn.recurrent(self.cell, self.heads)
 
     def part(self, t=slice(None), b=slice(None), state=None):
         """The case of these steps and sequences; state: in place of the initial one."""
         state = {name: one[b] for name, one in self.state.items()} if state is None else state
         inputs = {name: one[t, b] for name, one in self.inputs.items()}
         dstate = {name: one[b] for name, one in self.dstate.items()}
-        return Case(self.cell, self.x[t, b], self.weights, state, self.vectors, inputs, self.dy[t, b], dstate)
+        sequences = self.dy[t, b], dstate
+        return Case(self.cell, self.x[t, b], self.weights, state, self.vectors, inputs, *sequences, self.heads)
 
     @property
     def arguments(self):
@@ -88,8 +90,9 @@ def gradients_by_name(cell, g):
     return found | {f"d{name}": one for name, one in (g.vectors | g.inputs).items()}
 
 
-def make(cell, T, B, I, H, dtype, seed=0):
-    rng, program = np.random.default_rng(seed), cell.program
+def make(cell, T, B, I, width, dtype, seed=0, heads=1):
+    """width: the units of a head."""
+    rng, program, H = np.random.default_rng(seed), cell.program, width * heads
     G, scale = len(program.gates), 1 / np.sqrt(I + H)
 
     def draw(*shape, scale=1.0):
@@ -97,13 +100,13 @@ def make(cell, T, B, I, H, dtype, seed=0):
         array.flags.writeable = False
         return array
 
-    weights = {"w_ih": draw(G * H, I, scale=scale), "w_hh": draw(G * H, H, scale=scale),
+    weights = {"w_ih": draw(G * H, I, scale=scale), "w_hh": draw(G * H, width, scale=scale),
                "b_ih": draw(G * H), "b_hh": draw(G * H)}  # fmt: skip
     return Case(
         cell, draw(T, B, I), weights, {one.name: draw(B, H) for one in program.states},
         {name: draw(H) for name in program.vectors},
         {one.name: draw(T, B, 1 if one.columns == "one" else H) for one in program.inputs},
-        draw(T, B, H), {one.name: draw(B, H) for one in program.states},
+        draw(T, B, H), {one.name: draw(B, H) for one in program.states}, heads,
     )  # fmt: skip
 
 

@@ -90,7 +90,7 @@ static void keep_slots_of_step(const struct backward_pass *const pass, const int
 /* Runs the steps of a chunk for the current sequences. Returns false if the call was interrupted. */
 static bool backward_recur_sequences(struct backward_pass *const pass, const struct backward_chunk *const chunk,
                                      struct team_looks *const looks) {
-    const bool waits = cell_crosses_units(pass->cell, &pass->cell->backward);
+    const bool waits = members_wait(&pass->plan->shape, &pass->cell->backward, pass->me);
     int64_t row = 0;
     for (int64_t s = chunk->end - 1; s >= chunk->begin; s--) {
         backward_step(pass, s, row);

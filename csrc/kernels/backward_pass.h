@@ -44,17 +44,16 @@ static struct gradient_slots slots_from(const struct backward_pass *const pass, 
 
 static void find_slot_weights(struct backward_pass *const pass) {
     const struct layout_packed_backward *const layout = &pass->plan->packed_backward;
+    const struct layout_shape *const shape = &pass->plan->shape;
     const struct fastrnn_arrays *const arrays = pass->arrays;
     pass->w_ih = (struct slot_weights){
         .block = layout->w_ih_block,
-        .w = arrays->parameters[FASTRNN_W_IH],
-        .blocks = pass->plan->shape.inputs,
+        .rows = slot_rows(arrays->parameters[FASTRNN_W_IH], shape, shape->inputs),
         .gate = pass->cell->slot_gate + pass->cell->input_slot,
     };
     pass->w_hh = (struct slot_weights){
         .block = layout->w_hh_block,
-        .w = arrays->parameters[pass->plan->table->phases->parameter],
-        .blocks = pass->plan->shape.units,
+        .rows = slot_rows(arrays->parameters[pass->plan->table->phases->parameter], shape, shape->units),
         .gate = pass->cell->slot_gate + pass->cell->hidden_slot,
     };
     if (arrays->packed) {
@@ -117,8 +116,7 @@ static void begin_backward_job(struct backward_pass *const pass) {
     pass->job.table = plan->table;
     pass->job.dy = pass->arrays->dy;
     pass->job.initial = pass->arrays->initial;
-    pass->job.saved = (struct saved_rows){pass->arrays->reserve, problem->B, layout_reserve_row(&plan->shape),
-                                          layout_saved_units(problem->H)};
+    pass->job.saved = saved_rows(&plan->shape, pass->arrays->reserve);
     find_outputs(pass);
     pass->job.y = pass->y;
     pass->continuing = (struct slot_product){
@@ -174,8 +172,8 @@ static void begin_phases_of_backward(struct backward_pass *const pass) {
     real *const scratch = aligned(pass->arrays->scratch);
     real *const totals =
         scratch + layout->crossing.totals + (size_t)team_rank(pass->me) * layout->crossing.thread_totals;
-    pass->job.crossing = crossing_of(&layout->crossing, &pass->plan->problem.program->backward, pass->plan->shape.units,
-                                     layout->state_row, totals);
+    pass->job.crossing = crossing_of(&layout->crossing, &pass->plan->problem.program->backward, &pass->plan->shape,
+                                     pass->me, layout->state_row, totals);
     for (int phase = 0; phase < pass->cell->backward.count; phase++) {
         begin_backward_program(&pass->phases[phase], phase, pass->cell, &pass->job, &vectors, pass->arrays->d_inputs);
     }

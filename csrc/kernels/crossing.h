@@ -1,11 +1,11 @@
 /* Between the phases of a step: second products, and sums over units of vectors that the phases before have kept.
  *
- * A segment of 64 units: sum_l = x_l + x_(l+16) + x_(l+32) + x_(l+48) for 16 lanes l, then the tree of these sums; of
- * moments also the squares about the segment's mean, in the same order. A sum: its segments in ascending order, vector
- * after vector; the squares by Chan's formula.
+ * A segment of 64 units of a head: sum_l = x_l + x_(l+16) + x_(l+32) + x_(l+48) for 16 lanes l, then the tree of these
+ * sums; of moments also the squares about the segment's mean, in the same order. A sum: its segments in ascending
+ * order, vector after vector; the squares by Chan's formula.
  *
- * A member adds up its own segments, and after a barrier of the group all of the segments' sums. The order does not
- * depend on the members nor on VL. Padding counts as nothing.
+ * A member adds up its own segments, and after a barrier of the group all of the segments' sums; of a sum of each head,
+ * the segments of its heads. The order does not depend on the members nor on VL. Padding counts as nothing.
  */
 #ifndef FASTRNN_CROSSING_H
 #define FASTRNN_CROSSING_H
@@ -24,6 +24,12 @@ ALWAYS_INLINE vreal without_padding(const vreal v, const int lanes) {
     real copy[VL];
     vstore(copy, v);
     return vload_n(copy, lanes);
+}
+
+/* The blocks of the segment that begins with block `number`. */
+static int segment_blocks(const struct blocks units, const int64_t number) {
+    const int64_t all = block_count(units, VL), end = number + SEGMENT_BLOCKS;
+    return (int)(block_run(units, number, end < all ? end : all, VL) - number);
 }
 
 /* A segment of a row: its blocks, and where its sum and, of moments, the squares about its mean go. */
@@ -108,27 +114,32 @@ static void sum_later(struct segment_batch *const batch, const struct segment se
     }
 }
 
+/* The number of the segment that begins with block `number`. */
+static int64_t segment_at(const struct blocks units, const int64_t number) {
+    const int64_t head = block_head(units, number, VL), segments = layout_blocks(units.width, LAYOUT_SEGMENT);
+    return head * segments + (number - head * blocks_of_head(units, VL)) / SEGMENT_BLOCKS;
+}
+
 /* The sums of a segment of a term, by row; the squares follow. */
 static real *segment_of(const struct crossing *const c, const int term, const int64_t segment) {
-    const int64_t segments = layout_blocks(c->units.n, LAYOUT_SEGMENT);
-    return c->terms + (term * segments + segment) * 2 * c->sums_row;
+    return c->terms + (term * layout_segments(c->units) + segment) * 2 * c->sums_row;
 }
 
 /* For the segments that begin with block `number` of a row. */
 static struct segment_batch batch_of(const struct crossing *const c, const int64_t number, const bool has_squares) {
-    const int64_t left = block_count(c->units, VL) - number;
-    const int blocks = left < SEGMENT_BLOCKS ? (int)left : (int)SEGMENT_BLOCKS;
+    const int blocks = segment_blocks(c->units, number);
     const int lanes = block_at(c->units, number + blocks - 1, VL).lanes;
     return (struct segment_batch){.blocks = blocks, .last_lanes = lanes, .has_squares = has_squares};
 }
 
 static void sum_member_segments(const struct crossing *const c, const struct fastrnn_sum *const sum, const int first,
                                 const struct team_range blocks, const int64_t rows) {
-    for (int64_t number = blocks.begin; number < blocks.end; number += SEGMENT_BLOCKS) {
+    for (int64_t number = blocks.begin; number < blocks.end; number += segment_blocks(c->units, number)) {
         struct segment_batch batch = batch_of(c, number, sum->kind == FASTRNN_MOMENTS);
+        const int64_t segment = segment_at(c->units, number);
         for (int k = 0; k < sum->count; k++) {
             const real *const x = c->kept + sum->kept[k] * c->kept_vector + block_at(c->units, number, VL).at;
-            real *const to = segment_of(c, first + k, number / SEGMENT_BLOCKS);
+            real *const to = segment_of(c, first + k, segment);
             for (int64_t row = 0; row < rows; row++) {
                 sum_later(&batch, (struct segment){x + row * c->kept_row, to + row, to + c->sums_row + row});
             }
@@ -139,15 +150,16 @@ static void sum_member_segments(const struct crossing *const c, const struct fas
     }
 }
 
-/* Adds the segments of so many rows from `row` on: the sums and, of moments, the squares about the mean of all. */
+/* Adds some segments of so many rows from `row` on: the sums and, of moments, the squares about the mean of all. */
 static void add_segments(const struct crossing *const c, const struct fastrnn_sum *const sum, const int first,
-                         const int64_t row, const int lanes, real *const to) {
+                         const struct team_range segments, const int64_t row, const int lanes, real *const to) {
     vreal total = vsplat(0), squares = vsplat(0);
     int64_t n = 0;
     for (int k = 0; k < sum->count; k++) {
-        for (int64_t unit = 0; unit < c->units.n; unit += LAYOUT_SEGMENT) {
-            const int64_t left = c->units.n - unit, m = left < LAYOUT_SEGMENT ? left : (int64_t)LAYOUT_SEGMENT;
-            const real *const segment = segment_of(c, first + k, unit / LAYOUT_SEGMENT) + row;
+        for (int64_t number = segments.begin, unit = 0; number < segments.end; number++) {
+            const int64_t left = c->units.width - unit, m = left < LAYOUT_SEGMENT ? left : (int64_t)LAYOUT_SEGMENT;
+            const real *const segment = segment_of(c, first + k, number) + row;
+            unit = m < left ? unit + m : 0;
             const vreal own = vload_n(segment, lanes);
             if (sum->kind == FASTRNN_MOMENTS) {
                 squares += vload_n(segment + c->sums_row, lanes);
@@ -161,7 +173,24 @@ static void add_segments(const struct crossing *const c, const struct fastrnn_su
         }
     }
     vstore(to + row, sum->kind == FASTRNN_SUM ? total : total / vsplat((real)n));
-    vstore(to + c->sums_row + row, squares / vsplat((real)n));
+    vstore(to + c->total_heads * c->sums_row + row, squares / vsplat((real)n));
+}
+
+/* The totals of a sum: of all units, or of each head that has some of the blocks. */
+static void add_totals(const struct crossing *const c, const int j, const int first, const struct team_range blocks,
+                       const int64_t rows) {
+    const struct fastrnn_sum *const sum = &c->code->sums[j];
+    const bool of_head = sum->extent == FASTRNN_SUM_OF_HEAD;
+    const int64_t each = layout_segments(c->units) / (of_head ? block_heads(c->units) : 1);
+    const int64_t begin = of_head ? block_head(c->units, blocks.begin, VL) : 0;
+    const int64_t end = of_head ? block_head(c->units, blocks.end - 1, VL) + 1 : 1;
+    for (int64_t head = begin; head < end; head++) {
+        real *const to = c->totals + (2 * j * c->total_heads + head) * c->sums_row;
+        for (int64_t row = 0; row < rows; row += VL) {
+            const int lanes = rows - row < VL ? (int)(rows - row) : (int)VL;
+            add_segments(c, sum, first, (struct team_range){head * each, (head + 1) * each}, row, lanes, to);
+        }
+    }
 }
 
 /* Makes the sums of a phase, for the rows of the step. All members of the group pass the same barriers, at least one if
@@ -172,16 +201,15 @@ static void cross_units(const struct crossing *const c, const struct team_member
     for (int j = 0, first = 0; j < c->code->sum_count; first += c->code->sums[j++].count) {
         if (c->code->sums[j].phase == phase) {
             sum_member_segments(c, &c->code->sums[j], first, blocks, rows);
-            crosses = true;
+            crosses |= c->code->sums[j].extent == FASTRNN_SUM_OF_UNITS || !c->shares_heads;
         }
     }
     if (crosses) {
         group_wait(me);
     }
     for (int j = 0, first = 0; j < c->code->sum_count; first += c->code->sums[j++].count) {
-        for (int64_t row = 0; c->code->sums[j].phase == phase && row < rows; row += VL) {
-            const int lanes = rows - row < VL ? (int)(rows - row) : (int)VL;
-            add_segments(c, &c->code->sums[j], first, row, lanes, c->totals + 2 * j * c->sums_row);
+        if (c->code->sums[j].phase == phase && blocks.begin < blocks.end) {
+            add_totals(c, j, first, blocks, rows);
         }
     }
 }
@@ -202,15 +230,18 @@ static void crossing_set_sequences(struct crossing *const c, real *const scratch
 
 /* Without its sequences. */
 static struct crossing crossing_of(const struct layout_crossing *const layout, const struct fastrnn_code *const code,
-                                   const struct blocks units, const int64_t state_row, real *const totals) {
+                                   const struct layout_shape *const shape, const struct team_member *const me,
+                                   const int64_t state_row, real *const totals) {
     return (struct crossing){
         .code = code,
-        .units = units,
+        .units = shape->units,
+        .shares_heads = layout_shares_heads(shape, me->members),
+        .total_heads = layout->total_heads,
         .totals = totals,
         .kept_vector = (ptrdiff_t)layout->kept_vector,
         .kept_row = state_row,
         .sums_row = layout->sums_row,
-        .uniform = 2 * code->sum_count * layout->sums_row,
+        .uniform = 2 * code->sum_count * (ptrdiff_t)layout->total_heads * layout->sums_row,
     };
 }
 

@@ -83,7 +83,7 @@ static void forward_step(struct forward_pass *const pass, const int64_t s, const
 static bool forward_recur_chunk(struct forward_pass *const pass, const struct forward_chunk *const chunk,
                                 struct team_looks *const looks) {
     const struct fastrnn_problem *const problem = &pass->plan->problem;
-    const bool waits = cell_crosses_units(pass->cell, &pass->cell->forward);
+    const bool waits = members_wait(&pass->plan->shape, &pass->cell->forward, pass->me);
     int64_t row = 0;
     for (int64_t s = chunk->begin; s < chunk->end; s++) {
         const int64_t active = active_in_group(problem, s, pass->sequences);
@@ -109,7 +109,7 @@ static bool forward_sequences(const struct plan *const plan, const struct fastrn
     int64_t offset = 0;
     for (int64_t s = 0; s < plan->shape.steps;) {
         const struct forward_chunk chunk = forward_take_chunk(&pass, s, offset);
-        if (!cell_crosses_units(pass.cell, &pass.cell->forward)) {
+        if (!members_wait(&plan->shape, &pass.cell->forward, me)) {
             group_wait(me); /* all members have ended the chunk before */
         }
         forward_stage_chunk(&pass, &chunk);

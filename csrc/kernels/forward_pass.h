@@ -94,8 +94,7 @@ static void begin_forward_job(struct forward_pass *const pass) {
     pass->job.state_row = layout->state_row;
     pass->job.y = pass->arrays->y;
     pass->job.states = pass->arrays->states;
-    pass->job.saved = (struct saved_rows){pass->arrays->reserve, problem->B, layout_reserve_row(shape),
-                                          layout_saved_units(problem->H)};
+    pass->job.saved = saved_rows(shape, pass->arrays->reserve);
     pass->projection = (struct unit_product){
         .G = pass->cell->gates,
         .start_apart = pass->cell->apart,
@@ -162,8 +161,8 @@ static void begin_phases_of_forward(struct forward_pass *const pass) {
     real *const scratch = aligned(pass->arrays->scratch);
     real *const totals =
         scratch + layout->crossing.totals + (size_t)team_rank(pass->me) * layout->crossing.thread_totals;
-    pass->job.crossing = crossing_of(&layout->crossing, &pass->plan->problem.program->forward, pass->plan->shape.units,
-                                     layout->state_row, totals);
+    pass->job.crossing = crossing_of(&layout->crossing, &pass->plan->problem.program->forward, &pass->plan->shape,
+                                     pass->me, layout->state_row, totals);
     crossing_set_sequences(&pass->job.crossing, scratch, &layout->crossing, pass->sequences.begin);
     for (int phase = 0; phase < pass->cell->forward.count; phase++) {
         begin_forward_program(&pass->phases[phase], phase, pass->cell, &pass->job, &vectors);

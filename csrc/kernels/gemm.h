@@ -48,16 +48,16 @@ static inline void run_unit_tile(struct tile *const t, const struct fetches *con
     }
 }
 
-/* Q blocks of a run; `next` comes after them. */
+/* Q blocks of a head; `next` comes after them. */
 static inline void unit_strip(const struct unit_product *const p, const struct strip *const strip, const int64_t number,
                               const int Q, const real *const next) {
     const int panels = Q * p->G;
     const struct block block = block_at(p->w->rows.blocks, number, VL);
-    const int64_t K = block_depth(block), panel = block.at * p->G;
+    const int64_t K = p->w->rows.blocks.K, panel = block.at * p->G;
     struct tile t = {.a_row = p->a_row, .w_block = p->w->at.block};
     const bool at_once = strip->chunk == K && !p->finishes_together;
     vreal sums[STRIP_VECTORS];
-    const real *const a = p->a + block.k_begin, *w = packed_block(p->w, number);
+    const real *const a = p->a + block.k_at, *w = packed_block(p->w, number);
     int64_t k = 0;
     do {
         const bool first = k == 0, last = K - k <= strip->chunk;
@@ -91,31 +91,35 @@ static inline int blocks_of_tile(const int G, const int R, const int64_t left) {
     return R == 1 ? blocks_of_one_row(G, left) : blocks_of_rows(G, R, left);
 }
 
-/* The rows of a single tile over a run of blocks: weights are read once, and the hardware prefetcher keeps up. */
+/* The rows of a single tile: weights are read once, and the hardware prefetcher keeps up. */
 static void unit_tile_alone(const struct unit_product *const p, const struct team_range rows,
                             const struct team_range blocks) {
     const int R = (int)(rows.end - rows.begin);
-    const struct block first = block_at(p->w->rows.blocks, blocks.begin, VL);
     struct tile t = {
-        .K = block_depth(first),
+        .K = p->w->rows.blocks.K,
         .a_row = p->a_row,
         .w_block = p->w->at.block,
         .start_row = p->start_row,
         .to_row = p->to_row,
         .apart = p->apart,
     };
-    const real *const a = p->a + rows.begin * p->a_row + first.k_begin;
-    const real *const start = p->start + rows.begin * p->start_row;
+    const struct blocks all = p->w->rows.blocks;
+    const real *a = NULL, *const start = p->start + rows.begin * p->start_row;
     vreal sums[STRIP_VECTORS];
     int64_t batch = blocks.begin, batch_end = blocks.begin; /* the blocks that are finished together */
+    int64_t run_end = blocks.begin;                         /* of blocks with the same range of k */
     for (int64_t block = blocks.begin; block < blocks.end;) {
-        if (block == batch_end) {
-            const int64_t left = blocks.end - block;
-            batch = block;
-            batch_end += p->finishes_together ? blocks_together(R, p->G, left) : blocks_of_tile(p->G, R, left);
+        if (block == run_end) {
+            run_end = block_run(all, block, blocks.end, VL);
+            a = p->a + rows.begin * p->a_row + block_at(all, block, VL).k_at;
         }
-        const int Q = blocks_of_tile(p->G, R, batch_end - block);
-        const int64_t panel = block_at(p->w->rows.blocks, block, VL).at * p->G;
+        if (block == batch_end) {
+            batch = block;
+            batch_end += p->finishes_together ? blocks_together(R, p->G, blocks.end - block)
+                                              : blocks_of_tile(p->G, R, run_end - block);
+        }
+        const int Q = blocks_of_tile(p->G, R, (run_end < batch_end ? run_end : batch_end) - block);
+        const int64_t panel = block_lane(block, VL) * p->G;
         const struct fetches own = {.Q = Q};
         real *to = (real *)(sums + (block - batch) * p->G);
         if (p->to) {
@@ -137,10 +141,10 @@ static void single_panel_tile(const struct unit_product *const p, const int R, c
                               real *const to, const ptrdiff_t to_row) {
     const struct block block = block_at(p->w->rows.blocks, number, VL);
     const int64_t panel = block.at * p->G;
-    const real *const a = p->a + row * p->a_row + block.k_begin, *const w = packed_block(p->w, number);
+    const real *const a = p->a + row * p->a_row + block.k_at, *const w = packed_block(p->w, number);
     const real *const start = p->start + row * p->start_row + panel;
     const unsigned alone = p->apart | p->skipped;
-    struct tile t = {.K = block_depth(block), .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
+    struct tile t = {.K = p->w->rows.blocks.K, .a_row = p->a_row, .w_block = p->w->at.gate, .to_row = to_row};
     for (int g = 0; g < p->G;) {
         const bool is_apart = p->apart >> g & 1;
         if (p->skipped >> g & 1) {
@@ -165,7 +169,7 @@ static void single_gate_of_few_rows(const struct unit_product *const p, const in
                                     const struct team_range blocks, real *const to, const ptrdiff_t to_row) {
     const int R = (int)(rows.end - rows.begin);
     const struct block first = block_at(p->w->rows.blocks, blocks.begin, VL);
-    const real *const a = p->a + rows.begin * p->a_row + first.k_begin;
+    const real *const a = p->a + rows.begin * p->a_row + first.k_at;
     const bool is_apart = p->apart >> g & 1;
     const real *const start = is_apart ? p->w->b_apart : p->start + rows.begin * p->start_row;
     const ptrdiff_t start_row = is_apart ? 0 : p->start_row;
@@ -173,7 +177,7 @@ static void single_gate_of_few_rows(const struct unit_product *const p, const in
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int Q = blocks_of_tile(1, R, blocks.end - block);
         const struct tile t = {
-            .K = block_depth(first),
+            .K = p->w->rows.blocks.K,
             .a_row = p->a_row,
             .w_block = p->w->at.block,
             .start_row = Q * VL,
@@ -237,7 +241,7 @@ static void single_panel_product(const struct unit_product *const p, const struc
     }
 }
 
-/* For a run of blocks of packed weights. */
+/* For packed weights. */
 static inline void packed_unit_product(const struct unit_product *const p, const struct team_range rows,
                                        const struct team_range blocks) {
     if (p->G > 1 && p->w->at.step == VL) {
@@ -253,20 +257,20 @@ static inline void packed_unit_product(const struct unit_product *const p, const
     const struct tile_cut strips = tile_cut_rows(rows.end - rows.begin, STRIP_ROWS);
     struct strip strip = {.rows = {rows.begin, rows.begin}};
     const int panels = p->G > 1 ? p->G : (int)TILE_PANELS, passes = p->G == 4 ? (int)PASSES_OF_FOUR : 1;
-    const int64_t K = block_depth(block_at(p->w->rows.blocks, blocks.begin, VL));
+    const int64_t K = p->w->rows.blocks.K;
     for (int64_t j = 0; j < strips.tiles; j++) {
         strip = strip_after(&strip, &strips, j, rows_of_tile(p->G), K, panels, passes);
         for (int64_t block = blocks.begin; block < blocks.end;) {
-            const int64_t left = blocks.end - block;
-            const int Q = blocks_of_rows(p->G, TILE_ROWS, left);
-            const int64_t next = left > Q ? block + Q : blocks.begin;
+            const int64_t run = block_run(p->w->rows.blocks, block, blocks.end, VL) - block;
+            const int Q = blocks_of_rows(p->G, TILE_ROWS, run);
+            const int64_t next = block + Q < blocks.end ? block + Q : blocks.begin;
             unit_strip(p, &strip, block, Q, packed_block(p->w, next));
             block += Q;
         }
     }
 }
 
-/* Packs some blocks of a run at a time, and multiplies many rows by them while they are in the cache. */
+/* Packs some blocks at a time, and multiplies many rows by them while they are in the cache. */
 static void packing_unit_product(const struct unit_product *const p, const struct team_range rows,
                                  const struct team_range blocks) {
     struct unit_weights some = *p->w;
@@ -282,25 +286,17 @@ static void packing_unit_product(const struct unit_product *const p, const struc
     }
 }
 
-/* For a run of blocks. */
-static inline void unit_product_of_run(const struct unit_product *const p, const struct team_range rows,
-                                       const struct team_range blocks) {
+static void unit_product_of_whole(const struct unit_product *const p, const struct team_range rows,
+                                  const struct team_range blocks) {
+    if (blocks.begin == blocks.end) {
+        return;
+    }
     if (p->w->packed) {
         packed_unit_product(p, rows, blocks);
     } else if (rows.end - rows.begin > UNPACKED_ROWS) {
         packing_unit_product(p, rows, blocks);
     } else {
         unpacked_unit_product(p, rows, blocks);
-    }
-}
-
-/* For all runs of blocks. */
-static void unit_product_of_runs(const struct unit_product *const p, const struct team_range rows,
-                                 const struct team_range blocks) {
-    for (int64_t begin = blocks.begin; begin < blocks.end;) {
-        const int64_t end = block_run(p->w->rows.blocks, begin, blocks.end, VL);
-        unit_product_of_run(p, rows, (struct team_range){begin, end});
-        begin = end;
     }
 }
 
@@ -311,7 +307,7 @@ static void unit_product_of_half(const struct unit_product *const p, const struc
     product.start = p->w->b_apart;
     product.start_row = 0;
     product.apart = 0;
-    unit_product_of_runs(&product, rows, blocks);
+    unit_product_of_whole(&product, rows, blocks);
 }
 
 static void unit_product(const struct unit_product *const p, const struct team_range rows,
@@ -320,7 +316,7 @@ static void unit_product(const struct unit_product *const p, const struct team_r
     if (p->G == 1 && p->apart && packs) {
         unit_product_of_half(p, rows, blocks);
     } else {
-        unit_product_of_runs(p, rows, blocks);
+        unit_product_of_whole(p, rows, blocks);
     }
 }
 

@@ -24,9 +24,7 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
         .B = problem->B,
         .I = problem->I,
         .H = problem->H,
-        .projected = {.n = problem->H, .K = problem->I},
-        .units = layout_phase_blocks(table->phases, problem->H),
-        .inputs = {.n = problem->I, .K = problem->H},
+        .units = blocks_of_units(problem->H, problem->heads),
         .steps = schedule_steps(problem),
         .sequences = schedule_sequences(problem),
         .share_blocks = cell->forward.sums + cell->backward.sums > 0 ? (int)LAYOUT_SEGMENT / (int)VL : 1,
@@ -36,6 +34,8 @@ static struct layout_shape shape_of(const struct fastrnn_problem *const problem,
         .forward = cell->forward,
         .backward = cell->backward,
     };
+    shape.projected = blocks_of_projection(shape.units, problem->I);
+    shape.inputs = blocks_of_inputs(shape.units, problem->I);
     schedule_rows(problem, &shape.rows); /* check.c has refused an overflow */
     if (problem->schedules) {            /* each part is at most so large */
         shape.steps = problem->schedules->steps;
@@ -109,23 +109,24 @@ static void pack_backward(const struct plan *const plan, const struct fastrnn_ar
     const struct cell_shape *const cell = &plan->cell;
     const void *const *const parameters = arrays->parameters;
     real *const to = aligned(arrays->packed);
+    const struct slot_rows w_ih = slot_rows(parameters[FASTRNN_W_IH], shape, shape->inputs);
+    const struct slot_rows w_hh = slot_rows(parameters[plan->table->phases->parameter], shape, shape->units);
     struct team_parts inputs =
         team_parts(me, TEAM_PACK_INPUT, block_count(shape->inputs, VL), CUT_PIECE_BLOCKS_TRANSPOSED);
     struct team_parts states =
         team_parts(me, TEAM_PACK_STATE, block_count(shape->units, VL), CUT_PIECE_BLOCKS_TRANSPOSED);
     struct team_range blocks;
     while (team_next(&inputs, &blocks)) {
-        pack_transpose(cell->slot_gate + cell->input_slot, cell->gates, shape->inputs, parameters[FASTRNN_W_IH],
-                       to + layout->w_ih, layout->w_ih_block, blocks);
+        pack_transpose(cell->slot_gate + cell->input_slot, cell->gates, &w_ih, to + layout->w_ih, layout->w_ih_block,
+                       blocks);
     }
     while (team_next(&states, &blocks)) {
         if (cell->multiplies_h) {
-            pack_transpose(cell->slot_gate + cell->hidden_slot, cell->hidden_gates, shape->units,
-                           parameters[plan->table->phases->parameter], to + layout->w_hh, layout->w_hh_block, blocks);
+            pack_transpose(cell->slot_gate + cell->hidden_slot, cell->hidden_gates, &w_hh, to + layout->w_hh,
+                           layout->w_hh_block, blocks);
         }
         for (int j = 0; j < cell->products; j++) {
-            pack_transpose(cell->slot_gate + cell->product[j].slot, 1, shape->units,
-                           parameters[plan->table->phases->parameter],
+            pack_transpose(cell->slot_gate + cell->product[j].slot, 1, &w_hh,
                            to + layout->products + (size_t)j * layout->product, layout->product_block, blocks);
         }
         pack_vectors(parameters + CELL_VECTORS, cell->vectors, shape->units, to + layout->vectors, blocks);

@@ -59,7 +59,8 @@ struct near_operand {
 struct far_operand {
     uint8_t operand;
     bool is_read;   /* else a result */
-    bool is_whole;  /* its last block is a whole vector in memory, too */
+    bool is_whole;  /* all of its blocks are whole vectors in memory, too */
+    bool is_packed; /* its blocks lie as in scratch, and are whole */
     bool is_column; /* one number for all units of a row */
     int state;      /* of a state before the step: its number; else NONE */
     int line;       /* of a span's copy */
@@ -73,12 +74,12 @@ struct held_operand {
     int line;
 };
 
-/* A number of each row, the same for all units: row r has (*base)[offset + r]. */
+/* A number of each row, the same for all units of a head: row r has (*base)[offset + head*head_step + r]. */
 struct total_operand {
     uint8_t operand;
     int line; /* of a span's copy */
     real *const *base;
-    ptrdiff_t offset;
+    ptrdiff_t offset, head_step; /* head_step 0: the same for all units */
 };
 
 /* What crosses phases, of one member of the team (layout.h). The rows are those of a step. */
@@ -86,7 +87,8 @@ struct crossing {
     const struct fastrnn_code *code;
     struct blocks units;
     real *kept, *terms, *totals;
-    ptrdiff_t kept_vector, kept_row, sums_row, uniform; /* uniform: from totals to the values of a phase */
+    ptrdiff_t kept_vector, kept_row, sums_row, total_heads, uniform; /* uniform: from totals to the values of a phase */
+    bool shares_heads; /* the members of the group share the units by whole heads */
 };
 
 /* The accumulators of a gate, where the product left them. */
@@ -121,6 +123,7 @@ struct interpreter {
         uniform_count; /* instructions of the phase, without and with results that are the same for all units */
     struct span_instruction body[FASTRNN_INSTRUCTIONS_MAX], uniform[LAYOUT_UNIFORM_MAX];
     struct blocks units;
+    bool is_padded; /* blocks inside a row have padding, which tensors do not have */
     int panels; /* accumulators of a row and block: in the first phase one for each gate, or one in backward; in later
                    phases that of the second product, if there is one */
     const struct layout_place *const *place, *const *place_before; /* of the step's rows, and of the rows before them */
@@ -169,18 +172,19 @@ static void add_far(struct interpreter *const p, const struct far_operand far) {
 static void add_copy(struct interpreter *const p, const struct far_operand far) { p->copies[p->copy_count++] = far; }
 
 static ptrdiff_t total_offset(const struct crossing *const c, const int sum, const bool is_variance) {
-    return (2 * sum + is_variance) * c->sums_row;
+    return (2 * sum + is_variance) * c->total_heads * c->sums_row;
 }
 
 static void add_total_at(struct interpreter *const p, const struct crossing *const c, const int operand,
-                         const ptrdiff_t offset) {
-    p->totals[p->total_count++] = (struct total_operand){(uint8_t)operand, p->lines++, &c->totals, offset};
+                         const ptrdiff_t offset, const ptrdiff_t head_step) {
+    p->totals[p->total_count++] = (struct total_operand){(uint8_t)operand, p->lines++, &c->totals, offset, head_step};
 }
 
 /* A sum; of moments, also their variance. */
 static void add_total(struct interpreter *const p, const struct crossing *const c, const int operand, const int sum,
                       const bool is_variance) {
-    add_total_at(p, c, operand, total_offset(c, sum, is_variance));
+    const bool of_head = c->code->sums[sum].extent == FASTRNN_SUM_OF_HEAD;
+    add_total_at(p, c, operand, total_offset(c, sum, is_variance), of_head ? c->sums_row : 0);
 }
 
 static void add_kept(struct interpreter *const p, const struct crossing *const c, const int operand, const int index) {

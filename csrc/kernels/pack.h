@@ -16,19 +16,39 @@ static inline struct team_range share_of(const struct blocks blocks, const struc
 static inline struct team_range blocks_of_member(const struct layout_shape *const s,
                                                  const struct team_member *const me) {
     const struct team_range share = team_share(layout_shares(s), me->member, me->members);
-    const int64_t all = block_count(s->units, VL), end = share.end * s->share_blocks;
-    return (struct team_range){share.begin * s->share_blocks, end < all ? end : all};
+    return (struct team_range){layout_share_begin(s, share.begin), layout_share_begin(s, share.end)};
+}
+
+/* Whether the members of a group have to wait for each other after a step: they read what others wrote. */
+static inline bool members_wait(const struct layout_shape *const s, const struct cell_phases *const phases,
+                                const struct team_member *const me) {
+    const bool crosses_heads = phases->sums > phases->head_sums;
+    return crosses_heads || ((layout_has_state(s) || phases->sums > 0) && !layout_shares_heads(s, me->members));
 }
 
 ALWAYS_INLINE vreal load_n_or_zero(const real *const p, const int64_t u, const int n) {
     return p ? vload_n(p + u, n) : vsplat(0);
 }
 
-/* Weights of H units, w[(g*H + u)*K + k]; blocks.n is H, blocks.K is K. */
+/* Weights of forward: of H units, w[(g*H + u)*K + k]; blocks.n is H, blocks.K is K. A row has the numbers k of its own
+ * range. */
 struct unit_rows {
     const real *w;
     struct blocks blocks;
 };
+
+/* The same weights for backward, where lanes are columns: w[(g*H + u)*N + n], blocks.K is the number of u. */
+struct slot_rows {
+    const real *w;
+    int64_t H, N;
+    struct blocks blocks;
+};
+
+/* A row has the columns of one head. */
+static inline struct slot_rows slot_rows(const void *const w, const struct layout_shape *const s,
+                                         const struct blocks blocks) {
+    return (struct slot_rows){.w = w, .H = s->H, .N = blocks.width, .blocks = blocks};
+}
 
 /* Reals in a cache line. The rows of several units are read a line at a time, since lines of rows that lie a power of
  * two apart evict each other from the first-level cache. */
@@ -119,14 +139,12 @@ static void pack_units(const int G, const struct unit_rows *const from, real *co
     enum { GATES = LINE_REALS / VL };
     for (int64_t j = blocks.begin; j < blocks.end; j++) {
         const struct block block = block_at(from->blocks, j, VL);
-        const int64_t depth = block_depth(block);
         for (int gates = 0; gates < G; gates += GATES) {
-            for (int64_t line = 0; line < depth; line += LINE_REALS) {
+            for (int64_t line = 0; line < from->blocks.K; line += LINE_REALS) {
                 for (int g = gates; g < gates + GATES && g < G; g++) {
-                    const int64_t first = (g * from->blocks.n + block.first) * from->blocks.K + block.k_begin;
-                    for (int64_t k = line; k < line + LINE_REALS && k < block_depth(block_at(from->blocks, j, VL));
-                         k += VL) {
-                        const int64_t left = block_depth(block_at(from->blocks, j, VL)) - k;
+                    const int64_t first = (g * from->blocks.n + block.first) * from->blocks.K;
+                    for (int64_t k = line; k < line + LINE_REALS && k < from->blocks.K; k += VL) {
+                        const int64_t left = from->blocks.K - k;
                         const int columns = left < VL ? (int)left : VL;
                         pack_square(from->w + first + k, from->blocks.K, block.lanes, columns,
                                     to + (j - blocks.begin) * at.block + g * at.gate + k * at.step, at.step);
@@ -145,36 +163,34 @@ ALWAYS_INLINE void copy_column(const real *const rows, const int64_t N, const in
     }
 }
 
-/* Packs w[(gate*H + u)*N + n] to to[block][slot][u][VL] for blocks with the same range of u; N is blocks.n and H is
- * blocks.K. `gate` has the gates of G slots. Reads some rows at a time, from end to end. */
-ALWAYS_INLINE void pack_transpose_of_run(const int *const gate, const int G, const struct blocks blocks,
-                                         const real *const w, real *const to, const ptrdiff_t to_block,
-                                         const struct team_range run) {
+/* Packs w[(gate*H + u)*N + n] to to[block][slot][u][VL] for blocks with the same range of u. `gate` has the gates of G
+ * slots. Reads some rows at a time, from end to end. */
+ALWAYS_INLINE void pack_transpose_of_run(const int *const gate, const int G, const struct slot_rows *const from,
+                                         real *const to, const ptrdiff_t to_block, const struct team_range run) {
     enum { UNITS = 8 };
-    const struct block first = block_at(blocks, run.begin, VL);
+    const int64_t K = from->blocks.K, N = from->N, first = block_at(from->blocks, run.begin, VL).k_first;
     for (int slot = 0; slot < G; slot++) {
-        for (int64_t u = first.k_begin; u < first.k_end; u += UNITS) {
-            const real *const rows = w + (gate[slot] * blocks.K + u) * blocks.n;
-            const int units = first.k_end - u < UNITS ? (int)(first.k_end - u) : (int)UNITS;
+        for (int64_t u = 0; u < K; u += UNITS) {
+            const real *const rows = from->w + (gate[slot] * from->H + first + u) * N;
+            const int units = K - u < UNITS ? (int)(K - u) : (int)UNITS;
             for (int64_t j = run.begin; j < run.end; j++) {
-                const struct block block = block_at(blocks, j, VL);
-                const int64_t row = slot * block_depth(first) + u - first.k_begin;
-                real *const panel = to + j * to_block + row * VL;
+                const struct block block = block_at(from->blocks, j, VL);
+                real *const panel = to + j * to_block + (slot * K + u) * VL;
                 if (units == UNITS && block.lanes == VL) { /* with constants the compiler drops the tests */
-                    copy_column(rows + block.first, blocks.n, UNITS, VL, panel);
+                    copy_column(rows + block.column, N, UNITS, VL, panel);
                 } else {
-                    copy_column(rows + block.first, blocks.n, units, block.lanes, panel);
+                    copy_column(rows + block.column, N, units, block.lanes, panel);
                 }
             }
         }
     }
 }
 
-static void pack_transpose(const int *const gate, const int G, const struct blocks blocks, const real *const w,
-                           real *const to, const ptrdiff_t to_block, const struct team_range share) {
+static void pack_transpose(const int *const gate, const int G, const struct slot_rows *const from, real *const to,
+                           const ptrdiff_t to_block, const struct team_range share) {
     for (int64_t begin = share.begin; begin < share.end;) {
-        const int64_t end = block_run(blocks, begin, share.end, VL);
-        pack_transpose_of_run(gate, G, blocks, w, to, to_block, (struct team_range){begin, end});
+        const int64_t end = block_run(from->blocks, begin, share.end, VL);
+        pack_transpose_of_run(gate, G, from, to, to_block, (struct team_range){begin, end});
         begin = end;
     }
 }

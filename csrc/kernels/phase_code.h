@@ -65,12 +65,15 @@ struct splitting {
     uint8_t place[OPERANDS];
 };
 
+/* A sum of all units. */
 static bool is_sum(const struct fastrnn_code *const program, const int operand) {
     if (operand < OPERAND_READS || operand >= OPERAND_READS + program->read_count) {
         return false;
     }
     const enum fastrnn_read_kind kind = program->reads[operand - OPERAND_READS].kind;
-    return kind == FASTRNN_READ_SUM || kind == FASTRNN_READ_VARIANCE;
+    const int index = program->reads[operand - OPERAND_READS].index;
+    return (kind == FASTRNN_READ_SUM || kind == FASTRNN_READ_VARIANCE) &&
+           program->sums[index].extent == FASTRNN_SUM_OF_UNITS;
 }
 
 /* Whether an operand is a sum, or was computed from sums and constants. */
@@ -123,7 +126,7 @@ static void split_instructions(struct interpreter *const p, const int phase) {
 static void add_uniform_values(struct interpreter *const p, const struct crossing *const c) {
     for (int j = 0; j < p->uniform_count; j++) {
         if (p->uses[OPERAND_UNIFORM + j]) {
-            add_total_at(p, c, OPERAND_UNIFORM + j, c->uniform + j * c->sums_row);
+            add_total_at(p, c, OPERAND_UNIFORM + j, c->uniform + j * c->sums_row, 0);
         }
     }
 }
@@ -161,6 +164,7 @@ static void begin_interpreter(struct interpreter *const p, const struct fastrnn_
                               const struct blocks units, const int panels, const void *const job) {
     p->program = program;
     p->units = units;
+    p->is_padded = blocks_are_padded(units, VL);
     p->panels = panels;
     p->product.exists = false;
     p->job = job;

@@ -160,27 +160,28 @@ struct parameter_gradients {
     int first_slot, gates;
     const real *x;         /* panels of the matrix's operand */
     struct blocks units;   /* of the matrix's product: k runs over the columns */
-    struct blocks columns; /* the panels */
+    struct blocks columns; /* the panels; rows of the matrix have the columns of one head */
     real *dw, *db;         /* may be null */
 };
 
 /* Whether a short call stores its gradients past the caches, so that the weights, which the next call reads, stay in
  * the caches (docs/decisions/0010). */
 static bool gradients_stream(const struct backward_chunk *const chunk, const struct parameter_gradients *const p) {
-    const int64_t H = p->units.n, n = p->columns.n;
+    const int64_t H = p->units.n, n = p->columns.width;
     const bool whole = n % VL == 0 && (uintptr_t)p->dw % VECTOR_BYTES == 0;
     const bool is_short = chunk->accumulation == FASTRNN_OVERWRITE && chunk->rows <= THIN_ROWS;
     return is_short && whole && lie_far(p->gates * H, n);
 }
 
-/* The panels of [begin, end) that the units of a block multiply. */
-static struct team_range panels_of(const struct block *const block, const int64_t begin, const int64_t end) {
-    const int64_t first = block_from(block->k_begin, VL), last = block_until(block->k_end, VL);
+/* The panels of [begin, end) that the units of a block multiply: those of K numbers. May end before it begins. */
+static struct team_range panels_of(const struct block *const block, const int64_t K, const int64_t begin,
+                                   const int64_t end) {
+    const int64_t first = block_from(block->k_at, VL), last = first + layout_blocks(K, VL);
     return (struct team_range){begin > first ? begin : first, end < last ? end : last};
 }
 
-/* dw [G*H, n] += slots' x for some unit blocks, where x are panels. Strips of x stay in cache while the gate rows pass
- * over them. */
+/* dw [G*H, width] += slots' x for some unit blocks, where x are panels. Strips of x stay in cache while the gate rows
+ * pass over them. */
 static void weight_gradients(const struct backward_pass *const pass, const struct backward_chunk *const chunk,
                              const struct parameter_gradients *const p, const struct team_range units) {
     const struct gradient_slots d = slots_from(pass, p->first_slot, p->gates, pass->all_sequences);
@@ -198,12 +199,12 @@ static void weight_gradients(const struct backward_pass *const pass, const struc
         const int64_t strip_end = strip + most < panels ? strip + most : panels;
         for (int64_t number = units.begin; number < units.end; number++) {
             const struct block block = block_at(p->units, number, VL);
-            const struct team_range multiplied = panels_of(&block, strip, strip_end);
+            const struct team_range multiplied = panels_of(&block, p->units.K, strip, strip_end);
             gradient.units = block.lanes;
-            for (int slot = 0; slot < d.gates; slot++) {
+            for (int slot = 0; multiplied.begin < multiplied.end && slot < d.gates; slot++) {
                 const int64_t gate = pass->cell->slot_gate[p->first_slot + slot];
                 gradient.d = d.data + number * d.block + slot * d.slot;
-                gradient.dw = p->dw + (gate * p->units.n + block.first) * p->columns.n;
+                gradient.dw = p->dw + (gate * p->units.n + block.first) * p->columns.width;
                 weight_gradient_of_block(&gradient, multiplied);
             }
         }
@@ -267,11 +268,11 @@ static void parameter_gradients(const struct backward_pass *const pass, const en
 /* The gradients of the rows of w_hh and b_hh of a gate that multiplies nothing. */
 static void clear_state_gradients(const struct backward_pass *const pass, const int gate, real *const dw,
                                   real *const db) {
-    const int64_t H = pass->plan->shape.H;
+    const int64_t H = pass->plan->shape.H, K = pass->plan->shape.units.K;
     const struct team_range rows = team_share(H, team_rank(pass->me), team_size(pass->me));
     const size_t count = (size_t)(rows.end - rows.begin);
     if (dw) {
-        memset(dw + (gate * H + rows.begin) * H, 0, count * (size_t)H * sizeof(real));
+        memset(dw + (gate * H + rows.begin) * K, 0, count * (size_t)K * sizeof(real));
     }
     if (db) {
         memset(db + gate * H + rows.begin, 0, count * sizeof(real));

@@ -11,10 +11,10 @@ struct program_vectors {
     const void *const *parameters;
 };
 
-/* A saved vector of the reserve. Its rows are padded to whole vectors. */
+/* A saved vector of the reserve. Its rows are padded to whole vectors; its heads are not. */
 static struct far_operand far_saved(const int operand, const struct saved_rows *const saved, const int vector) {
     struct far_operand far = far_view(operand, saved->data + vector * saved->units, saved->B * saved->row, saved->row);
-    far.is_whole = true;
+    far.is_whole = saved->is_whole;
     return far;
 }
 
@@ -25,7 +25,7 @@ static void add_vector(struct interpreter *const p, const struct program_vectors
         vectors->packed ? vectors->packed + index * row : (const real *)vectors->parameters[CELL_VECTORS + index];
     struct far_operand far = far_view(operand, data, 0, 0);
     far.is_read = true;
-    far.is_whole = vectors->packed;
+    far.is_whole = far.is_packed = vectors->packed;
     add_far(p, far);
 }
 
@@ -160,12 +160,15 @@ static void begin_forward_program(struct interpreter *const p, const int phase, 
     complete_interpreter(p);
 }
 
-/* The padding of the reserve after the last block. */
+/* The padding of the reserve after the last unit that the program has stored. */
 static void clear_padding_of_rows(const struct step_forward_job *const job, const int R, const int64_t row) {
-    const int64_t end = block_count(job->units, VL) * VL;
-    for (int r = 0; r < R && end < job->saved.units; r++) {
-        clear_padding((int)(job->saved.row / job->saved.units), saved_vector(&job->saved, job->place[row + r], 0), end,
-                      job->saved.units);
+    const struct saved_rows *const saved = &job->saved;
+    const int64_t end = saved->is_whole ? block_count(job->units, VL) * VL : job->units.n;
+    const size_t padding = (size_t)(saved->units - end) * sizeof(real);
+    for (int r = 0; r < R && end < saved->units; r++) {
+        for (int64_t j = 0; j < saved->row / saved->units; j++) {
+            memset(saved_vector(saved, job->place[row + r], (int)j) + end, 0, padding);
+        }
     }
 }
 

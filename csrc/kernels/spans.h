@@ -1,6 +1,6 @@
 /* Programs run on the rows and blocks of a finished product, a span of n vectors at a time: rows of one block, or
- * blocks of one row. A span uses a far operand in place if its rows lie at equal distances and its blocks are whole;
- * otherwise the span has a copy.
+ * blocks of one row. A span uses a far operand in place if its rows lie at equal distances and its blocks are whole and
+ * have no gaps between them; otherwise the span has a copy.
  */
 #ifndef FASTRNN_SPANS_H
 #define FASTRNN_SPANS_H
@@ -67,11 +67,13 @@ static void bind_far(struct interpreter *const p, const struct far_operand *cons
     const bool is_before = far->state != NONE;
     const struct layout_place *const place = is_before ? *p->place_before : *p->place;
     const struct even_rows *const even = is_before ? &p->even_before : &p->even;
-    const bool are_whole = far->is_whole || block_in_span(p, s, s->n - 1).lanes == VL;
+    const bool is_gapless = !p->is_padded || !s->along_blocks || s->n == 1;
+    const bool are_whole = far->is_whole || (is_gapless && block_in_span(p, s, s->n - 1).lanes == VL);
     const bool are_even = even->are_even || (far->stride_t == 0 && far->stride_b == 0);
     if (place && are_whole && !far->is_column && (s->along_blocks || are_even)) {
         const ptrdiff_t step = even->t * far->stride_t + even->b * far->stride_b;
-        real *const at = far_row(far, place[s->row]) + block_in_span(p, s, 0).first;
+        const struct block block = block_in_span(p, s, 0);
+        real *const at = far_row(far, place[s->row]) + (far->is_packed ? block.at : block.first);
         p->operands[far->operand] = (struct span_operand){at, s->along_blocks ? (ptrdiff_t)VL : step};
         return;
     }
@@ -95,10 +97,12 @@ static void bind_total(struct interpreter *const p, const struct total_operand *
                        const struct span *const s) {
     real *const copy = line_of(p, total->line);
     const real *const from = *total->base + total->offset + s->row;
-    for (int j = 0; j < (s->along_blocks ? 1 : s->n); j++) {
-        vstore(copy + j * VL, vsplat(from[j]));
+    const bool is_constant = s->along_blocks && total->head_step == 0;
+    for (int j = 0; j < (is_constant ? 1 : s->n); j++) {
+        const int64_t head = total->head_step ? block_head(p->units, s->number + (s->along_blocks ? j : 0), VL) : 0;
+        vstore(copy + j * VL, vsplat(from[head * total->head_step + (s->along_blocks ? 0 : j)]));
     }
-    p->operands[total->operand] = (struct span_operand){copy, s->along_blocks ? 0 : (ptrdiff_t)VL};
+    p->operands[total->operand] = (struct span_operand){copy, is_constant ? 0 : (ptrdiff_t)VL};
 }
 
 /* acc: the accumulators of the span's first vector; a row and a block on, they lie so many reals further. */

@@ -16,7 +16,13 @@
 struct saved_rows {
     real *data; /* may be null */
     int64_t B, row, units;
+    bool is_whole; /* all blocks are whole vectors: only the last one has padding, which lies in the reserve */
 };
+
+static struct saved_rows saved_rows(const struct layout_shape *const s, void *const reserve) {
+    return (struct saved_rows){reserve, s->B, layout_reserve_row(s), layout_saved_units(s->H),
+                               !blocks_are_padded(s->units, VL)};
+}
 
 ALWAYS_INLINE real *saved_vector(const struct saved_rows *const saved, const struct layout_place place, const int j) {
     return saved->data + (place.t * saved->B + place.b) * saved->row + j * saved->units;
@@ -91,7 +97,7 @@ ALWAYS_INLINE void clear_padding(const int vectors, real *const saved, const int
 ALWAYS_INLINE void step_forward_row(const struct cell *const cell, const vreal *const acc,
                                     const struct step_forward_job *const p, const int64_t row, const int64_t number) {
     const struct layout_place place = p->place[row];
-    const struct block block = block_at(p->units, number, VL);
+    const struct block block = block_without_heads(p->units, number, VL);
     const int64_t u = block.first;
     const ptrdiff_t state = row * p->state_row + block.at;
     const int lanes = block.lanes;
@@ -209,7 +215,7 @@ ALWAYS_INLINE void step_backward_row(const struct cell *const cell, const vreal 
                                      const struct step_backward_job *const p, const int64_t row, const int64_t number) {
     const struct layout_place place = p->place[row];
     const struct schedule_origin origin = origin_of(p, row);
-    const struct block block = block_at(p->units, number, VL);
+    const struct block block = block_without_heads(p->units, number, VL);
     const int64_t u = block.first;
     const ptrdiff_t state = row * p->state_row + block.at;
     const int lanes = block.lanes;

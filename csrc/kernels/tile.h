@@ -57,8 +57,8 @@ struct tile {
     ptrdiff_t w_block;           /* a vector of w lies at w[q*w_block + (k*G + p)*VL] */
     ptrdiff_t start_row, to_row; /* start[r*start_row + (q*P + p)*VL], to likewise */
     unsigned apart;              /* bit p: panel p of each block starts from `apart` instead */
-    int parts;                   /* TILE_OF_SLOTS: k runs over so many parts of K … */
-    ptrdiff_t a_part, a_block;   /* … and each part in blocks of VL */
+    int64_t parts, heads;        /* TILE_OF_SLOTS: k runs over so many parts of K, one for each head of each slot … */
+    ptrdiff_t a_part, a_block;   /* … a_part from slot to slot, and each part in blocks of VL */
     const char *fetch;           /* this tile's part of the next chunk, which the strip's tiles fetch together … */
     ptrdiff_t fetch_step;        /* … so many bytes with each k. fetch null: tiles of several rows fetch their own */
 };
@@ -152,6 +152,15 @@ ALWAYS_INLINE void tile_fetch(const enum tile_fetching fetching, const struct ti
     }
 }
 
+/* Where a part of TILE_OF_SLOTS begins. */
+ALWAYS_INLINE ptrdiff_t part_of_slots(const struct tile *const t, const int64_t part) {
+    if (__builtin_expect(t->heads == 1, 1)) {
+        return part * t->a_part;
+    }
+    const int64_t blocks = (t->K + VL - 1) / VL;
+    return part / t->heads * t->a_part + part % t->heads * blocks * t->a_block;
+}
+
 ALWAYS_INLINE void tile_loop(vreal (*const acc)[TILE_PANELS_MAX], const enum tile_operand operand,
                              const struct tile_shape shape, const struct tile *const t, const real *const a,
                              const real *w, const enum tile_fetching fetching) {
@@ -159,8 +168,8 @@ ALWAYS_INLINE void tile_loop(vreal (*const acc)[TILE_PANELS_MAX], const enum til
     const ptrdiff_t w_block = t->w_block;
     const char *shared = t->fetch;
     if (operand == TILE_OF_SLOTS) {
-        for (int part = 0; part < t->parts; part++) {
-            const real *block = a + part * t->a_part;
+        for (int64_t part = 0; part < t->parts; part++) {
+            const real *block = a + part_of_slots(t, part);
             for (int64_t left = t->K; left > 0; left -= VL) {
                 const real *at = block;
                 block += t->a_block;

@@ -38,7 +38,7 @@ ALWAYS_INLINE vreal bias_apart(const struct unit_weights *const w, const int64_t
     return load_n_or_zero(w->b_hh, gate * w->rows.blocks.n + at.first, at.lanes);
 }
 
-/* The rows of a gate's units from the first k of their range on, and their accumulators. */
+/* The rows of a gate's units, and their accumulators. */
 struct unpacked_panel {
     const real *w;
     int lanes;
@@ -60,11 +60,11 @@ ALWAYS_INLINE void multiply_square(const vreal *const square, const int columns,
     }
 }
 
-/* Partial or several squares from k on. Rows of w are K reals apart; `depth` is the length of the range. */
-static void multiply_rest(const struct unpacked_panel *const panel, const int64_t K, const int64_t depth, int64_t k,
-                          const real *const a, const ptrdiff_t a_row, const int R, const ptrdiff_t acc_row) {
-    for (; k < depth; k += VL) {
-        const int columns = depth - k < VL ? (int)(depth - k) : VL;
+/* Partial or several squares from k on. */
+static void multiply_rest(const struct unpacked_panel *const panel, const int64_t K, int64_t k, const real *const a,
+                          const ptrdiff_t a_row, const int R, const ptrdiff_t acc_row) {
+    for (; k < K; k += VL) {
+        const int columns = K - k < VL ? (int)(K - k) : VL;
         vreal square[VL];
         transpose_partial_square(panel->w + k, K, panel->lanes, columns, square);
         multiply_square(square, columns, a + k, a_row, R, panel->acc, acc_row);
@@ -75,8 +75,8 @@ static void multiply_rest(const struct unpacked_panel *const panel, const int64_
  */
 enum { LINES_PANELS = 3 };
 ALWAYS_INLINE void multiply_lines_in_registers(const int R, const int panels, const struct unpacked_panel *const panel,
-                                               const int64_t K, const int64_t depth, const real *const a,
-                                               const ptrdiff_t a_row, const ptrdiff_t acc_row) {
+                                               const int64_t K, const real *const a, const ptrdiff_t a_row,
+                                               const ptrdiff_t acc_row) {
     const int columns = R == 1 ? (int)VL : (int)SQUARE_HALF;
     vreal acc[UNPACKED_ROWS][LINES_PANELS];
     const real *rows[LINES_PANELS];
@@ -88,7 +88,7 @@ ALWAYS_INLINE void multiply_lines_in_registers(const int R, const int panels, co
             acc[r][j] = panel[j].acc[r * acc_row];
         }
     }
-    for (int64_t line = 0; line + LINE_REALS <= depth; line += LINE_REALS) {
+    for (int64_t line = 0; line + LINE_REALS <= K; line += LINE_REALS) {
         UNROLL
         for (int j = 0; j < panels; j++) {
             UNROLL
@@ -120,13 +120,13 @@ ALWAYS_INLINE void multiply_lines_in_registers(const int R, const int panels, co
     }
 }
 
-typedef void lines_function(const struct unpacked_panel *, int64_t K, int64_t depth, const real *a, ptrdiff_t a_row,
+typedef void lines_function(const struct unpacked_panel *, int64_t K, const real *a, ptrdiff_t a_row,
                             ptrdiff_t acc_row);
 #define LINES(R, panels) \
-    static __attribute__((noinline)) void lines_##R##x##panels( \
-        const struct unpacked_panel *const panel, const int64_t K, const int64_t depth, const real *const a, \
-        const ptrdiff_t a_row, const ptrdiff_t acc_row) { \
-        multiply_lines_in_registers(R, panels, panel, K, depth, a, a_row, acc_row); \
+    static __attribute__((noinline)) void lines_##R##x##panels(const struct unpacked_panel *const panel, \
+                                                               const int64_t K, const real *const a, \
+                                                               const ptrdiff_t a_row, const ptrdiff_t acc_row) { \
+        multiply_lines_in_registers(R, panels, panel, K, a, a_row, acc_row); \
     }
 #define ALL_LINES(of) \
     of(1, 1) of(1, 2) of(1, 3) of(2, 1) of(2, 2) of(2, 3) of(3, 1) of(3, 2) of(3, 3) of(4, 1) of(4, 2) of(5, 1) \
@@ -135,16 +135,15 @@ ALL_LINES(LINES)
 #define LINES_ENTRY(R, panels) [R][panels] = lines_##R##x##panels,
 static lines_function *const lines_of[UNPACKED_ROWS + 1][LINES_PANELS + 1] = {ALL_LINES(LINES_ENTRY)};
 
-/* All gates of Q blocks of a run, two or three panels at a time: the squares of one panel are transposed while the sums
- * of another run. */
+/* All gates of Q blocks of a head, two or three panels at a time: the squares of one panel are transposed while the
+ * sums of another run. */
 static void multiply_unpacked(const struct unit_product *const p, const int64_t number, const int Q, const int64_t row,
                               const int R, vreal *const acc) {
     const struct unit_rows *const w = &p->w->rows;
     const int64_t H = w->blocks.n, K = w->blocks.K;
     const struct block block = block_at(w->blocks, number, VL);
-    const int64_t depth = block_depth(block);
     const int all = Q * p->G;
-    const real *const a = p->a + row * p->a_row + block.k_begin;
+    const real *const a = p->a + row * p->a_row + block.k_at;
     const int most = R > 4 ? 1 : p->G == 3 && R < 4 ? 3 : 2;
     for (int next = 0; next < all;) {
         int panels = 0;
@@ -152,16 +151,16 @@ static void multiply_unpacked(const struct unit_product *const p, const int64_t 
         for (; next < all && panels < most; next++) {
             const int q = next / p->G, gate = next % p->G;
             const int64_t first = (gate * H + block_at(w->blocks, number + q, VL).first) * K;
-            panel[panels] = (struct unpacked_panel){w->w + first + block.k_begin, block.lanes, acc + next};
+            panel[panels] = (struct unpacked_panel){w->w + first, block.lanes, acc + next};
             panels += !(p->skipped >> gate & 1);
         }
         int64_t k = 0;
         if (panels > 0 && block.lanes == VL) {
-            lines_of[R][panels](panel, K, depth, a, p->a_row, all);
-            k = depth / LINE_REALS * LINE_REALS;
+            lines_of[R][panels](panel, K, a, p->a_row, all);
+            k = K / LINE_REALS * LINE_REALS;
         }
         for (int j = 0; j < panels; j++) {
-            multiply_rest(&panel[j], K, depth, k, a, p->a_row, R, all);
+            multiply_rest(&panel[j], K, k, a, p->a_row, R, all);
         }
     }
 }
@@ -176,13 +175,13 @@ ALWAYS_INLINE vreal unpacked_start(const struct unit_product *const p, const int
     return p->start ? vload(p->start + row * p->start_row + at) : bias_of_input(p->w, block, gate, p->start_apart);
 }
 
-/* For a run of blocks. */
 static void unpacked_unit_product(const struct unit_product *const p, const struct team_range rows,
                                   const struct team_range blocks) {
-    const int64_t whole_end = block_whole_end(p->w->rows.blocks, blocks.end, VL);
     for (int64_t row = rows.begin; row < rows.end; row += UNPACKED_ROWS) {
         const int R = rows.end - row < UNPACKED_ROWS ? (int)(rows.end - row) : (int)UNPACKED_ROWS;
         for (int64_t block = blocks.begin; block < blocks.end;) {
+            const int64_t run_end = block_run(p->w->rows.blocks, block, blocks.end, VL);
+            const int64_t whole_end = block_whole_end(p->w->rows.blocks, run_end, VL);
             const int Q = p->G == 1 && block + 2 <= whole_end ? 2 : 1, panels = Q * p->G;
             vreal acc[UNPACKED_ROWS * GATES_MAX];
             for (int r = 0; r < R; r++) {
@@ -235,7 +234,7 @@ ALWAYS_INLINE void multiply_plain(vreal (*const acc)[8], const int R, const int 
 
 ALWAYS_INLINE void unpacked_slot_tile(const struct slot_product *const p, const int R, const int Q, const int64_t row,
                                       const int64_t number) {
-    const struct block first = block_at(p->w->blocks, number, VL);
+    const struct block first = block_at(p->w->rows.blocks, number, VL);
     vreal acc[TILE_ROWS_MAX][8], finished[TILE_VECTORS_MAX];
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -245,15 +244,19 @@ ALWAYS_INLINE void unpacked_slot_tile(const struct slot_product *const p, const 
         }
     }
     const struct gradient_slots *const d = &p->d;
-    const int64_t N = p->w->blocks.n, H = p->w->blocks.K, ahead = lie_far(d->gates * H, N) ? VL * N : 0;
+    const struct slot_rows *const rows = &p->w->rows;
+    const int64_t N = rows->N, width = rows->blocks.k_width, ahead = lie_far(d->gates * rows->H, N) ? VL * N : 0;
+    const int64_t heads = block_k_heads(rows->blocks);
     for (int slot = 0; slot < (p->multiplies ? d->gates : 0); slot++) {
-        const real *const w = p->w->w + p->w->gate[slot] * H * N + first.first;
-        const real *const at = d->data + slot * d->slot + (p->d_row + row) * VL;
-        for (int64_t u = first.k_begin; u < first.k_end; u += VL) {
-            const int units = first.k_end - u < VL ? (int)(first.k_end - u) : VL;
-            const bool last = u + 2 * VL > first.k_end;
-            multiply_plain(acc, R, Q, units, at + block_from(u, VL) * d->block, w + u * N, N, first.lanes,
-                           last ? 0 : ahead);
+        const real *w = rows->w + (p->w->gate[slot] * rows->H + first.k_first) * N + first.column;
+        const real *at = d->data + slot * d->slot + block_from(first.k_at, VL) * d->block + (p->d_row + row) * VL;
+        for (int64_t head = 0; head < heads; head++) {
+            for (int64_t u = 0; u < width; u += VL) {
+                const int units = width - u < VL ? (int)(width - u) : VL;
+                multiply_plain(acc, R, Q, units, at, w, N, first.lanes, u + 2 * VL > width ? 0 : ahead);
+                at += d->block;
+                w += units * N;
+            }
         }
     }
     UNROLL
@@ -290,7 +293,7 @@ static inline void unpacked_slot_tile_of_four(const struct slot_product *const p
 /* For a run of blocks. All tiles of rows use four blocks, which are read from memory once. */
 static void unpacked_slot_product(const struct slot_product *const p, const struct team_range rows,
                                   const struct team_range blocks) {
-    const int64_t whole_end = block_whole_end(p->w->blocks, blocks.end, VL);
+    const int64_t whole_end = block_whole_end(p->w->rows.blocks, blocks.end, VL);
     const int64_t n = rows.end - rows.begin;
     const struct tile_cut cut = tile_cut_rows(n, VECTOR_REGISTERS == 32 ? 4 : 3);
     int64_t block = blocks.begin;

@@ -14,7 +14,7 @@ struct weight_gradient {
     int units;
     enum fastrnn_accumulation accumulation;
     ptrdiff_t x_block;
-    struct blocks columns; /* the panels */
+    struct blocks columns; /* the panels; a row of dw has the columns of one head */
     int64_t K;
     bool streams; /* store past the caches; dw consists of whole, aligned vectors */
 };
@@ -26,28 +26,28 @@ static void partial_weight_gradient_tile(const struct weight_gradient *const p, 
     const bool adds = p->accumulation == FASTRNN_ADD;
     vreal acc[TILE_VECTORS_MAX];
     for (int j = 0; adds && j < R * Q; j++) {
-        acc[j] = vload_n(dw + j / Q * p->columns.n + j % Q * VL, j % Q == Q - 1 ? lanes : VL);
+        acc[j] = vload_n(dw + j / Q * p->columns.width + j % Q * VL, j % Q == Q - 1 ? lanes : VL);
     }
     tiles_of_columns[R][Q](&t, d, x, adds ? (real *)acc : NULL, NULL, (real *)acc);
     for (int j = 0; j < R * Q; j++) {
-        vstore_n(dw + j / Q * p->columns.n + j % Q * VL, acc[j], j % Q == Q - 1 ? lanes : VL);
+        vstore_n(dw + j / Q * p->columns.width + j % Q * VL, acc[j], j % Q == Q - 1 ? lanes : VL);
     }
 }
 
 static void weight_gradient_tiles(const struct weight_gradient *const p, const struct team_range blocks) {
     const int panels = VECTOR_REGISTERS == 32 ? 4 : 3; /* the units of a block are eight rows at most: 4 x 3 twice */
     const struct tile_cut cut = tile_cut_rows(p->units, rows_of_tile(panels));
-    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = p->columns.n, .to_row = p->columns.n};
+    const struct tile t = {.K = p->K, .w_block = p->x_block, .start_row = p->columns.width, .to_row = p->columns.width};
     for (int64_t block = blocks.begin; block < blocks.end;) {
         const int64_t left = blocks.end - block;
         const int Q = left >= panels ? panels : left >= 2 ? 2 : 1;
         const int lanes = block_at(p->columns, block + Q - 1, VL).lanes;
-        const int64_t first = block_at(p->columns, block, VL).first;
+        const int64_t first = block_at(p->columns, block, VL).column;
         const real *const x = p->x + block * p->x_block;
         int row = 0;
         for (int64_t tile = 0; tile < cut.tiles; tile++) {
             const int R = tile_cut_height(&cut, tile);
-            real *const dw = p->dw + row * p->columns.n + first;
+            real *const dw = p->dw + row * p->columns.width + first;
             if (lanes == VL) {
                 tiles_of_columns[R][Q](&t, p->d + row, x, p->accumulation == FASTRNN_ADD ? dw : NULL, NULL, dw);
             } else {
@@ -73,11 +73,11 @@ ALWAYS_INLINE void thin_weight_gradient_rows(const struct weight_gradient *const
         const struct block block = block_at(p->columns, number, VL);
         const int lanes = block.lanes;
         const real *const x = p->x + number * p->x_block;
-        real *const dw = p->dw + row * p->columns.n + block.first;
+        real *const dw = p->dw + row * p->columns.width + block.column;
         vreal sum[4];
         UNROLL
         for (int r = 0; r < R; r++) {
-            sum[r] = adds ? vload_n(dw + r * p->columns.n, lanes) : vsplat(0);
+            sum[r] = adds ? vload_n(dw + r * p->columns.width, lanes) : vsplat(0);
         }
         UNROLL
         for (int k = 0; k < K; k++) {
@@ -90,9 +90,9 @@ ALWAYS_INLINE void thin_weight_gradient_rows(const struct weight_gradient *const
         UNROLL
         for (int r = 0; r < R; r++) {
             if (p->streams) {
-                vstream(dw + r * p->columns.n, sum[r]);
+                vstream(dw + r * p->columns.width, sum[r]);
             } else {
-                vstore_n(dw + r * p->columns.n, sum[r], lanes);
+                vstore_n(dw + r * p->columns.width, sum[r], lanes);
             }
         }
     }

@@ -26,9 +26,8 @@ ALWAYS_INLINE const real *packed_block(const struct unit_weights *const w, const
 struct slot_weights {
     const real *packed; /* [block][slot][u][VL], blocks `block` reals apart; null: not packed */
     ptrdiff_t block;
-    const real *w;        /* [gates*H, N] */
-    struct blocks blocks; /* n is N, K is H */
-    const int *gate;      /* the gate of each slot */
+    struct slot_rows rows;
+    const int *gate; /* the gate of each slot */
 };
 
 /* Gate gradients of one side (input or hidden): [NB][slots][rows][VL], data at the side's first slot. */

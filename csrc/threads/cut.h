@@ -72,7 +72,7 @@ static inline double cut_cost(const double ns, const double reference) {
 
 /* The multiply-adds of a forward call, or of a step, with so many rows. */
 static inline double cut_work(const struct layout_shape *const s, const int64_t rows) {
-    return (double)s->gates * (double)s->H * (double)(s->I + (s->multiplies_h ? s->H : 0)) * (double)rows;
+    return (double)s->gates * (double)s->H * (double)(s->I + (s->multiplies_h ? s->units.K : 0)) * (double)rows;
 }
 
 /* Whether calibration chooses the cut. */
@@ -85,7 +85,7 @@ static inline int cut_threads_max(const int wanted) { return wanted < TEAM_THREA
 /* ---- groups and members ---- */
 
 static inline int64_t cut_group_sequences(const struct layout_shape *const s) {
-    const double weights = (double)s->gates * (double)s->H * (double)s->H * s->real_bytes;
+    const double weights = (double)s->gates * (double)s->H * (double)s->units.K * s->real_bytes;
     return weights <= 64 << 10    ? 1
            : weights <= 256 << 10 ? (int)CUT_SEQUENCES_SMALL
            : weights <= 2 << 20   ? (int)CUT_SEQUENCES
@@ -163,7 +163,7 @@ static inline int cut_phases(const struct layout_shape *const s) {
 static inline int cut_threads(const struct layout_shape *const s, const int wanted,
                               const struct cut_costs *const costs) {
     const double sequences = (double)s->sequences;
-    const double step_work = (double)s->gates * (double)s->H * (double)s->H * sequences;
+    const double step_work = (double)s->gates * (double)s->H * (double)s->units.K * sequences;
     const double chains = (double)s->gates * (double)block_count(s->units, s->vl) * sequences;
     const double enough = (double)(s->sequences / cut_group_sequences(s)), groups = enough > 1 ? enough : 1;
     double members = __builtin_sqrt(groups * step_work / (CUT_BARRIER_WORK * costs->barrier * cut_phases(s)));

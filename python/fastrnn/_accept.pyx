@@ -98,6 +98,7 @@ cdef class Network:
     cdef readonly int64_t I, H
     cdef int type_number, each
     cdef const fastrnn_cell_table_t *table
+    cdef Problem like
     cdef readonly Arrays batched
     cdef Arrays unbatched
     cdef tuple reverse
@@ -106,15 +107,13 @@ cdef class Network:
     cdef Pace pace
 
     def __init__(self, cell, dtype, int64_t I, int64_t H, int layers, tuple reverse, str kind):
-        cdef Problem like
         self.cell, self.I, self.H, self.layers = cell, I, H, layers
         self.reverse, self.directions = reverse, len(reverse)
         self.batched, self.unbatched = Arrays(kind, dtype), Arrays("unbatched", dtype)
         self.dtype, self.type_number = self.batched.dtype, self.batched.type_number
         self.likes, self.plans, self.kept, self.pace = {}, {}, KeptWeights(), Pace(layers)
-        like = self._like((backend_index(), 1, 0))
-        self.table = like.table
-        self.row = like.row
+        self.like = self._like((backend_index(), 1, 0))
+        self.table, self.row = self.like.table, self.like.row
         self.states, self.each = self.table.state_count, self.table.parameter_count
 
     def _like(self, tuple chosen):
@@ -358,7 +357,7 @@ cdef class Network:
     cdef int64_t _columns(self, int j) noexcept:
         """Of parameter j of the stack."""
         cdef int64_t I = self.I if j < self.each * self.directions else self.directions * self.H
-        return columns_of(&self.table.parameters[j % self.each], I, self.H)
+        return columns_of(&self.table.parameters[j % self.each], I, &self.like.c)
 
     # ---- functions ----
 

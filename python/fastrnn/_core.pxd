@@ -103,7 +103,7 @@ cdef extern from "fastrnn.h" nogil:
         int backend
         int threads
         int cut
-        int64_t T, B, I, H
+        int64_t T, B, I, H, heads
         const fastrnn_schedule_t *schedule
         const fastrnn_schedules_t *schedules
         fastrnn_pace_t *pace
@@ -263,11 +263,13 @@ cdef class Problem:
     cdef int _set_schedule(self, schedule) except -1
 
 
-cdef inline int64_t columns_of(const fastrnn_parameter_t *parameter, int64_t I, int64_t H) noexcept nogil:
-    """Of a parameter of a layer with input size I and hidden size H."""
+cdef inline int64_t columns_of(
+    const fastrnn_parameter_t *parameter, int64_t I, const fastrnn_problem_t *like
+) noexcept nogil:
+    """Of a parameter of a layer with input size I, and with the hidden size and the heads of a problem."""
     if parameter.columns == FASTRNN_COLUMNS_OF_INPUT:
         return I
-    return H if parameter.columns == FASTRNN_COLUMNS_OF_STATE else 1
+    return like.H // like.heads if parameter.columns == FASTRNN_COLUMNS_OF_STATE else 1
 
 
 cdef void no_arrays(fastrnn_arrays_t *arrays) noexcept nogil

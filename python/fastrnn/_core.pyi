@@ -24,6 +24,7 @@ class Parameter(NamedTuple):
     rows_per_unit: int
     columns: str
     required: bool
+    heads: int = ...
     def shape(self, I: int, H: int) -> tuple[int, ...]: ...
 
 class Cell(NamedTuple):
@@ -38,6 +39,7 @@ class Cell(NamedTuple):
     input_columns: tuple[str, ...]
     input_gradients: tuple[bool, ...]
     defaults: tuple[float, ...]
+    heads: int = ...
 
 class Schedules:
     def __init__(

@@ -40,17 +40,18 @@ class Backend(NamedTuple):
 
 
 class Parameter(NamedTuple):
-    """A parameter of a cell: a matrix (rows_per_unit*H, I) or (rows_per_unit*H, H), or a vector (rows_per_unit*H,)."""
+    """A parameter of a cell: a matrix (rows_per_unit*H, I or H/heads), or a vector (rows_per_unit*H,)."""
 
     name: str
     rows_per_unit: int
-    columns: str  # "I", "H", or "" for a vector
+    columns: str  # "I", "H", "H/heads", or "" for a vector
     required: bool
+    heads: int = 1
 
     def shape(self, I, H):
         """Its shape in a layer of these sizes."""
         rows = self.rows_per_unit * H
-        return (rows, {"I": I, "H": H}[self.columns]) if self.columns else (rows,)
+        return (rows, I if self.columns == "I" else H // self.heads) if self.columns else (rows,)
 
 
 class Cell(NamedTuple):
@@ -70,15 +71,19 @@ class Cell(NamedTuple):
     input_columns: tuple  # "H", or "" for one number for all units
     input_gradients: tuple  # whether there is one
     defaults: tuple  # of the options
+    heads: int = 1
 
 
 cdef object row_of(const fastrnn_cell_table_t *table, CellProgram program):
     """A row of the registry, or of a program."""
     columns = {FASTRNN_ONE_COLUMN: "", FASTRNN_COLUMNS_OF_INPUT: "I", FASTRNN_COLUMNS_OF_STATE: "H"}
+    heads = 1 if program is None else program.heads
+    of_parameter = columns if heads == 1 else columns | {FASTRNN_COLUMNS_OF_STATE: "H/heads"}
     parameters = []
     for k in range(table.parameter_count):
         one = table.parameters[k]
-        parameters.append(Parameter(one.name.decode(), one.rows_per_unit, columns[one.columns], bool(one.required)))
+        required, letters = bool(one.required), of_parameter[one.columns]
+        parameters.append(Parameter(one.name.decode(), one.rows_per_unit, letters, required, heads))
     states = tuple([table.states[k].name.decode() for k in range(table.state_count)])
     starts = tuple([table.states[k].start for k in range(table.state_count)])
     saved = {table.saved[k].name.decode(): table.saved[k].per_unit for k in range(table.saved_count)}
@@ -89,7 +94,7 @@ cdef object row_of(const fastrnn_cell_table_t *table, CellProgram program):
     if program is not None:
         gradients, defaults = program.input_gradients, program.defaults
     return Cell(table.gates, table.output, tuple(parameters), states, starts, saved, inputs, options, input_columns,
-                gradients, defaults)
+                gradients, defaults, heads)
 
 
 def cells():
@@ -460,6 +465,9 @@ cdef class Problem:
         self.pace = pace
         self.c.pace = NULL if pace is None else pace.of_layer(layer)
         self.c.T, self.c.B, self.c.I, self.c.H = T, B, I, H
+        self.c.heads = self.row.heads
+        if H % self.c.heads:
+            raise ValueError(f"H: expected a multiple of heads = {self.c.heads}, got {H}")
         self.c.schedule, self.c.schedules = NULL, NULL
         self.c.interrupted = <_question>_let_handlers_run
         if states is not None and schedule is None:

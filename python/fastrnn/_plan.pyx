@@ -351,7 +351,7 @@ cdef class Plan:
     cdef int64_t parameter_size(self, int layer, int k) noexcept:
         """The numbers of parameter k of a layer in one direction."""
         cdef const fastrnn_parameter_t *parameter = &self.like.table.parameters[k]
-        return parameter.rows_per_unit * self.H * columns_of(parameter, self.input_size(layer), self.H)
+        return parameter.rows_per_unit * self.H * columns_of(parameter, self.input_size(layer), &self.like.c)
 
     # ---- up ----
 

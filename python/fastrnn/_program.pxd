@@ -1,6 +1,6 @@
 # Programs, as csrc/fastrnn.h declares them. This module does not link the library.
 from libc.stddef cimport size_t
-from libc.stdint cimport uint16_t
+from libc.stdint cimport int64_t, uint16_t
 
 
 cdef extern from *:
@@ -90,6 +90,7 @@ cdef extern from "fastrnn.h" nogil:
         int kind
         int phase, count
         int kept[8]
+        int extent
 
     ctypedef struct fastrnn_code_t "struct fastrnn_code":
         int instruction_count, read_count, constant_count, write_count, phase_count, sum_count
@@ -142,6 +143,7 @@ cdef class CellProgram:
     cdef list names
     cdef readonly str name
     cdef readonly tuple input_gradients, defaults  # of the inputs; of the options
+    cdef readonly int64_t heads
 
     cdef const char *_name(self, str name) except NULL
     cdef int _set_table(self, object lowered) except -1

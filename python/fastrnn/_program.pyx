@@ -4,6 +4,7 @@
 The lists fit their memory. Everything else is checked by the library when a plan is made.
 """
 
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 
@@ -14,10 +15,16 @@ cdef int _fits(str name, object entries, int most) except -1:
 
 
 cdef class CellProgram:
-    """A cell for `_core.Problem`, from a `cell.lower.Lowered` or an object with the same attributes."""
+    """A cell for `_core.Problem`, from a `cell.lower.Lowered` or an object with the same attributes.
 
-    def __init__(self, lowered not None):
+    heads: the units form so many heads, and w_hh multiplies the units of a unit's own head.
+    """
+
+    def __init__(self, lowered not None, int64_t heads=1):
         cdef int j
+        if heads < 1:
+            raise ValueError(f"heads: expected an integer of at least 1, got {heads}")
+        self.heads = heads
         memset(&self.c, 0, sizeof(self.c))
         memset(&self.table, 0, sizeof(self.table))
         self.names = []
@@ -100,8 +107,8 @@ cdef class CellProgram:
         for j, (kind, index) in enumerate(code.writes):
             lists.writes[j] = fastrnn_write_t(kind, index)
         to.sum_count = _fits("sums", code.sums, FASTRNN_SUMS_MAX)
-        for j, (kind, phase, kept) in enumerate(code.sums):
-            lists.sums[j].kind, lists.sums[j].phase = kind, phase
+        for j, (kind, phase, kept, extent) in enumerate(code.sums):
+            lists.sums[j].kind, lists.sums[j].phase, lists.sums[j].extent = kind, phase, extent
             lists.sums[j].count = _fits("kept", kept, FASTRNN_TERMS_MAX)
             for k, index in enumerate(kept):
                 lists.sums[j].kept[k] = index

@@ -34,7 +34,7 @@ class CellArguments:
 
     def __init__(self, name: str, core: CoreCell, row: _core.Cell) -> None:
         self.name, self.gates, self.states, self._row, self._core = name, row.gates, row.states, row, core
-        self._of_state = [one.columns for one in row.parameters].index("H")  # the first matrix of H columns
+        self._of_state = [one.columns[:1] for one in row.parameters].index("H")  # the first matrix of H columns
 
     def _checked_batches(
         self, T: int, B: int, lengths: Any, resets: Any, _unbatched: bool, directions: tuple[bool, ...]
@@ -59,7 +59,7 @@ class CellArguments:
             return None, ()
         if len(initial) != len(self.states) or x.dtype.char not in "fd":
             return None, ()
-        network = self._network(x.dtype, x.shape[2], of_state.shape[1], reverse)
+        network = self._network(x.dtype, x.shape[2], of_state.shape[1] * self._row.heads, reverse)
         return (network if network.accepts(x, weights, initial) else None), initial
 
     def _network(self, dtype: np.dtype[Any], I: int, H: int, reverse: bool) -> Network:
@@ -82,8 +82,8 @@ class CellArguments:
         _check.shape("x", x, "(T, B, I)", (None, None, None))
         row = self._row.parameters[self._of_state]
         of_state = _check.array(row.name, weights[self._of_state], dtype, "x")
-        _check.shape(row.name, of_state, "(G*H, H)", (None, None))
-        (_, B, I), H = x.shape, of_state.shape[1]
+        _check.shape(row.name, of_state, f"(G*H, {row.columns})", (None, None))
+        (_, B, I), H = x.shape, of_state.shape[1] * self._row.heads
         _check.shape(row.name, of_state, _letters(row), row.shape(I, H))
         checked = self._checked_weights(weights, dtype, I, H)
         return x, checked, self._states("state", state, dtype, B, H, "x")

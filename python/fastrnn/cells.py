@@ -183,7 +183,7 @@ class Cell(Attributes, CellArguments):
         if network is None:
             x, weights, initial = self._checked(x, weights, state)
             network = self._network(x.dtype, *sizes_of(self._core, weights), reverse)
-        steps = None if given is None else self._given(*given, x, weights[self._of_state].shape[1])
+        steps = None if given is None else self._given(*given, x, network.H)
         plan, starting = network.order(self, x, lengths, resets)
         n = None if checkpoint is None else _check.integer("checkpoint", checkpoint, 1)
         parameters = [*weights]

@@ -66,7 +66,7 @@ def shapes_of(
     for number, suffix in enumerate(suffixes(num_layers, bidirectional)):
         first = number < 1 + bidirectional
         width = input_size if first else hidden_size * (1 + bidirectional)
-        letters = {"I": ", input_size" if first else ", H*directions", "H": ", H", "": ""}
+        letters = {"I": ", input_size" if first else ", H*directions", "H": ", H", "H/heads": ", H/heads", "": ""}
         for name, one in present:
             rows = f"{one.rows_per_unit}*H" if one.rows_per_unit > 1 else "H"
             shapes[f"{name}_{suffix}"] = (f"({rows}{letters[one.columns]})", one.shape(width, hidden_size))
@@ -74,13 +74,14 @@ def shapes_of(
 
 
 def sizes_of(cell: CoreCell, parameters: Parameters) -> tuple[int, int]:
-    """The input size and the hidden size of a layer: the columns of its matrices."""
+    """The input size and the hidden size of a layer, of the columns of its matrices."""
+    row = row_of(cell)
     found = {
-        row.columns: one.shape[1]
-        for row, one in zip(row_of(cell).parameters, parameters, strict=True)
-        if row.columns and one is not None
+        parameter.columns[0]: one.shape[1]
+        for parameter, one in zip(row.parameters, parameters, strict=True)
+        if parameter.columns and one is not None
     }
-    return found["I"], found["H"]
+    return found["I"], found["H"] * row.heads
 
 
 def initial_parameters(

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from ._check import Array
+from ._check import Array, integer
 from ._plan import Tape
 from ._program import CellProgram
 from .cell.lower import lower
@@ -20,9 +20,9 @@ KEPT_MAX = 1024  # cells that are kept for the core
 
 
 @lru_cache(KEPT_MAX)
-def core_program(cell: WrittenCell) -> CellProgram:
+def core_program(cell: WrittenCell, heads: int = 1) -> CellProgram:
     """The cell for the core; ValueError if the core cannot run it."""
-    return CellProgram(lower(cell.program))
+    return CellProgram(lower(cell.program), heads)
 
 
 def checked_cell(name: str, value: Any) -> WrittenCell:
@@ -33,7 +33,7 @@ def checked_cell(name: str, value: Any) -> WrittenCell:
     return value
 
 
-def recurrent(cell: WrittenCell) -> RecurrentFunction:
+def recurrent(cell: WrittenCell, heads: int = 1) -> RecurrentFunction:
     """A function that runs a written cell over sequences, as `fastrnn.lstm` runs the LSTM.
 
     The function is one layer in one direction, on plain arrays::
@@ -48,13 +48,17 @@ def recurrent(cell: WrittenCell) -> RecurrentFunction:
     ----------
     cell : WrittenCell
         From `fastrnn.cell`.
+    heads : int
+        With several heads, w_hh is block-diagonal, as in the sLSTM (Beck et al. 2024, "xLSTM"). Head j has the units
+        from j*d on, d = H/heads, and the product of a unit reads the d units of its own head alone. So w_hh is
+        (G*H, d): row g*H + u multiplies the units of u's head.
 
     Returns
     -------
     callable
-        The same object for equal cells. Its arguments are:
+        The same object for equal cells and heads. Its arguments are:
 
-        - ``x`` (T, B, I), ``w_ih`` (G*H, I), ``w_hh`` (G*H, H), and ``b_ih`` and ``b_hh`` (G*H,) or None: as for
+        - ``x`` (T, B, I), ``w_ih`` (G*H, I), ``w_hh`` (G*H, H/heads), and ``b_ih`` and ``b_hh`` (G*H,) or None: as for
           `fastrnn.lstm`, with the G gates in the order of the cell.
         - ``state``: (B, H), or for several states a tuple of them, whose members may be None. The default is the start
           value of each state.
@@ -68,9 +72,9 @@ def recurrent(cell: WrittenCell) -> RecurrentFunction:
     Raises
     ------
     TypeError
-        For another object than a cell.
+        For another object than a cell, and for heads that are no integer.
     ValueError
-        For a cell that exceeds a limit.
+        For heads below 1, and for a cell that exceeds a limit.
 
     Examples
     --------
@@ -85,30 +89,31 @@ def recurrent(cell: WrittenCell) -> RecurrentFunction:
     >>> y.shape, h.shape
     ((5, 2, 4), (2, 4))
     """
-    return _function(checked_cell("cell", cell))
+    return _function(checked_cell("cell", cell), integer("heads", heads, 1))
 
 
 @lru_cache(KEPT_MAX)
-def _function(cell: WrittenCell) -> RecurrentFunction:
-    return RecurrentFunction(cell)
+def _function(cell: WrittenCell, heads: int) -> RecurrentFunction:
+    return RecurrentFunction(cell, heads)
 
 
 class RecurrentFunction(Cell):
     """One layer of a written cell in one direction; see `recurrent`."""
 
-    _fixed = Cell._fixed | {"cell"}
+    _fixed = Cell._fixed | {"cell", "heads"}
     _gradient_names: ClassVar[list[str]] = [*Cell._gradient_names, "vectors", "inputs"]
 
-    def __init__(self, cell: WrittenCell) -> None:
-        core = core_program(cell)
-        self.cell = cell
+    def __init__(self, cell: WrittenCell, heads: int) -> None:
+        core = core_program(cell, heads)
+        self.cell, self.heads = cell, heads
         super().__init__(cell.program.name, core, row_of(core), cell.__doc__)
 
     def __repr__(self) -> str:
-        return f"<fastrnn.recurrent({self.name})>"
+        heads = f", heads={self.heads}" if self.heads > 1 else ""
+        return f"<fastrnn.recurrent({self.name}{heads})>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return recurrent, (self.cell,)
+        return recurrent, (self.cell, self.heads)
 
     def __call__(
         self,

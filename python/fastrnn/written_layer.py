@@ -45,6 +45,9 @@ class Recurrent(RecurrentLayer):
         outputs by 1/(1 - dropout). Inference drops nothing.
     bidirectional : bool
         Whether each layer also runs backwards over the sequence; then D is 2, otherwise 1.
+    heads : int
+        With several heads, w_hh is block-diagonal: the units form so many heads of H/heads units each, and the product
+        of a unit reads the units of its own head alone, as in the sLSTM (Beck et al. 2024). See `fastrnn.recurrent`.
     options : mapping of str to float, optional
         The cell's options; options that are left out have their defaults.
     dtype : float32 or float64
@@ -54,29 +57,30 @@ class Recurrent(RecurrentLayer):
 
     Attributes
     ----------
-    cell, input_size, hidden_size, num_layers, bias, bidirectional, dtype : as given
+    cell, input_size, hidden_size, num_layers, bias, bidirectional, heads, dtype : as given
         Fixed: another value raises AttributeError.
     batch_first, dropout, options : as given
         A new value applies to every later call, also of a frozen layer. Tapes keep the values of their call, and
         streams keep theirs until they are refreshed.
     parameters : dict of str to ndarray
-        ``w_ih_l0`` (G*H, I), ``w_hh_l0`` (G*H, H), ``b_ih_l0``, ``b_hh_l0`` (G*H), and each vector of the cell, such as
-        ``p_i_l0`` (H), …, with ``_reverse`` for the second direction: the names of `fastrnn.recurrent`, with the gates
-        in the order of the cell. Update the arrays in place, or replace them: every call reads and checks them.
+        ``w_ih_l0`` (G*H, I), ``w_hh_l0`` (G*H, H/heads), ``b_ih_l0``, ``b_hh_l0`` (G*H), and each vector of the cell,
+        such as ``p_i_l0`` (H), …, with ``_reverse`` for the second direction: the names of `fastrnn.recurrent`, with
+        the gates in the order of the cell. Update the arrays in place, or replace them: every call reads and checks
+        them.
 
     Raises
     ------
     TypeError
         For arguments of another kind.
     ValueError
-        For other values, and for a cell that exceeds a limit.
+        For other values, for heads that do not divide hidden_size, and for a cell that exceeds a limit.
 
     See Also
     --------
     fastrnn.recurrent : one layer in one direction, on plain arrays.
     """
 
-    _fixed = RecurrentLayer._fixed | {"cell"}
+    _fixed = RecurrentLayer._fixed | {"cell", "heads"}
 
     def __init__(
         self,
@@ -89,11 +93,15 @@ class Recurrent(RecurrentLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        heads: int = 1,
         options: Mapping[str, float] | None = None,
         dtype: DTypeLike = np.float32,
         seed: Any = None,
     ) -> None:
         self.cell = checked_cell("cell", cell)
+        self.heads = _check.integer("heads", heads, 1)
+        if _check.integer("hidden_size", hidden_size, 1) % self.heads:
+            raise ValueError(f"heads: expected a divisor of hidden_size = {hidden_size}, got {self.heads}")
         self.options = {} if options is None else options
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype=dtype, seed=seed
@@ -101,7 +109,7 @@ class Recurrent(RecurrentLayer):
 
     @property
     def _cell(self) -> CoreCell:
-        return core_program(self.cell)
+        return core_program(self.cell, self.heads)
 
     def _parameter_name(self, name: str) -> str:
         """Parameters have the names of `fastrnn.recurrent`."""
@@ -120,8 +128,9 @@ class Recurrent(RecurrentLayer):
         return self._numbers
 
     def _configuration(self) -> dict[str, Any]:
+        heads: dict[str, Any] = {"heads": self.heads} if self.heads > 1 else {}
         options = {"options": self.options} if self._numbers else {}
-        return {"cell": self.cell} | super()._configuration() | options
+        return {"cell": self.cell} | super()._configuration() | heads | options
 
     def __repr__(self) -> str:
         configuration = self._configuration()

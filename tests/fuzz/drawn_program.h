@@ -102,7 +102,8 @@ static void add_sums(struct bytes *const from, struct growing_code *const code) 
         *sum = (struct fastrnn_sum){(enum fastrnn_sum_kind)draw_below(from, FASTRNN_SUM_KINDS),
                                     code->phase_count,
                                     1 + (int)draw_below(from, FASTRNN_TERMS_MAX),
-                                    {0}};
+                                    {0},
+                                    (enum fastrnn_extent)draw_below(from, FASTRNN_EXTENTS)};
         for (int j = 0; j < sum->count; j++) {
             sum->kept[j] = (int)draw_below(from, code->kept_count);
         }

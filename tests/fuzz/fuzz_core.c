@@ -274,6 +274,7 @@ static void try_any_numbers(struct bytes *const from) {
     p.B = draw_wrong(from, 1, 1 << 20);
     p.I = draw_wrong(from, 1, 1 << 20);
     p.H = draw_wrong(from, 1, 1 << 20);
+    p.heads = draw_wrong(from, 0, 2);
     if (fastrnn_make_plan(&p, &plan) == FASTRNN_OK) {
         const struct fastrnn_sizes sizes = plan.sizes;
         REQUIRE(sizes.packed_forward <= PTRDIFF_MAX && sizes.packed_backward <= PTRDIFF_MAX);
@@ -325,6 +326,9 @@ static void try_program(struct bytes *const from) {
     p.backend = fastrnn_backend_runs_here(backend) ? backend : p.backend;
     p.dtype = (enum fastrnn_dtype)draw_below(from, FASTRNN_DTYPE_COUNT);
     p.T = draw_below(from, 4), p.B = draw_below(from, 9), p.I = draw_below(from, 5), p.H = draw_below(from, 36);
+    const int64_t heads = draw_below(from, 5);
+    p.heads = heads;
+    p.H *= heads > 1 ? heads : 1;
     const struct drawn_program drawn = draw_program(from);
     p.program = &drawn.c;
     struct fastrnn_plan plan;

@@ -40,8 +40,9 @@ static struct tensor plain_layout(const enum fastrnn_dtype dtype, const int64_t 
 }
 
 static int64_t parameter_reals(const struct fastrnn_parameter *const one, const struct fastrnn_problem *const p) {
+    const int64_t width = p->heads ? p->H / p->heads : p->H;
     const int64_t columns[] = {
-        [FASTRNN_ONE_COLUMN] = 1, [FASTRNN_COLUMNS_OF_INPUT] = p->I, [FASTRNN_COLUMNS_OF_STATE] = p->H};
+        [FASTRNN_ONE_COLUMN] = 1, [FASTRNN_COLUMNS_OF_INPUT] = p->I, [FASTRNN_COLUMNS_OF_STATE] = width};
     return one->rows_per_unit * p->H * columns[one->columns];
 }
 

@@ -82,7 +82,8 @@ def _operand(direction: Direction, number: int) -> str:
 
 
 def _sum(one: Sum, number: int, names: list[str]) -> str:
-    return f"sum.{number} = {one.kind} of {_list(names[arg] for arg in one.args)}"
+    by_head = " by head" if one.by_head else ""
+    return f"sum.{number} = {one.kind} of {_list(names[arg] for arg in one.args)}{by_head}"
 
 
 def _formula(op: str, args: list[str]) -> str:

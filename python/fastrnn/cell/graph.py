@@ -13,6 +13,11 @@ _COMMUTATIVE = frozenset({"add", "mul", "eq", "ne", "and", "or", "fma", "fms", "
 SUMS = ("sum", "mean", "moments", "variance")
 
 
+def is_by_head(value: Value) -> bool:
+    """Whether a sum is of each head."""
+    return kind_of(value) in SUMS and str(value.name).endswith(".head")
+
+
 def kind_of(value: Value) -> str:
     """The part of a read's name before the dot; empty for operations and constants."""
     return "" if value.name is None else value.name.partition(".")[0]

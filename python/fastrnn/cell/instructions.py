@@ -37,8 +37,8 @@ SUM_KINDS = "sum", "mean", "moments"
 class Code:
     """A direction: instructions (operation, to, a, b, c), and its lists of reads and writes (kind, index).
 
-    `phase_ends` counts instructions. A sum is (kind, phase, kept vectors). `operands` are the kept vectors that second
-    products multiply.
+    `phase_ends` counts instructions. A sum is (kind, phase, kept vectors, whether it is by head). `operands` are the
+    kept vectors that second products multiply.
     """
 
     instructions: tuple[tuple[int, int, int, int, int], ...]
@@ -46,7 +46,7 @@ class Code:
     constants: tuple[float, ...]
     writes: tuple[tuple[int, int], ...]
     phase_ends: tuple[int, ...]
-    sums: tuple[tuple[int, int, tuple[int, ...]], ...]
+    sums: tuple[tuple[int, int, tuple[int, ...], bool], ...]
     operands: tuple[int, ...] = ()
 
 
@@ -150,7 +150,8 @@ class _Coder:
             ends.append(len(self.instructions))
         kept, lists = self.phases.kept, self.lists
         sums = tuple(
-            (SUM_KINDS.index(one.kind), phase, tuple(kept[arg] for arg in one.args)) for phase, one in self.phases.sums
+            (SUM_KINDS.index(one.kind), phase, tuple(kept[arg] for arg in one.args), one.by_head)
+            for phase, one in self.phases.sums
         )
         for count, most, noun in (
             (len(self.instructions), INSTRUCTIONS, "instructions"),

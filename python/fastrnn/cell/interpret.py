@@ -79,7 +79,7 @@ def evaluate(op: str, *args: _Array) -> _Array:
     return _FUNCTIONS[op](*args)
 
 
-def forward(program: Program, given: Mapping[str, Any], product: Multiply) -> dict[str, _Array]:
+def forward(program: Program, given: Mapping[str, Any], product: Multiply, heads: int = 1) -> dict[str, _Array]:
     """A step forward.
 
     Parameters
@@ -89,6 +89,8 @@ def forward(program: Program, given: Mapping[str, Any], product: Multiply) -> di
         The reads of forward by name (`program.py`), without products and sums. Arrays have one dtype.
     product : callable
         Computes the product k of a vector.
+    heads : int
+        The H units form so many heads, which have sums of their own where the program says so.
 
     Returns
     -------
@@ -96,18 +98,18 @@ def forward(program: Program, given: Mapping[str, Any], product: Multiply) -> di
         The outputs of forward by name. A constant output has no axes.
     """
     operands = [program.forward.outputs[f"operand.{n}"] for n in range(len(program.products))]
-    return _run(program.forward, given, "product", operands, product)
+    return _run(program.forward, given, "product", operands, product, heads)
 
 
-def backward(program: Program, given: Mapping[str, Any], product: Multiply) -> dict[str, _Array]:
+def backward(program: Program, given: Mapping[str, Any], product: Multiply, heads: int = 1) -> dict[str, _Array]:
     """A step backward, as `forward`: the product of a slot with its rows of w_hh is the gradient of the vector."""
     slots = {slot.operand: program.backward.outputs[f"slot.{n}"] for n, slot in enumerate(program.slots)}
     operands = [slots[n] for n in range(len(program.products))]
-    return _run(program.backward, given, "d_product", operands, product)
+    return _run(program.backward, given, "d_product", operands, product, heads)
 
 
 def _run(
-    direction: Direction, given: Mapping[str, Any], kind: str, operands: list[int], product: Multiply
+    direction: Direction, given: Mapping[str, Any], kind: str, operands: list[int], product: Multiply, heads: int
 ) -> dict[str, _Array]:
     dtype = np.result_type(*(one for one in given.values() if isinstance(one, np.ndarray)), np.float16)
     known = {name: np.asarray(one, dtype) for name, one in given.items()}
@@ -118,7 +120,8 @@ def _run(
             if phase.product is not None:
                 known[f"{kind}.{phase.product}"] = product(phase.product, results[operands[phase.product]])
             for one in phase.sums:
-                _add_sum(known, sums, one.kind, [np.broadcast_to(results[arg], shape) for arg in one.args])
+                vectors = [np.broadcast_to(results[arg], shape) for arg in one.args]
+                _add_sum(known, sums, one.kind, vectors, heads if one.by_head else 1)
                 sums += 1
             for value in direction.values[begin : phase.end]:
                 if value.op == "read":
@@ -131,10 +134,16 @@ def _run(
     return {name: results[index] for name, index in direction.outputs.items()}
 
 
-def _add_sum(known: dict[str, _Array], number: int, kind: str, vectors: list[_Array]) -> None:
-    """Make a sum over all units of all vectors readable."""
-    terms = np.concatenate(vectors, axis=-1)
+def _add_sum(known: dict[str, _Array], number: int, kind: str, vectors: list[_Array], heads: int) -> None:
+    """Make a sum over all units of all vectors readable, or the sums of so many heads."""
+    *rest, H = vectors[0].shape
+    terms = np.concatenate([one.reshape(*rest, heads, H // heads) for one in vectors], axis=-1)
     size = terms.shape[-1] if kind != "sum" else 1
-    known[f"sum.{number}"] = total = terms.sum(-1, keepdims=True) / size
+
+    def readable(total: _Array) -> _Array:
+        return total[..., 0] if heads == 1 else np.repeat(total, H // heads, axis=-1).reshape(*rest, H)
+
+    total = terms.sum(-1, keepdims=True) / size
+    known[f"sum.{number}"] = readable(total)
     if kind == "moments":
-        known[f"variance.{number}"] = ((terms - total) ** 2).sum(-1, keepdims=True) / size
+        known[f"variance.{number}"] = readable(((terms - total) ** 2).sum(-1, keepdims=True) / size)

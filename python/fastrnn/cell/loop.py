@@ -20,7 +20,10 @@ _Array = NDArray[Any]
 
 @dataclass
 class Weights:
-    """The parameters of a layer: w_ih (G*H, I), w_hh (G*H, H), b_ih and b_hh (G*H), and the vectors (H) by name."""
+    """The parameters of a layer: w_ih (G*H, I), w_hh (G*H, H), b_ih and b_hh (G*H), and the vectors (H) by name.
+
+    With heads, w_hh is (G*H, H/heads): a row multiplies the units of its unit's head alone.
+    """
 
     w_ih: _Array
     w_hh: _Array
@@ -30,8 +33,39 @@ class Weights:
 
     def rows(self, program: Program, gate: str) -> slice:
         """The rows of a gate."""
-        H, number = self.w_hh.shape[1], program.gates.index(gate)
+        H, number = self.units(program), program.gates.index(gate)
         return slice(number * H, (number + 1) * H)
+
+    def units(self, program: Program) -> int:
+        """H."""
+        return len(self.w_hh) // len(program.gates)
+
+    def heads(self, program: Program) -> int:
+        return self.units(program) // int(self.w_hh.shape[1])
+
+    def of_heads(self, rows: slice) -> _Array:
+        """The rows of w_hh of a gate, by head: (heads, H/heads, H/heads)."""
+        width = self.w_hh.shape[1]
+        return self.w_hh[rows].reshape(-1, width, width)
+
+    def multiply(self, rows: slice, vector: _Array) -> _Array:
+        """w_hh times a vector (..., H), for the rows of a gate."""
+        return _by_head("...hk,huk->...hu", vector, self.of_heads(rows))
+
+    def multiply_transposed(self, rows: slice, d: _Array) -> _Array:
+        """The gradient of the vector."""
+        return _by_head("...hu,huk->...hk", d, self.of_heads(rows))
+
+    def add_gradient(self, rows: slice, d: _Array, vector: _Array) -> None:
+        """Add the gradient of w_hh to these rows; d and the vector are (B, H)."""
+        heads = self.of_heads(rows)  # a view
+        heads += np.einsum("bhu,bhk->huk", *(one.reshape(len(one), *heads.shape[:2]) for one in (d, vector)))
+
+
+def _by_head(subscripts: str, vector: _Array, matrices: _Array) -> _Array:
+    by_head = vector.reshape(*vector.shape[:-1], *matrices.shape[:2])
+    result: _Array = np.einsum(subscripts, by_head, matrices).reshape(vector.shape)
+    return result
 
 
 @dataclass
@@ -60,13 +94,11 @@ class Record:
 
     def product(self, number: int, vector: _Array) -> _Array:
         rows = self.weights.rows(self.program, self.program.products[number].gate)
-        result: _Array = vector @ self.weights.w_hh[rows].T + self.weights.b_hh[rows]
-        return result
+        return self.weights.multiply(rows, vector) + self.weights.b_hh[rows]
 
     def product_gradient(self, number: int, slot: _Array) -> _Array:
         rows = self.weights.rows(self.program, self.program.products[number].gate)
-        result: _Array = slot @ self.weights.w_hh[rows]
-        return result
+        return self.weights.multiply_transposed(rows, slot)
 
 
 @dataclass
@@ -105,7 +137,7 @@ def forward(
     Record
         With `y` (T, B, H) and the `final` states by name.
     """
-    T, B, H = *x.shape[:2], weights.w_hh.shape[1]
+    T, B, H = *x.shape[:2], weights.units(program)
     initial, inputs, options = initial or {}, inputs or {}, options or {}
     arrays = [x, weights.w_ih, weights.w_hh, weights.b_ih, weights.b_hh, *weights.vectors.values()]
     dtype = np.result_type(*arrays, *initial.values(), *inputs.values())
@@ -115,7 +147,7 @@ def forward(
     record = Record(program, x, weights, fixed, inputs, [], [], np.zeros((T, B, H), dtype), state)
     for t in range(T):
         reads = record.reads(t, state) | gates(record, x[t], state[program.states[0].name])
-        outputs = interpret.forward(program, reads, record.product)
+        outputs = interpret.forward(program, reads, record.product, weights.heads(program))
         outputs = {name: np.broadcast_to(one, (B, H)) for name, one in outputs.items()}
         record.before.append(state)
         record.outputs.append(outputs)
@@ -134,7 +166,7 @@ def gates(record: Record, x: _Array, h: _Array) -> dict[str, _Array]:
         rows = weights.rows(program, gate)
         of_input = x @ weights.w_ih[rows].T + weights.b_ih[rows]
         if gate not in multiplied:
-            of_state = h @ weights.w_hh[rows].T + weights.b_hh[rows]
+            of_state = weights.multiply(rows, h) + weights.b_hh[rows]
             reads |= {f"gate_state.{gate}": of_state, f"gate.{gate}": of_input + of_state}
         reads[f"gate_input.{gate}"] = of_input
     return reads
@@ -167,7 +199,7 @@ def backward(record: Record, dy: _Array | None = None, d_final: Mapping[str, _Ar
         if program.output is not None:
             d_state[program.output] = d_state[program.output] + dy[t]
         reads = record.kept(t) | {f"d_after.{name}": one for name, one in d_state.items()} | {"dy": dy[t]}
-        outputs = interpret.backward(program, reads, record.product_gradient)
+        outputs = interpret.backward(program, reads, record.product_gradient, weights.heads(program))
         outputs = {name: np.broadcast_to(one, dy[t].shape) for name, one in outputs.items()}
         d_state = {one.name: outputs.get(f"before.{one.name}", np.zeros_like(dy[t])) for one in program.states}
         d_state[h] = d_state[h] + _add_slots(record, found, outputs, t)
@@ -197,7 +229,7 @@ def _add_slots(record: Record, found: LayerGradients, outputs: Mapping[str, _Arr
         if isinstance(slot.operand, int):
             operand = np.prod([kept[name] for name in program.products[slot.operand].operand], axis=0)
         else:
-            dh = dh + d @ weights.w_hh[rows]
-        to.w_hh[rows] += d.T @ operand
+            dh = dh + weights.multiply_transposed(rows, d)
+        to.add_gradient(rows, d, operand)
         to.b_hh[rows] += d.sum(0)
     return dh

@@ -11,7 +11,7 @@ from .names import Names
 from .tracer import Tracer, total
 
 
-def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5) -> Any:
+def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5, by_head: bool = False) -> Any:
     """(x - mean)/sqrt(variance + eps) * gamma + beta, with the mean and the biased variance over all units.
 
     Parameters
@@ -21,6 +21,9 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5
     gamma, beta : vector, optional
         For the halves of all gates: members by gate.
     eps : float
+    by_head : bool
+        Each head of a layer with ``heads`` has a mean and a variance of its own, over its units. On plain arrays the
+        last axis is one head.
 
     Returns
     -------
@@ -33,19 +36,19 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5
     """
 
     def normalise(vectors: Sequence[Any]) -> list[Any]:
-        mean, variance = _moments(vectors)
+        mean, variance = _moments(vectors, by_head)
         scale = np.reciprocal(np.sqrt(variance + eps))
         return [(one - mean) * scale for one in vectors]
 
     return _norm("layer_norm", normalise, x, gamma, beta)
 
 
-def rms_norm(x: Any, gamma: Any = None, *, eps: float = 1e-5) -> Any:
+def rms_norm(x: Any, gamma: Any = None, *, eps: float = 1e-5, by_head: bool = False) -> Any:
     """x/sqrt(mean(x^2) + eps) * gamma, with the mean over all units.
 
     Parameters
     ----------
-    x, gamma, eps
+    x, gamma, eps, by_head
         As for `layer_norm`.
 
     Returns
@@ -59,24 +62,24 @@ def rms_norm(x: Any, gamma: Any = None, *, eps: float = 1e-5) -> Any:
     """
 
     def normalise(vectors: Sequence[Any]) -> list[Any]:
-        scale = np.reciprocal(np.sqrt(_mean("rms_norm", [np.square(one) for one in vectors]) + eps))
+        scale = np.reciprocal(np.sqrt(_mean("rms_norm", [np.square(one) for one in vectors], by_head) + eps))
         return [one * scale for one in vectors]
 
     return _norm("rms_norm", normalise, x, gamma, None)
 
 
-def _mean(name: str, vectors: Sequence[Any]) -> Any:
+def _mean(name: str, vectors: Sequence[Any], by_head: bool) -> Any:
     if isinstance(vectors[0], Tracer):
-        return total("mean", f"fastrnn.{name}", vectors)
+        return total("mean", f"fastrnn.{name}", vectors, by_head)
     return np.concatenate(vectors, axis=-1).mean(-1, keepdims=True)
 
 
-def _moments(vectors: Sequence[Any]) -> tuple[Any, Any]:
+def _moments(vectors: Sequence[Any], by_head: bool) -> tuple[Any, Any]:
     if isinstance(vectors[0], Tracer):
-        mean, variance = (total(kind, "fastrnn.layer_norm", vectors) for kind in ("moments", "variance"))
+        mean, variance = (total(kind, "fastrnn.layer_norm", vectors, by_head) for kind in ("moments", "variance"))
         return mean, variance
-    mean = _mean("layer_norm", vectors)
-    return mean, _mean("layer_norm", [np.square(one - mean) for one in vectors])
+    mean = _mean("layer_norm", vectors, by_head)
+    return mean, _mean("layer_norm", [np.square(one - mean) for one in vectors], by_head)
 
 
 def _norm(name: str, normalise: Callable[[Sequence[Any]], list[Any]], x: Any, gamma: Any, beta: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from .contract import superinstructions
-from .graph import SUMS, kind_of
+from .graph import SUMS, is_by_head, kind_of
 from .ordering import live_registers, ordered
 from .program import COMPARISONS, LOGIC, Direction, Phase, Sum, Value
 
@@ -103,13 +103,13 @@ def _carry_masks(values: Sequence[Value], level: Sequence[int]) -> tuple[list[Va
     return found, phases, moved
 
 
-_SumKey = tuple[str, tuple[int, ...]]
+_SumKey = tuple[str, tuple[int, ...], bool]
 
 
 def _sum_key(value: Value) -> _SumKey:
     """The mean and the variance of the same values are one sum of moments."""
     kind = kind_of(value)
-    return ("moments" if kind == "variance" else kind), value.args
+    return ("moments" if kind == "variance" else kind), value.args, is_by_head(value)
 
 
 def _numbered_sums(values: Sequence[Value], order: Sequence[int]) -> dict[_SumKey, int]:
@@ -125,7 +125,8 @@ def _phase(end: int, inside: Sequence[Value], place: Mapping[int, int], sums: Ma
     product = next((int(str(one.name).partition(".")[2]) for one in inside if kind_of(one) in PRODUCTS), None)
     keys = {_sum_key(one) for one in inside} & sums.keys()
     ordered = sorted(keys, key=lambda key: sums[key])
-    return Phase(end, product, tuple(Sum(kind, tuple(place[arg] for arg in args)) for kind, args in ordered))
+    made = (Sum(kind, tuple(place[arg] for arg in args), by_head) for kind, args, by_head in ordered)
+    return Phase(end, product, tuple(made))
 
 
 def _emitted(value: Value, place: Mapping[int, int], sums: Mapping[_SumKey, int]) -> Value:

@@ -88,10 +88,14 @@ class Product:
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum over all units of all `args`: "sum", "mean", or "moments" (the mean, and the biased variance)."""
+    """A sum over all units of all `args`: "sum", "mean", or "moments" (the mean, and the biased variance).
+
+    `by_head`: each head of a block-diagonal layer has a sum of its own, over its units.
+    """
 
     kind: str
     args: tuple[int, ...]
+    by_head: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .derivatives import NO_DERIVATIVE, RULES, Site, Term
-from .graph import SUMS, Graph, kind_of
+from .graph import SUMS, Graph, is_by_head, kind_of
 from .program import Value
 from .traced import Traced
 
@@ -91,8 +91,12 @@ class _Sweep:
             self._visit_sum(kind, value, *self.gradient[index])
 
     def _visit_sum(self, kind: str, value: Value, sign: int, d: int) -> None:
-        """With k vectors x: the slope of their mean is 1/(k*H), of their variance 2*(x - mean)/(k*H)."""
-        summed = self.graph.add(Value("read", (d,), "sum.d" if kind == "sum" else "mean.d"))
+        """With k vectors x: the slope of their mean is 1/(k*H), of their variance 2*(x - mean)/(k*H).
+
+        By head, the width of a head takes the place of H.
+        """
+        of = "head" if is_by_head(value) else "d"
+        summed = self.graph.add(Value("read", (d,), f"sum.{of}" if kind == "sum" else f"mean.{of}"))
         factor = {"sum": 1.0, "variance": 2 / len(value.args)}.get(kind, 1 / len(value.args))
         if factor != 1:
             summed = self.graph.operation("mul", summed, self.graph.constant(factor))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .graph import SUMS, kind_of
+from .graph import SUMS, is_by_head, kind_of
 from .program import Input, Option, State, Value
 
 
@@ -48,7 +48,8 @@ class Traced:
         for value in self.values:
             if value.op == "read":
                 kind = kind_of(value)
-                uniform.append(kind in SUMS or kind == "option" or value.name in one_column)
+                is_sum = kind in SUMS and not is_by_head(value)
+                uniform.append(is_sum or kind == "option" or value.name in one_column)
             else:
                 uniform.append(all(uniform[arg] for arg in value.args))
         return uniform

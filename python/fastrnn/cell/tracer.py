@@ -152,11 +152,14 @@ for _name, _sign in (
     setattr(Tracer, f"__{_name}__", _refuse_in_place(_sign))
 
 
-def total(kind: str, name: str, vectors: Sequence[Any]) -> Tracer:
-    """The read of a sum over all units of all vectors: "sum", "mean", "moments" (the mean) or "variance"."""
+def total(kind: str, name: str, vectors: Sequence[Any], by_head: bool = False) -> Tracer:
+    """The read of a sum over all units of all vectors: "sum", "mean", "moments" (the mean) or "variance".
+
+    by_head: each head has a sum of its own.
+    """
     traced = next(one for one in vectors if isinstance(one, Tracer))
     operands = tuple(traced._operand(name, one, wants_mask=False) for one in vectors)
-    return Tracer(traced._graph, traced._graph.add(Value("read", operands, f"{kind}.units")))
+    return Tracer(traced._graph, traced._graph.add(Value("read", operands, f"{kind}.{'head' if by_head else 'units'}")))
 
 
 def constant(name: str, value: Any) -> float:
