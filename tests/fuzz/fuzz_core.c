@@ -277,6 +277,7 @@ static void try_any_numbers(struct bytes *const from) {
     p.heads = draw_wrong(from, 0, 2);
     if (fastrnn_make_plan(&p, &plan) == FASTRNN_OK) {
         const struct fastrnn_sizes sizes = plan.sizes;
+        REQUIRE(p.heads == 0 || p.heads == 1); /* compiled cells have one head */
         REQUIRE(sizes.packed_forward <= PTRDIFF_MAX && sizes.packed_backward <= PTRDIFF_MAX);
         REQUIRE(sizes.reserve <= PTRDIFF_MAX && sizes.scratch_forward <= PTRDIFF_MAX);
         REQUIRE(sizes.scratch_backward <= PTRDIFF_MAX);
