@@ -168,22 +168,22 @@ enum { FEW_ROWS = 3 };
 static void single_gate_of_few_rows(const struct unit_product *const p, const int g, const struct team_range rows,
                                     const struct team_range blocks, real *const to, const ptrdiff_t to_row) {
     const int R = (int)(rows.end - rows.begin);
-    const struct block first = block_at(p->w->rows.blocks, blocks.begin, VL);
-    const real *const a = p->a + rows.begin * p->a_row + first.k_at;
+    const struct blocks units = p->w->rows.blocks;
     const bool is_apart = p->apart >> g & 1;
     const real *const start = is_apart ? p->w->b_apart : p->start + rows.begin * p->start_row;
     const ptrdiff_t start_row = is_apart ? 0 : p->start_row;
     vreal sums[TILE_VECTORS_MAX];
     for (int64_t block = blocks.begin; block < blocks.end;) {
-        const int Q = blocks_of_tile(1, R, blocks.end - block);
+        const int Q = blocks_of_tile(1, R, block_run(units, block, blocks.end, VL) - block);
+        const real *const a = p->a + rows.begin * p->a_row + block_at(units, block, VL).k_at;
         const struct tile t = {
-            .K = p->w->rows.blocks.K,
+            .K = units.K,
             .a_row = p->a_row,
             .w_block = p->w->at.block,
             .start_row = Q * VL,
             .to_row = Q * VL,
         };
-        const ptrdiff_t from = block_at(p->w->rows.blocks, block, VL).at * p->G + g * VL;
+        const ptrdiff_t from = block_lane(block, VL) * p->G + g * VL;
         real *const panel = to + (block - blocks.begin) * p->G * VL + g * VL;
         for (int j = 0; j < R * Q; j++) {
             sums[j] = vload(start + j / Q * start_row + from + j % Q * p->G * VL);
