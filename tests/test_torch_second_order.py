@@ -116,7 +116,7 @@ def operations(module, T):
     return counted.count
 
 
-@named(("kind", "most"), [("LSTM", 40), ("GRU", 35), ("RNN", 20)])
+@named(("kind", "most"), [("LSTM", 24), ("GRU", 21), ("RNN", 15)])
 def test_second_derivatives_take_few_operations_for_each_step(kind, most):
     module = make_pair(kind, 3, 4, dtype="float32")[1]
     each = (operations(module, 30) - operations(module, 10)) / 20
