@@ -13,7 +13,6 @@ from typing import Any
 import fastrnn
 import numpy as np
 from character_model import CharacterModel
-from fastrnn.testing.reference import STEPS
 from gradient_descent import Adam, clip_gradients
 from numpy.typing import NDArray
 
@@ -65,11 +64,17 @@ def loop_layer(H: int, B: int, T: int) -> tuple[fastrnn.LSTM, Callable[[], tuple
         h = c = np.zeros((B, H), np.float32)
         projected = (x.reshape(T * B, H) @ w_ih + b_ih).reshape(T, B, 4 * H)
         for t in range(T):
-            h, c = STEPS["lstm"](projected[t], h @ w_hh + b_hh, h, c)
+            i, f, g, o = np.split(projected[t] + (h @ w_hh + b_hh), 4, axis=-1)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(c)
             y[t] = h
         return x, y
 
     return layer, run
+
+
+def sigmoid(a: Array) -> Array:
+    return (np.tanh(a / 2) + 1) / 2
 
 
 def time_product(n: int, at_least: float) -> dict[str, float]:

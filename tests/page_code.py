@@ -23,8 +23,9 @@ PAGES = [
 ]
 # Pages that also need torch.
 TORCH_PAGES = ["docs/pytorch.md"]
-# Pages with blocks of ```py, which also need onnx.
+# Pages with blocks of ```py, which also need onnx, or torch.
 ONNX_PAGES = ["docs/coming-from.md"]
+PAGES_WITH_TORCH = ["docs/write-a-cell.md"]
 
 
 def blocks_of(page, languages="python"):

@@ -7,7 +7,6 @@ from cell_cases import layer_arrays as arrays_of
 from fastrnn.cell import complex_functions, interpret
 from fastrnn.cell.library.gru import gru
 from fastrnn.cell.library.lstm import lstm
-from fastrnn.testing import reference
 
 named = pytest.mark.parametrize
 
@@ -105,12 +104,32 @@ def test_comparisons_see_the_real_part():
     assert not interpret.evaluate("lt", b, a)
 
 
-@named(("name", "written"), [("lstm", lstm), ("gru", gru)])
-def test_a_layer_is_the_layer_of_the_reference(name, written):
+def logistic(a):
+    return (np.tanh(a / 2) + 1) / 2
+
+
+def lstm_equations(gx, gh, h, c):
+    """Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000), as docs/math.md writes them."""
+    i, f, g, o = np.split(gx + gh, 4, axis=-1)
+    c = logistic(f) * c + logistic(i) * np.tanh(g)
+    return logistic(o) * np.tanh(c), c
+
+
+def gru_equations(gx, gh, h, c):
+    """Cho et al. (2014) with the reset gate after the product."""
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = np.split(gx, 3, axis=-1), np.split(gh, 3, axis=-1)
+    r, z = logistic(x_r + h_r), logistic(x_z + h_z)
+    n = np.tanh(x_n + r * h_n)
+    return (1 - z) * n + z * h, c
+
+
+@named(("written", "equations"), [(lstm, lstm_equations), (gru, gru_equations)])
+def test_a_layer_is_a_loop_over_the_textbooks_equations(written, equations):
     arrays = arrays_of(written.program, 5, 3, 2, 4)
     record = run_layer(written.program, arrays)
-    initial = [arrays["initial.h"], arrays.get("initial.c", arrays["initial.h"])]
-    weights = [arrays[one] for one in ("x", "w_ih", "w_hh", "b_ih", "b_hh")]
-    y, h_n, _ = reference.layer(name, *weights, *initial)
-    np.testing.assert_allclose(record.y, y, rtol=1e-13, atol=1e-14)
-    np.testing.assert_allclose(record.final["h"], h_n, rtol=1e-13, atol=1e-14)
+    h, c = arrays["initial.h"], arrays.get("initial.c", arrays["initial.h"])
+    for x, y in zip(arrays["x"], record.y, strict=True):
+        gates = x @ arrays["w_ih"].T + arrays["b_ih"], h @ arrays["w_hh"].T + arrays["b_hh"]
+        h, c = equations(*gates, h, c)
+        np.testing.assert_allclose(y, h, rtol=1e-13, atol=1e-14)
+    np.testing.assert_array_equal(record.final["h"], record.y[-1])

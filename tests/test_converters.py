@@ -19,7 +19,7 @@ from convert_cases import (
 )
 from core_call import same_bits
 from fastrnn import convert
-from fastrnn.testing.reference import sigmoid
+from fastrnn.cell.elementwise import sigmoid
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import batches, dtypes, input_sizes, seeds, widths

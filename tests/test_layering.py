@@ -18,11 +18,11 @@ BELOW = {
     CSRC / "kernels": {CSRC, CSRC / "threads"},
     CSRC / "kernels" / "cells": {CSRC / "kernels"},
     PACKAGE: {PACKAGE / "cell"},
-    PACKAGE / "torch": {PACKAGE},
+    PACKAGE / "torch": {PACKAGE, PACKAGE / "cell", PACKAGE / "cell" / "library"},
     PACKAGE / "cell": set(),
     PACKAGE / "cell" / "library": {PACKAGE / "cell"},
     PACKAGE / "convert": {PACKAGE},
-    PACKAGE / "testing": {PACKAGE},
+    PACKAGE / "testing": {PACKAGE, PACKAGE / "cell", PACKAGE / "cell" / "library"},
 }
 # Public modules. The torch part is beside them and uses the folders below.
 ENTRANCES = {PACKAGE / name for name in ("__init__.py", "__main__.py", "layers.py", "windows.py", "safetensors.py")}

@@ -2,7 +2,7 @@
 
 import fastrnn
 import pytest
-from page_code import ONNX_PAGES, PAGES, ROOT, TORCH_PAGES, blocks_of, run_page
+from page_code import ONNX_PAGES, PAGES, PAGES_WITH_TORCH, ROOT, TORCH_PAGES, blocks_of, run_page
 
 
 @pytest.fixture
@@ -25,4 +25,4 @@ def test_the_readme_shows_outputs_of_the_shape_it_tells(folder):
 def test_every_page_with_python_blocks_is_run():
     pages = {str(path.relative_to(ROOT).as_posix()) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))}
     assert sorted(page for page in pages if blocks_of(page)) == sorted(PAGES + TORCH_PAGES)
-    assert sorted(page for page in pages if blocks_of(page, "py")) == sorted(ONNX_PAGES)
+    assert sorted(page for page in pages if blocks_of(page, "py")) == sorted(ONNX_PAGES + PAGES_WITH_TORCH)

@@ -190,3 +190,12 @@ def test_lengths_of_any_kind(kind):
         for a, b in zip(flat(ours(x, lengths=lengths)), expected, strict=True):
             assert torch.equal(a, b)
     assert not expected[0][2:, 2].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_of_a_packed_sequence_may_lie_apart_in_memory(kind):
+    _, ours = make_pair(kind, 3, 4)
+    for sizes in ([2] * 5, [3, 3, 2, 2]):
+        rows = torch.randn(10, 7, dtype=torch.float64)[:, 2:5]
+        found, expected = (ours(PackedSequence(one, torch.tensor(sizes))) for one in (rows, rows.contiguous()))
+        assert all(torch.equal(a, b) for a, b in zip(flat(found), flat(expected), strict=True))

@@ -293,9 +293,3 @@ def test_bad_inputs_of_steps_and_options_are_named(which):
     named_arguments |= {name: one for name, one in change.items() if name in ("inputs", "options")}
     with pytest.raises(error, match=message):
         case.run(*arguments, **named_arguments)
-
-
-@named("cell", [masked, own_output], ids=lambda cell: cell.program.name)
-def test_checkpoints_are_refused_where_they_do_not_work(cell):
-    with pytest.raises(ValueError, match=r"^checkpoint: expected None for"):
-        make(cell, T, B, I, H, "float32").train(checkpoint=2)

@@ -144,4 +144,5 @@ def tape_of(
     kept: list[Any],
     masks: list[_Maybe] | None,
     starting: NDArray[np.bool_] | None = None,
+    given: Given | None = None,
 ) -> Tape: ...

@@ -810,13 +810,13 @@ cdef object masked_in_place(Arrays arrays, object x, list masks, int layer):
 
 def tape_of(
     Plan plan not None, Arrays arrays not None, tuple initial, list parameters, list inputs, list outputs, list kept,
-    list masks, starting=None,
+    list masks, starting=None, Given given=None,
 ):
     """The tape of a forward call without weights (`keeps_weights`), from what it had; parameters: as for forward."""
     cdef Tape tape = new_tape(plan, arrays, inputs[0], initial, None)
     tape.y = outputs[len(outputs) - 1]
     tape.inputs, tape.outputs, tape.kept, tape.masks = inputs, outputs, kept, masks
-    tape.parameters, tape.starting = parameters, starting
+    tape.parameters, tape.starting, tape.given = parameters, starting, given
     return tape
 
 

@@ -1,61 +1,50 @@
-"""The reference for the kernels: the equations of docs/math.md, forward only, in NumPy.
+"""The reference for the kernels: the programs of the compiled cells, forward only, in NumPy.
 
 Every function works on real and on complex arrays and in any precision, so the complex step gives gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _check
+from ..cell import interpret
+from ..cell.library.shipped import SHIPPED
 
 _Array = NDArray[Any]
 
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+GATES = {name: len(cell.program.gates) for name, cell in SHIPPED.items()}
 
 
-def sigmoid(a: _Array) -> _Array:
-    """1/(1 + exp(-a)), without overflow."""
-    return (np.tanh(a / 2) + 1) / 2
+def step(cell: str, gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
+    """One step of a cell.
+
+    Parameters
+    ----------
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+    gx, gh : ndarray (B, G*H)
+        w_ih x + b_ih and w_hh h + b_hh.
+    h, c : ndarray (B, H)
+        Before the step.
+
+    Returns
+    -------
+    h, c : ndarray (B, H)
+        After the step. Cells without c pass c through.
+    """
+    program, G = SHIPPED[cell].program, GATES[cell]
+    reads = {"before.h": h, "before.c": c}
+    for gate, x_gate, h_gate in zip(program.gates, np.split(gx, G, -1), np.split(gh, G, -1), strict=True):
+        reads |= {f"gate.{gate}": x_gate + h_gate, f"gate_input.{gate}": x_gate, f"gate_state.{gate}": h_gate}
+    found = interpret.forward(program, reads, _no_product)
+    return found["after.h"], found.get("after.c", c)
 
 
-def rnn_tanh(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
-    """Elman (1990): h and c from the two halves of the pre-activations, gx = w_ih x + b_ih and gh = w_hh h + b_hh."""
-    return np.tanh(gx + gh), c
-
-
-def rnn_relu(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
-    """Elman (1990) with max(a, 0); the derivative at 0 is 0."""
-    a = gx + gh
-    return np.where(a.real > 0, a, 0), c
-
-
-def lstm(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
-    """Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000); gates i, f, g, o."""
-    i, f, g, o = np.split(gx + gh, 4, axis=-1)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(c), c
-
-
-def gru(gx: _Array, gh: _Array, h: _Array, c: _Array) -> tuple[_Array, _Array]:
-    """Cho et al. (2014) with the reset gate after the product; gates r, z, n."""
-    x_r, x_z, x_n = np.split(gx, 3, axis=-1)
-    h_r, h_z, h_n = np.split(gh, 3, axis=-1)
-    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-    n = np.tanh(x_n + r * h_n)
-    return (1 - z) * n + z * h, c
-
-
-STEPS: dict[str, Callable[[_Array, _Array, _Array, _Array], tuple[_Array, _Array]]] = {
-    "rnn_tanh": rnn_tanh,
-    "rnn_relu": rnn_relu,
-    "lstm": lstm,
-    "gru": gru,
-}
+def _no_product(number: int, vector: _Array) -> _Array:
+    raise AssertionError(f"no compiled cell has a product {number} of a vector {vector.shape}")
 
 
 def _cuts(resets: _Array | None, T: int, B: int, reverse: bool) -> _Array:
@@ -121,7 +110,7 @@ def layer(
         active, cut = t < ends, cuts[t] & ((t + 1 < ends) if reverse else True)
         x_t = np.where(active, x[t], 0)
         h_prev, c_prev = np.where(cut, 0, h), np.where(cut, 0, c)
-        h_t, c_t = STEPS[cell](x_t @ w_ih.T + b_ih, h_prev @ w_hh.T + b_hh, h_prev, c_prev)
+        h_t, c_t = step(cell, x_t @ w_ih.T + b_ih, h_prev @ w_hh.T + b_hh, h_prev, c_prev)
         h, c = np.where(active, h_t, h), np.where(active, c_t, c)
         y[t] = np.where(active, h, 0)
     return y, h, c

@@ -21,6 +21,7 @@ class Repeat:
         returns_y: bool,
         thread: tuple[tuple[Callable[[], Any], ...], Callable[[str], Any], Any],
         settings: Callable[[], Any],
+        options: tuple[float, ...] = (),
         training: tuple[Job, Callable[..., Any]] | None = None,
     ) -> None: ...
 

@@ -8,7 +8,7 @@ import torch
 cimport numpy as cnp
 
 from .._core cimport equal_bytes, fastrnn_view_t
-from .._plan cimport STATES, Plan, StateView
+from .._plan cimport STATES, Given, Plan, StateView
 from ._tensor_arrays cimport TensorArrays
 from ._tensor_memory cimport address_of, plain_address
 from ._tensor_passes cimport Job, parameters_of
@@ -35,8 +35,8 @@ cdef class Repeat:
     parameters: their names; the tensors, None for an absent one; contiguous tensors on their memory; arrays of the
     contents of the present tensors when they were packed, or None. shapes: of the input and of a state. returns_y: a
     cell returns its state alone. thread: functions that must return false, a function of the device, and torch's module
-    of forward-mode differentiation; settings: a function, and its result. training: a job and what makes a node of the
-    graph, or None for inference.
+    of forward-mode differentiation; settings: a function, and its result. options: of a cell without inputs of each
+    step. training: a job and what makes a node of the graph, or None for inference.
     """
 
     cdef Plan plan
@@ -48,11 +48,12 @@ cdef class Repeat:
     cdef bint keeps_pays
     cdef object apply
     cdef Job job
+    cdef Given given  # None for a cell without options
     cdef bint returns_y
 
     def __init__(
         self, configuration, Plan plan not None, TensorArrays arrays not None, list packed, parameters, shapes,
-        dtype, bint returns_y, thread, settings, training=None,
+        dtype, bint returns_y, thread, settings, options=(), training=None,
     ):  # fmt: skip
         cdef int count = plan.layers * plan.directions
         self.attributes, self.values = tuple(configuration), tuple(configuration.values())
@@ -65,8 +66,11 @@ cdef class Repeat:
         self.setting = settings()
         self.versions = [None]
         self.job, self.apply = (None, None) if training is None else training
+        self.given = Given([], options) if options else None
         if training is not None and self.job.plan is not plan:
             raise ValueError("training: expected a job of the plan")
+        if plan.like.table.input_count > 0 or len(options) != plan.like.table.option_count:
+            raise ValueError("options: expected those of the plan, and no inputs of each step")
         if not plan.is_dense or (packed is not None and len(packed) != count):
             raise ValueError("plan: expected a dense one, and packed weights for each layer and direction")
         if arrays.rows != plan.rows or arrays.width != plan.width or arrays.B != plan.B or arrays.H != plan.H:
@@ -185,7 +189,8 @@ cdef class Repeat:
         if self.job is not None:
             return self._train(x, hx, packed)
         y, final = self.plan.up(
-            self.arrays, x, x_view, None, states, self.parameters, packed, None, None, None, False, None
+            self.arrays, x, x_view, None, states, self.parameters, packed, None, None, None, False,
+            self.given,
         )  # fmt: skip
         state = final if self.plan.states > 1 else (<tuple>final)[0]
         return (y, state) if self.returns_y else state

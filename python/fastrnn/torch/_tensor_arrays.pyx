@@ -65,6 +65,9 @@ cdef class TensorArrays(Arrays):
             return self.contiguous_sequence(self.address(a), a.size(-1))
         view = fastrnn_view_t(self.address(a), 0, 0)
         strides = a.stride()
+        if len(strides) == 2 and self.t_axis >= 0 and self.b_axis >= 0:  # rows of a dense batch
+            view.stride_t, view.stride_b = self.width * <ptrdiff_t>strides[0], strides[0]
+            return view
         if self.t_axis >= 0:
             view.stride_t = strides[self.t_axis]
         if self.b_axis >= 0:

@@ -32,6 +32,7 @@ def infer(
     packed: _Packed,
     masks: Any,
     starting: _Starting,
+    options: tuple[float, ...] = (),
 ) -> tuple[Any, ...]: ...
 def forward(
     plan: Plan,
@@ -43,6 +44,7 @@ def forward(
     masks: Any,
     starting: _Starting,
     training: bool = True,
+    options: tuple[float, ...] = (),
 ) -> tuple[tuple[Any, ...], list[Any]]: ...
 def backward(
     plan: Plan,
@@ -57,4 +59,5 @@ def backward(
     d: Sequence[Any],
     wanted: Sequence[bool],
     truncation: tuple[int, int] | None,
+    options: tuple[float, ...] = (),
 ) -> list[Any]: ...

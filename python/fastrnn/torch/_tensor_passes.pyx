@@ -2,26 +2,34 @@
 """The passes of a plan over tensors: arguments as the core reads them, and gradients where autograd wants them.
 
 In all of them `states` has a tensor or None for each state of the cell; `weights` has the present parameters of each
-layer and direction; `masks` has arrays, of the input of each layer but the first, or is None; `starting` says which
-sequences ignore their initial state.
+layer and direction, and then the inputs of each step in the order of `Given`; `options` are the cell's numbers; `masks`
+has arrays, of the input of each layer but the first, or is None; `starting` says which sequences ignore their initial
+state.
 """
 
 cimport numpy as cnp
 
 from .._plan import tape_of
+from ..given import input_gradient
 from .tensors import arrays_or_none
 
-from .._plan cimport Plan, Tape
+from .._plan cimport Given, Plan, Tape
 from ._tensor_arrays cimport TensorArrays
 from ._tensor_memory cimport readable
 
 cnp.import_array()
 
 
+cdef int input_count(Plan plan) noexcept:
+    """The inputs of each step, of all layers and directions."""
+    return plan.like.table.input_count * plan.layers * plan.directions
+
+
 cdef list parameters_of(Plan plan, object weights):
     """Those of the cell's table for each layer and direction as the core reads them; None for an absent one."""
     cdef list found = []
-    cdef int j, k, at = 0, count = plan.layers * plan.directions, given = len(weights)
+    cdef int j, k, at = 0, count = plan.layers * plan.directions
+    cdef int given = <int>len(weights) - input_count(plan)
     cdef bint has_optional = given == count * plan.each
     if not has_optional and given != count * plan.required:
         raise ValueError(f"weights: expected {plan.required} or {plan.each} for each layer and direction, got {given}")
@@ -38,6 +46,16 @@ cdef list parameters_of(Plan plan, object weights):
     return found
 
 
+cdef Given given_of(Plan plan, object weights, tuple options):
+    """The inputs of each step and the options; None for a cell without any."""
+    cdef Py_ssize_t inputs = input_count(plan), first = len(weights) - inputs
+    if len(options) != plan.like.table.option_count:
+        raise ValueError(f"options: expected {plan.like.table.option_count}, got {len(options)}")
+    if inputs == 0 and not options:
+        return None
+    return Given([readable(one) for one in weights[first:]], options)
+
+
 cdef tuple readable_states(Plan plan, object states):
     cdef int k
     return tuple([readable(states[k]) for k in range(plan.states)])
@@ -49,14 +67,16 @@ cdef list applied_masks(object masks):
 
 
 def forward(
-    Plan plan not None, TensorArrays arrays not None, x, states, weights, packed, masks, starting, bint training=True
-):
+    Plan plan not None, TensorArrays arrays not None, x, states, weights, packed, masks, starting, bint training=True,
+    tuple options=(),
+):  # fmt: skip
     """(outputs, kept): y and the final states, and what backward needs. packed: forward's weights, or None."""
-    return run_forward(plan, arrays, x, states, parameters_of(plan, weights), packed, masks, starting, training)
+    cdef Given given = given_of(plan, weights, options)
+    return run_forward(plan, arrays, x, states, parameters_of(plan, weights), given, packed, masks, starting, training)
 
 
 cdef tuple run_forward(
-    Plan plan, TensorArrays arrays, x, states, list parameters, packed, masks, starting, bint training
+    Plan plan, TensorArrays arrays, x, states, list parameters, Given given, packed, masks, starting, bint training
 ):
     """`forward` of parameters as the core reads them."""
     cdef int layer
@@ -65,7 +85,7 @@ cdef tuple run_forward(
     cdef tuple initial = readable_states(plan, states)
     y, final, found = plan.forward(
         arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, training, False,
-        starting,
+        starting, given,
     )  # fmt: skip
     if not training:
         return (y, *final), kept
@@ -79,13 +99,16 @@ cdef tuple run_forward(
     return (y, *final), kept
 
 
-def infer(Plan plan not None, TensorArrays arrays not None, x, states, weights, list packed, masks, starting):
+def infer(
+    Plan plan not None, TensorArrays arrays not None, x, states, weights, list packed, masks, starting,
+    tuple options=(),
+):  # fmt: skip
     """y and the final states; packed None: the weights are packed if that pays."""
     cdef tuple initial = readable_states(plan, states)
     cdef list parameters = None if packed is not None else parameters_of(plan, weights)
     y, final, _ = plan.forward(
         arrays, readable(x), initial, parameters, packed, None, applied_masks(masks), None, None, False, False,
-        starting,
+        starting, given_of(plan, weights, options),
     )  # fmt: skip
     return (y, *final)
 
@@ -93,7 +116,7 @@ def infer(Plan plan not None, TensorArrays arrays not None, x, states, weights, 
 cdef class Job:
     """A training call, or all calls that are alike.
 
-    description: fastrnn.torch's plan, which `plan` carries out; starting: sequences that ignore their initial state.
+    description: fastrnn.torch's plan, with the options, which `plan` carries out; starting: sequences that ignore their initial state.
     For a single call: packed, the weights of forward, or None if the call packs or reads them itself; masks, the tensors
     of dropout, or None.
     """
@@ -129,9 +152,11 @@ def begin(ctx, Job job not None, x, tuple tensors):
     cdef int states = job.plan.states, j
     cdef tuple weights = tensors[states:] if job.aliases is None else job.aliases
     applied = None if job.masks is None else arrays_or_none(job.masks)
+    cdef Given given = given_of(job.plan, weights, job.description.options)
     outputs, kept = run_forward(
-        job.plan, job.arrays, x, tensors[:states], job.parameters_of(weights), job.packed, applied, job.starting, True
-    )
+        job.plan, job.arrays, x, tensors[:states], job.parameters_of(weights), given, job.packed, applied, job.starting,
+        True,
+    )  # fmt: skip
     cdef list saved = [outputs[0], unswappable(x)]
     for j in range(states):
         saved.append(unswappable(tensors[j]))
@@ -149,7 +174,7 @@ def begin(ctx, Job job not None, x, tuple tensors):
 
 
 def saved_of(ctx):
-    """(y, inputs, masks or None, kept): what `begin` has saved; the inputs are x, the states and the weights."""
+    """(y, inputs, masks or None, kept): what `begin` has saved; the inputs are x, the states, and the weights."""
     cdef Job job = ctx.job
     cdef tuple saved = ctx.saved_tensors
     cdef Py_ssize_t inputs = len(ctx.needs_input_grad)  # the job counts, as y does among the saved tensors
@@ -163,8 +188,10 @@ def end(ctx, tuple d, tuple wanted, truncation):
     cdef int states = job.plan.states
     y, inputs, masks, kept = saved_of(ctx)
     masks = None if masks is None else arrays_or_none(masks)
+    weights = inputs[1 + states :]
+    cdef Given given = given_of(job.plan, weights, job.description.options)
     return run_backward(
-        job.plan, job.arrays, y, inputs[0], inputs[1 : 1 + states], job.parameters_of(inputs[1 + states :]), masks,
+        job.plan, job.arrays, y, inputs[0], inputs[1 : 1 + states], job.parameters_of(weights), given, masks,
         job.starting, kept, d, wanted, truncation,
     )  # fmt: skip
 
@@ -177,7 +204,9 @@ cpdef object unswappable(object tensor):
     return tensor.detach() if tensor is not None and tensor.is_leaf else tensor
 
 
-cdef Tape tape_again(Plan plan, TensorArrays arrays, y, x, states, list parameters, masks, starting, kept):
+cdef Tape tape_again(
+    Plan plan, TensorArrays arrays, y, x, states, list parameters, Given given, masks, starting, kept
+):
     """The tape of a call of `forward` that kept these tensors."""
     cdef int layer, at = 0, count = plan.layers * plan.directions
     cdef list inputs = [readable(x)], outputs = [], reserves = [None] * count
@@ -193,28 +222,30 @@ cdef Tape tape_again(Plan plan, TensorArrays arrays, y, x, states, list paramete
             inputs.append(outputs[layer])
     outputs.append(readable(y))
     initial = readable_states(plan, states)
-    return tape_of(plan, arrays, initial, parameters, inputs, outputs, reserves, applied_masks(masks), starting)
+    return tape_of(plan, arrays, initial, parameters, inputs, outputs, reserves, applied_masks(masks), starting, given)
 
 
 def backward(
     Plan plan not None, TensorArrays arrays not None, y, x, states, weights, masks, starting, kept, d, wanted,
-    truncation,
+    truncation, tuple options=(),
 ):  # fmt: skip
     """The gradients of x, the states and the weights, None where not wanted.
 
     kept: what forward returned; d: of y and the final states, None standing for zero; wanted: for each gradient.
     """
     cdef list parameters = parameters_of(plan, weights)
-    return run_backward(plan, arrays, y, x, states, parameters, masks, starting, kept, d, wanted, truncation)
+    cdef Given given = given_of(plan, weights, options)
+    return run_backward(plan, arrays, y, x, states, parameters, given, masks, starting, kept, d, wanted, truncation)
 
 
 cdef list run_backward(
-    Plan plan, TensorArrays arrays, y, x, states, list parameters, masks, starting, kept, d, wanted, truncation
-):
+    Plan plan, TensorArrays arrays, y, x, states, list parameters, Given given, masks, starting, kept, d, wanted,
+    truncation,
+):  # fmt: skip
     """`backward` of parameters as the core reads them."""
     cdef int j, k, at = 1 + plan.states
-    cdef list into = [None] * len(parameters), found = []
-    cdef Tape tape = tape_again(plan, arrays, y, x, states, parameters, masks, starting, kept)
+    cdef list into = [None] * len(parameters), found = [], d_inputs = None
+    cdef Tape tape = tape_again(plan, arrays, y, x, states, parameters, given, masks, starting, kept)
     cdef bint wants_states = False
     for j in range(len(parameters)):
         if parameters[j] is not None:
@@ -223,8 +254,12 @@ cdef list run_backward(
             at += 1
     for k in range(plan.states):
         wants_states = wants_states or wanted[1 + k]
+    if given is not None and any(wanted[at:]):
+        d_inputs = new_input_gradients(plan, tape, wanted[at:])
     d_final = readable_states(plan, d[1:])
-    dx, d_initial = plan.backward(tape, readable(d[0]), d_final, into, truncation, wanted[0], wants_states)
+    dx, d_initial = plan.backward(
+        tape, readable(d[0]), d_final, into, truncation, wanted[0], wants_states, True, d_inputs
+    )  # fmt: skip
     if dx is not None and (<cnp.ndarray>dx).ndim != x.dim():
         dx = dx.reshape(tuple(x.shape))
     found.append(None if dx is None else arrays.from_numpy(dx))
@@ -233,4 +268,23 @@ cdef list run_backward(
     for j in range(len(parameters)):
         if parameters[j] is not None:
             found.append(None if into[j] is None else arrays.from_numpy(into[j]))
+    for j in range(input_count(plan)):
+        one = None if d_inputs is None else d_inputs[j]
+        found.append(None if one is None else arrays.from_numpy(gradient_of_input(plan, given, j, one)))
     return found
+
+
+cdef list new_input_gradients(Plan plan, Tape tape, wanted):
+    """Arrays for gradients for each unit, of the inputs of each step that want one."""
+    cdef Py_ssize_t j
+    return [
+        tape.arrays.new_array_sequence(plan.rows, plan.width, plan.H, plan.pads) if wanted[j] else None
+        for j in range(len(wanted))
+    ]
+
+
+cdef object gradient_of_input(Plan plan, Given given, int j, object per_unit):
+    """The gradient of input j in the shape of its tensor, of the gradients for each unit."""
+    row = plan.like.row
+    name = row.inputs[j % len(row.inputs)]
+    return input_gradient(row, name, per_unit).reshape(tuple(given.inputs[j].shape))

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import _tensor_passes, formulation
 from ._tensor_passes import Job
 from .plan import Plan
+from .second_order import is_transformed
 
 Outputs = tuple[Tensor, ...]  # y and the final states
 
@@ -34,10 +34,37 @@ class Recurrence(torch.autograd.Function):
         plan: Plan = ctx.job.description
         if all(one is None for one in d):
             return (None,) * (1 + len(wanted))
-        if is_beyond_kernels(d):
-            _, inputs, masks, _ = _tensor_passes.saved_of(ctx)
-            return None, *formulation.gradients(plan, in_graph(ctx.next_functions, inputs), masks, d, wanted)
-        return None, *_tensor_passes.end(ctx, d, wanted, plan.truncation)
+        if not is_beyond_kernels(d):
+            return None, *_tensor_passes.end(ctx, d, wanted, plan.truncation)
+        _, saved, masks, _ = _tensor_passes.saved_of(ctx)
+        inputs = in_graph(ctx.next_functions, saved)
+        if is_transformed(d):
+            return None, *formulation.gradients(plan, inputs, masks, d, wanted)
+        formulation.refuse_truncation(plan)
+        found = iter(Gradients.apply(ctx, len(d), *d, *inputs))
+        return None, *[next(found) if one else None for one in wanted]
+
+
+class Gradients(torch.autograd.Function):
+    """The gradients of a call, by the kernels, as functions of d and of the inputs: x, the states and the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Any, count: int, *tensors: Tensor | None) -> Outputs:  # type: ignore[override]
+        wanted, masks = call.needs_input_grad[1:], _tensor_passes.saved_of(call)[2] or ()
+        ctx.plan, ctx.wanted, ctx.count, ctx.tensors = call.job.description, wanted, count, len(tensors)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors, *masks)
+        found = _tensor_passes.end(call, tensors[:count], wanted, None)
+        return tuple([one for one in found if one is not None])
+
+    @staticmethod
+    def backward(ctx: Any, *v: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
+        tensors, masks = ctx.saved_tensors[: ctx.tensors], ctx.saved_tensors[ctx.tensors :] or None
+        d, inputs, asked = tensors[: ctx.count], tensors[ctx.count :], ctx.needs_input_grad[2:]
+        given = iter(v)
+        every = [next(given) if one else None for one in ctx.wanted]
+        found = formulation.gradients_of_gradients(ctx.plan, inputs, masks, d, every, asked)
+        return None, None, *found
 
 
 def in_graph(edges: Sequence[tuple[Any, int]], saved: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -76,7 +103,4 @@ class _AsSaved(torch.autograd.Function):
 
 def is_beyond_kernels(d: Sequence[Tensor | None]) -> bool:
     """Whether backward needs gradients of gradients, several d at once (is_grads_batched), or dual numbers."""
-    if torch.is_grad_enabled() or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
-        return True
-    is_batched = torch._C._functorch.is_legacy_batchedtensor
-    return any(tensor is not None and is_batched(tensor) for tensor in d)
+    return torch.is_grad_enabled() or is_transformed(d)

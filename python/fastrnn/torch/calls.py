@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import _core, _plan
 from ..config import backend_index, cut_index, get_num_threads
 from ._tensor_arrays import TensorArrays
-from .plan import Network, Plan, dense_plan
+from .plan import Network, Plan, core_cell, dense_plan
 from .tensors import NUMPY_DTYPES, outline
 
 _NO_BYTES = outline((0,), torch.uint8)
@@ -77,7 +77,17 @@ class Calls:
         network, (backend, threads, cut) = plan.network, chosen
         pace = self.pace(network, I, dtype)
         like = _core.Problem(
-            network.cell, NUMPY_DTYPES[dtype], backend, threads, 0, 0, 0, network.hidden_size, None, cut, pace=pace
+            core_cell(network.cell),
+            NUMPY_DTYPES[dtype],
+            backend,
+            threads,
+            0,
+            0,
+            0,
+            network.hidden_size,
+            None,
+            cut,
+            pace=pace,
         )
         inner = _plan.Plan(like, I, network.layers, plan.batches)
         return Call(inner, arrays_of_call(plan, dtype, returns_y=True))
@@ -105,7 +115,7 @@ def _reserve_row(cell: str, dtype: Any, H: int) -> int:
 
     A compiled graph stores the number, and its cached code may run later with another backend or on another machine.
     """
-    return _core.Problem(cell, dtype, backend_index(), 1, 1, 1, 0, H).reserve
+    return _core.Problem(core_cell(cell), dtype, backend_index(), 1, 1, 1, 0, H).reserve
 
 
 def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:

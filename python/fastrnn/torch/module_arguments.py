@@ -20,6 +20,11 @@ _Base: Any = torch.nn.RNNBase if TYPE_CHECKING else object
 class ModuleArguments(_Base):
     """A mixin before torch's class; it reads the attributes of torch's class."""
 
+    # Of written cells; see `Recurrent`.
+    _options: tuple[float, ...] = ()
+    _options_text = ""
+    _starts: tuple[float, ...] = (0.0, 0.0)
+
     def _get_name(self) -> str:
         """The name in the output of ``print(model)``."""
         return f"fastrnn.torch.{type(self).__name__}"
@@ -48,6 +53,13 @@ class ModuleArguments(_Base):
         if hx is None:
             return (None,) * count
         return tuple(hx) if count > 1 else (hx,)
+
+    def _present_states(self, x: Tensor, states: tuple[Tensor | None, ...], B: int | None) -> tuple[Tensor | None, ...]:
+        """Tensors for all states, with start values in the place of None. B None: of an input without a batch axis."""
+        count = self.num_layers * (2 if self.bidirectional else 1)
+        shape = (count, self.hidden_size) if B is None else (count, B, self.hidden_size)
+        starts = self._starts[: len(states)]
+        return tuple([x.new_full(shape, s) if one is None else one for one, s in zip(states, starts, strict=True)])
 
     def _masks(self, steps: tuple[int, int], like: Tensor) -> list[Tensor] | None:
         """Dropout masks for the output of each layer except the last, from torch's generator."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,16 +20,15 @@ from .plan import Network, Plan, make_packed_plan, make_plan
 from .routes import Fallback, Path
 from .tensors import array_on, arrays_or_none
 
-# Every attribute that a call without dropout depends on.
-CONFIGURATION = (
-    "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size",
-)  # fmt: skip
-
 
 class ModuleCalls(ModuleArguments):
-    """A mixin before torch's class."""
+    """A mixin before torch's class. In its methods, weights are as the operator has them: with inputs of each step."""
 
     _fastrnn_memory: PackedWeights | None = None
+    # Every attribute that a call without dropout depends on.
+    _configuration: ClassVar[tuple[str, ...]] = (
+        "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "bidirectional", "proj_size",
+    )  # fmt: skip
 
     def _run_padded(
         self,
@@ -48,7 +47,7 @@ class ModuleCalls(ModuleArguments):
         if fallback is not None and fallback.path is Path.OPERATOR:
             return self._as_operator(network, kind, x, states, weights, masks, extras, None)
         given = {name: on_host(name, value) for name, value in extras.items() if value is not None}
-        plan = make_plan(network, kind, T, B, **given)
+        plan = make_plan(network, kind, T, B, **given, options=self._options)
         return self._carry_out(plan, x, states, weights, masks, fallback)
 
     def _run_packed(
@@ -71,16 +70,14 @@ class ModuleCalls(ModuleArguments):
         sorted_hx = None if hx is None else self.permute_hidden(hx, to_sorted)
         states = self._states(sorted_hx)
         if fallback is not None and fallback.path is Path.OPERATOR:
-            if hx is None:
-                count = network.layers * network.directions
-                zeros = x.new_zeros((count, int(sizes[0].item()), network.hidden_size))
-                states = tuple([zeros.clone() for _ in states])
+            states = self._present_states(x, states, int(sizes[0].item()))
             masks = self._masks((x.shape[0], 1), x)
             y, *final = self._as_operator(
                 network, "packed", x, states, weights, masks, extras | {"resets": resets}, sizes
             )
         else:
-            plan = make_packed_plan(network, array_on(sizes), on_host("resets", resets), extras["truncation"])
+            window = extras["truncation"]
+            plan = make_packed_plan(network, array_on(sizes), on_host("resets", resets), window, self._options)
             batch = plan.batches[0]
             masks = self._masks((batch.T, batch.B) if batch.dense else (x.shape[0], 1), x)
             y, *final = self._carry_out(plan, x, states, weights, masks, fallback)
@@ -102,22 +99,24 @@ class ModuleCalls(ModuleArguments):
         if memory is None:
             memory = self.__dict__["_fastrnn_memory"] = PackedWeights()
         call = memory.calls.get(plan, x)
-        packed = memory.get(plan.network, weights, call.plan.pace) if call.plan.packs else None
+        parameters = weights[: len(self._flat_weights_names)]
+        packed = memory.get(plan.network, parameters, call.plan.pace) if call.plan.packs else None
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights)):
             job = Job(plan, *call, calls.starting_of(plan), packed, masks)
             if masks is None and plan.batches[0].dense and not plan.is_packed and plan.truncation is None:
-                memory.remember_training(plan, x, *self._facts(weights), Recurrence.apply)
+                memory.remember_training(plan, x, *self._facts(parameters), Recurrence.apply)
             outputs: Outputs = Recurrence.apply(job, x, *states, *weights)
             return outputs
         if masks is None and plan.batches[0].dense and not plan.is_packed:
-            memory.remember(plan, x, *self._facts(weights))
+            memory.remember(plan, x, *self._facts(parameters))
         applied = None if masks is None else arrays_or_none(masks)
-        return _tensor_passes.infer(*call, x, states, weights, packed, applied, calls.starting_of(plan))
+        starting = calls.starting_of(plan)
+        return _tensor_passes.infer(*call, x, states, weights, packed, applied, starting, plan.options)
 
     def _facts(self, weights: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The parameters and the attributes, by name, that a repeated call must find again."""
         parameters = dict(zip(self._flat_weights_names, weights, strict=True))
-        return parameters, {name: self.__dict__.get(name) for name in CONFIGURATION}
+        return parameters, {name: self.__dict__.get(name) for name in self._configuration}
 
     def _as_operator(
         self,
@@ -133,7 +132,8 @@ class ModuleCalls(ModuleArguments):
         window = extras["truncation"]
         order = [None if extras[name] is None else as_tensor(name, extras[name]) for name in ("lengths", "resets")]
         training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *states, *weights))
-        key = key_of(network, kind, (window, window) if isinstance(window, int) else window, training)
+        pair = (window, window) if isinstance(window, int) else window
+        key = key_of(network, kind, pair, training, self._options_text)
         stacked = None if masks is None else torch.stack(masks)
         found = recurrence(x, list(states), weights, stacked, [order[0], batch_sizes, order[1]], key)
         return tuple(found[: 1 + len(states)])

@@ -3,9 +3,11 @@
 Eager calls go straight to the kernels (autograd.py): the dispatcher's way to an operator in Python takes as long as a
 short call. The outputs are one list: y, the final states, and what backward needs if the key says training.
 
-states: one tensor for each state of the cell, or None for all of them. masks: of dropout, of all layers but the last
-(num_layers - 1, T, B, n). order: lengths, batch_sizes and resets, each of which may be None. key: see `keys.key_of`. No
-list of tensors among the inputs of a forward call is ever empty, since AOTInductor hands an empty one on as None.
+states: one tensor for each state of the cell, or None for all of them. weights: the parameters of each layer and
+direction, and then the cell's inputs of each step, laid out as x, for each layer and direction. masks: of dropout, of
+all layers but the last (num_layers - 1, T, B, n). order: lengths, batch_sizes and resets, each of which may be None.
+key: see `keys.key_of`. No list of tensors among the inputs of a forward call is ever empty, since AOTInductor hands an
+empty one on as None.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from ._tensor_passes import unswappable
 from .autograd import in_graph, is_beyond_kernels
 from .calls import has_reserve, reserve_bytes
 from .keys import Described, described
-from .plan import STATES, Plan, make_packed_plan, make_plan, weight_shapes
+from .plan import Plan, input_widths, make_packed_plan, make_plan, weight_shapes
 from .tensors import array_on, arrays_or_none
 
 _INPUTS = "Tensor x, Tensor?[] states, Tensor[] weights, Tensor? masks, Tensor?[] order, str key"
@@ -45,14 +47,15 @@ _of_thread = _OfThread()
 
 def _plan(x: Tensor, weights: Sequence[Tensor], order: Sequence[Maybe], call: Described) -> Plan:
     """The plan of a call; ValueError for weights of other shapes."""
-    found, expected = [tuple(w.shape) for w in weights], weight_shapes(call.network, x.shape[-1])
+    found = [tuple(w.shape) for w in weights]
+    expected = weight_shapes(call.network, x.shape[-1]) + [(*x.shape[:-1], n) for n in input_widths(call.network)]
     if found != expected:
         raise ValueError(f"weights: expected tensors of shapes {expected}, got {found}")
     lengths, batch_sizes, resets = (None if one is None else array_on(one) for one in order)
     if call.kind == "packed":
         assert batch_sizes is not None
-        return make_packed_plan(call.network, batch_sizes, resets, call.truncation)
-    return make_plan(call.network, call.kind, *_sizes(x, call.kind), lengths, resets, call.truncation)
+        return make_packed_plan(call.network, batch_sizes, resets, call.truncation, call.options)
+    return make_plan(call.network, call.kind, *_sizes(x, call.kind), lengths, resets, call.truncation, call.options)
 
 
 def _sizes(x: Tensor, kind: str) -> tuple[int, int]:
@@ -70,9 +73,8 @@ def recurrence(
         raise ValueError("states: expected a tensor for each state, or None for all of them")
     plan = _plan(x, weights, order, call)
     applied = None if masks is None else arrays_or_none(masks.unbind())
-    outputs, kept = _tensor_passes.forward(
-        *_of_thread.calls.get(plan, x), x, states, weights, None, applied, calls.starting_of(plan), call.training
-    )
+    found = *_of_thread.calls.get(plan, x), x, states, weights, None, applied, calls.starting_of(plan)
+    outputs, kept = _tensor_passes.forward(*found, call.training, call.options)
     return [*outputs, *kept]
 
 
@@ -80,7 +82,8 @@ def recurrence(
 def _(
     x: Tensor, states: Sequence[Maybe], weights: Sequence[Tensor], masks: Maybe, order: Sequence[Maybe], key: str
 ) -> list[Tensor]:
-    (cell, layers, directions, hidden_size, _), kind, _, training = described(key)
+    network, kind, _, training, _ = described(key)
+    cell, layers, directions, hidden_size, _ = network
     width, count = directions * hidden_size, layers * directions
     y = x.new_empty((*x.shape[:-1], width))
     if kind == "packed":
@@ -89,7 +92,7 @@ def _(
     else:
         rows = _sizes(x, kind)
         shape = (count, hidden_size) if kind == "unbatched" else (count, rows[1], hidden_size)
-    outputs = [y, *(x.new_empty(shape) for _ in range(STATES[cell]))]
+    outputs = [y, *(x.new_empty(shape) for _ in network.row.states)]
     if not training:
         return outputs
     if has_reserve(cell):
@@ -127,7 +130,7 @@ def recurrence_backward(
     plan = _plan(x, weights, order, described(key))
     applied = None if masks is None else arrays_or_none(masks.unbind())
     call = *_of_thread.calls.get(plan, x), y, x, states, weights, applied, calls.starting_of(plan)
-    found = _tensor_passes.backward(*call, kept, d, wanted, plan.truncation)
+    found = _tensor_passes.backward(*call, kept, d, wanted, plan.truncation, plan.options)
     return [gradient for gradient in found if gradient is not None]
 
 

@@ -22,7 +22,7 @@ from ..config import backend_index, get_num_threads
 from . import _tensor_memory, calls
 from ._repeat import Repeat, Repeats
 from ._tensor_passes import Job
-from .plan import Network, Plan
+from .plan import Network, Plan, core_cell
 from .routes import IS_NOT_PLAIN, IS_NOT_PLAIN_IN_TRAINING
 from .tensors import Packed, arrays_of
 
@@ -57,7 +57,7 @@ def pack(network: Network, arrays: Sequence[Array]) -> Packed:
         parameters = tuple(
             next(present) if one.required or network.has_bias else None for one in network.row.parameters
         )
-        found.append(pack_forward(network.cell, parameters))
+        found.append(pack_forward(core_cell(network.cell), parameters))
     return found
 
 
@@ -108,7 +108,7 @@ class PackedWeights:
         The plan must be dense and not for a PackedSequence.
         """
         call, tensors = self.calls.get(plan, x), tuple(parameters.values())
-        if x.numel() == 0 or not all(_is_plain(one) for one in tensors):
+        if x.numel() == 0 or plan.network.row.inputs or not all(_is_plain(one) for one in tensors):
             return
         packed, copies = self._packed_and_copies(call)
         returns_y = not plan.returns_state_alone
@@ -124,6 +124,7 @@ class PackedWeights:
             returns_y,
             IS_NOT_PLAIN,
             calls.settings,
+            plan.options,
         )
         self._add(repeat)
 
@@ -140,6 +141,8 @@ class PackedWeights:
         packed, copies = self._packed_and_copies(call)
         if x.numel() == 0 or (self.again is not None and self.again.holds(x.shape, tensors, True, packed)):
             return
+        if plan.network.row.inputs:
+            return
         if not all(_is_plain(one) for one in tensors):
             return
         repeat = Repeat(
@@ -153,6 +156,7 @@ class PackedWeights:
             not plan.returns_state_alone,
             IS_NOT_PLAIN_IN_TRAINING,
             calls.settings,
+            plan.options,
             (Job(plan, *call, None, None, None), apply),
         )
         self._add(repeat)

@@ -13,8 +13,13 @@ import numpy as np
 
 from .. import _check, _core
 from .._check import Array
+from ..cell.written_cell import WrittenCell
+from ..given import input_columns
 from ..schedule import Batch, PackedBatch
-from ..weights import ROWS, shapes_of, torch_name
+from ..weights import ROWS, CoreCell, row_of, shapes_of, torch_name
+from ..written_function import core_program
+
+CELLS_MAX = 256  # written cells that are kept, by their text
 
 # The missing axes of the user's layouts, and the layouts in which states lack the same axes as sequences.
 _AXES: dict[str, Any] = {
@@ -31,8 +36,20 @@ REQUIRED = {name: [torch_name(one.name) for one in row.parameters if one.require
 OPTIONAL = {name: [torch_name(one.name) for one in row.parameters if not one.required] for name, row in ROWS.items()}
 
 
+@lru_cache(maxsize=CELLS_MAX)
+def core_cell(cell: str) -> CoreCell:
+    """The cell for the core: of a compiled cell its name, of a program's text the program."""
+    return cell if cell in ROWS else core_program(WrittenCell.from_text(cell))
+
+
+@lru_cache(maxsize=CELLS_MAX)
+def row(cell: str) -> _core.Cell:
+    """Of the registry, or of a program's text."""
+    return row_of(core_cell(cell))
+
+
 class Network(NamedTuple):
-    """A stack of layers; `cell` is the core's name of the cell."""
+    """A stack of layers; `cell` is the name of a compiled cell, or the text of a program."""
 
     cell: str
     layers: int
@@ -42,8 +59,7 @@ class Network(NamedTuple):
 
     @property
     def row(self) -> _core.Cell:
-        """Of the registry."""
-        return ROWS[self.cell]
+        return row(self.cell)
 
     @property
     def parameters(self) -> list[str]:
@@ -53,11 +69,18 @@ class Network(NamedTuple):
 
 @lru_cache(maxsize=256)
 def weight_shapes(network: Network, input_size: int) -> list[tuple[int, ...]]:
-    """Of all parameters, in torch's order; no shapes if there is no such cell."""
-    if network.cell not in ROWS:
+    """Of all parameters, in torch's order; no shapes if there is no cell."""
+    if not network.cell:
         return []
     sizes = input_size, network.hidden_size, network.layers, network.has_bias, network.directions == 2
-    return [shape for _, shape in shapes_of(network.row, *sizes).values()]
+    return [shape for _, shape in shapes_of(network.row, *sizes, name_of=str).values()]
+
+
+@lru_cache(maxsize=256)
+def input_widths(network: Network) -> list[int]:
+    """The numbers in a step of all inputs of each step: for each layer and direction, for each input."""
+    row, H = network.row, network.hidden_size
+    return [input_columns(row, name, H)[1] for name in row.inputs] * (network.layers * network.directions)
 
 
 class Plan(NamedTuple):
@@ -71,6 +94,7 @@ class Plan(NamedTuple):
     kind: str
     batches: tuple[Batch, ...]  # of each direction
     truncation: tuple[int, int] | None = None
+    options: tuple[float, ...] = ()  # of the cell
 
     @property
     def is_packed(self) -> bool:
@@ -124,9 +148,9 @@ def _shape(kind: str, first: int, B: int, n: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=256)
-def dense_plan(network: Network, kind: str, T: int, B: int) -> Plan:
+def dense_plan(network: Network, kind: str, T: int, B: int, options: tuple[float, ...] = ()) -> Plan:
     """A call without lengths, resets and truncation."""
-    return Plan(network, kind, dense_batches(network.directions, T, B))
+    return Plan(network, kind, dense_batches(network.directions, T, B), None, options)
 
 
 def dense_batches(directions: int, T: int, B: int) -> tuple[Batch, ...]:
@@ -134,14 +158,21 @@ def dense_batches(directions: int, T: int, B: int) -> tuple[Batch, ...]:
 
 
 def make_plan(
-    network: Network, kind: str, T: int, B: int, lengths: Any = None, resets: Any = None, truncation: Any = None
+    network: Network,
+    kind: str,
+    T: int,
+    B: int,
+    lengths: Any = None,
+    resets: Any = None,
+    truncation: Any = None,
+    options: tuple[float, ...] = (),
 ) -> Plan:
     """A call over padded sequences. It checks the arguments that torch does not have, with errors that name them.
 
     lengths (B,) and resets, laid out as the input, are anything that NumPy reads, or None.
     """
     if lengths is None and resets is None and truncation is None:
-        return dense_plan(network, kind, T, B)
+        return dense_plan(network, kind, T, B, options)
     window = _check.truncation("truncation", truncation)
     if kind == "unbatched" and lengths is not None:
         raise ValueError("lengths: expected None for input without a batch axis")
@@ -151,18 +182,24 @@ def make_plan(
     if marks is not None:
         marks = {"dense": marks, "batch_first": marks.T, "unbatched": marks.reshape(T, B)}[kind]
     batches = tuple(Batch(T, B, checked, marks, reverse) for reverse in (False, True)[: network.directions])
-    return Plan(network, kind, batches, window)
+    return Plan(network, kind, batches, window, options)
 
 
-def make_packed_plan(network: Network, active: Array, resets: Array | None = None, truncation: Any = None) -> Plan:
+def make_packed_plan(
+    network: Network,
+    active: Array,
+    resets: Array | None = None,
+    truncation: Any = None,
+    options: tuple[float, ...] = (),
+) -> Plan:
     """A call over the rows of a PackedSequence with these batch_sizes; resets (T, B) in its order of sequences."""
     window = _check.truncation("truncation", truncation)
     T, B = len(active), int(active[0])
     marks = _check.resets("resets", resets, "(T, B)", (T, B))
     if marks is None:
-        return Plan(network, "packed", _packed_batches(network.directions, active.tobytes()), window)
-    directions = (False, True)[: network.directions]
-    return Plan(network, "packed", tuple(PackedBatch.of_sizes(active, marks, r) for r in directions), window)
+        return Plan(network, "packed", _packed_batches(network.directions, active.tobytes()), window, options)
+    batches = tuple(PackedBatch.of_sizes(active, marks, r) for r in (False, True)[: network.directions])
+    return Plan(network, "packed", batches, window, options)
 
 
 @lru_cache(maxsize=16)
