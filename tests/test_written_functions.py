@@ -11,7 +11,7 @@ from fastrnn import config
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import batches, dtypes, seeds
-from written_cases import SHIPPED, lstm, make, masked, members, own_output, peephole, reference, written_cells
+from written_cases import SHIPPED, lstm, make, masked, members, peephole, reference, written_cells
 
 named = pytest.mark.parametrize
 sizes = st.tuples(

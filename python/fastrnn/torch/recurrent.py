@@ -64,7 +64,7 @@ class Recurrent(RecurrentArguments, torch.nn.Module):
     TypeError
         For arguments of another kind.
     ValueError
-        For other values, and for a cell that runs only in its reference so far.
+        For other values, and for a cell that exceeds a limit.
 
     See Also
     --------
