@@ -118,14 +118,16 @@ def test_sums_of_all_units_and_of_each_head_have_the_bits_of_their_order(backend
     p = draw(three, 1, 2, 1, heads * width, dtype, width, heads)
     p.arrays["p"][0, 1] += 100  # cancellation
     for by_head in (False, True):
-        program = summing(kind, 3, heads, by_head)
+        program, expected = summing(kind, 3, heads, by_head), []
+        for b in range(2):
+            vectors = [p.arrays[name][0, b] for name in "pqr"]
+            of_heads = [[x[j : j + width] for x in vectors] for j in range(0, heads * width, width)]
+            sums = [sum_in_order(kind, one, has_fma, width) for one in (of_heads if by_head else [vectors])]
+            each = width if by_head else heads * width
+            expected.append([np.repeat(np.array(one), each) for one in zip(*sums, strict=True)])
         for threads, cut in ((1, "all"), (2, "units"), (3, "units"), (2, "sequences")):
             found = CoreCall(p, threads, cut=cut, cell=program).outputs
-            for b in range(2):
-                vectors = [p.arrays[name][0, b] for name in "pqr"]
-                of_heads = [[x[j : j + width] for x in vectors] for j in range(0, heads * width, width)]
-                sums = [sum_in_order(kind, one, has_fma, width) for one in (of_heads if by_head else [vectors] * heads)]
-                total, variance = (np.repeat(np.array(one), width) for one in zip(*sums, strict=True))
+            for b, (total, variance) in enumerate(expected):
                 assert_same_bits({"h": found["h_n"][b]}, {"h": total})
                 if kind == "moments":
                     assert_same_bits({"v": found["v_n"][b]}, {"v": variance})

@@ -20,7 +20,7 @@ from written_cases import lstm, make, peephole
 
 named = pytest.mark.parametrize
 T, B, I, H = 5, 3, 4, 12
-WIDTHS = 1, 5, 8, 12, 16, 20, 31, 70
+WIDTHS = 1, 5, 8, 12, 20, 70
 
 
 def as_dense(p):
@@ -44,10 +44,10 @@ def same_numbers(found, expected):
 
 @named("dtype", ["float32", "float64"])
 @named("width", WIDTHS)
-@named("rows", [1, 2, 7, 9, 33])
-@named("name", ["peephole_lstm", "masked", "own_output"])
+@named("rows", [1, 3, 9, 33])
+@named("name", ["peephole_lstm", "own_output", "reset_before_gru", "products_alone"])
 def test_the_product_is_the_dense_one_with_zeros_between_the_heads(backend, name, rows, width, dtype):
-    """Gates 4, 1 and 5; rows for one tile, several tiles and unpacked weights of both kinds."""
+    """Gates 4, 5, 3 and 2, with second products; rows of one tile, of several tiles, and of unpacked weights."""
     for heads in (2, 5):
         p = draw(WRITTEN[name], 3, rows, 2, width * heads, dtype, heads, heads)
         expected = expected_of(p)
@@ -73,15 +73,14 @@ def test_a_random_cell_with_heads_is_the_dense_one(backend, cell, rows, width, s
 
 @named("dtype", ["float32", "float64"])
 @named(("heads", "width"), [(1, 12), (2, 20), (3, 5), (4, 64), (6, 70), (16, 3)])
-@named("name", ["peephole_lstm", "normed", "normed_by_head", "head_alone", "masked", "min_gru"])
+@named("name", ["peephole_lstm", "normed", "normed_by_head", "head_alone", "masked", "min_gru", "two_products"])
 def test_bits_do_not_depend_on_threads_and_packing(backend, name, heads, width, dtype):
     """Members share whole heads, or blocks and segments of heads."""
     written = min_gru if name == "min_gru" else WRITTEN[name]
     p = draw(written, 4, 3, 3, width * heads, dtype, heads, heads)
     one = CoreCall(p)
-    for threads, cut in ((2, "units"), (3, "units"), (4, "units"), (8, "units"), (2, "sequences"), (2, "pieces")):
-        for packs in (True, False):
-            assert_same_bits(CoreCall(p, threads, cut=cut, packs=packs).outputs, one.outputs)
+    for threads, cut in ((2, "units"), (3, "units"), (8, "units"), (2, "sequences"), (3, "pieces")):
+        assert_same_bits(CoreCall(p, threads, cut=cut, packs=threads % 2 == 0).outputs, one.outputs)
 
 
 @named("dtype", ["float32", "float64"])
