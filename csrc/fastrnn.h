@@ -445,7 +445,7 @@ enum fastrnn_read_kind {
     /* forward */
     FASTRNN_READ_GATE,       /* the pre-activation of a gate that does not stay apart; in the first phase alone */
     FASTRNN_READ_GATE_INPUT, /* the halves of a gate that stays apart: w_ih x + b_ih … */
-    FASTRNN_READ_GATE_STATE, /* … and w_hh h + b_hh; in the first phase alone, and only if w_hh multiplies h */
+    FASTRNN_READ_GATE_STATE, /* … and w_hh h + b_hh; in the first phase alone, if the gate's rows multiply h */
     /* both directions */
     FASTRNN_READ_BEFORE, /* a state before the step; forward, except for h, up to the phase that writes its successor */
     FASTRNN_READ_VECTOR,
@@ -500,11 +500,10 @@ enum fastrnn_sum_kind { FASTRNN_SUM, FASTRNN_MEAN, FASTRNN_MOMENTS, FASTRNN_SUM_
 /* The units of a sum: all of them, or those of each head, which gives each head a sum of its own. */
 enum fastrnn_extent { FASTRNN_SUM_OF_UNITS, FASTRNN_SUM_OF_HEAD, FASTRNN_EXTENTS };
 
-/* A sum over units of several kept vectors. It is made before its phase. The order is fixed, so the bits do not
- * depend on threads and vector lengths: vector after vector, each in segments of 64 units, which begin anew with each
- * head; in a segment, a sum of every
- * sixteenth unit, and then the tree of these sixteen sums. The squares of moments are about the mean of each segment.
- */
+/* A sum over units of several kept vectors. It is made before its phase. The order is fixed, so the bits do not depend
+ * on threads and vector lengths: vector after vector, each in segments of 64 units, which begin anew with each head; in
+ * a segment, a sum of every sixteenth unit, and then the tree of these sixteen sums. The squares of moments are about
+ * the mean of each segment. */
 struct fastrnn_sum {
     enum fastrnn_sum_kind kind;
     int phase;                   /* not the first */

@@ -137,8 +137,9 @@ static inline struct layout_packed_forward layout_packed_forward(const struct la
     return l;
 }
 
-/* The transposes for backward: w_ih [NI][G][H][VL] and w_hh [NB][gates that multiply h][H][VL], k running over gates in
- * slot order; the rows [NB][H][VL] of each second product, `product` reals apart; and vectors as above. */
+/* The transposes for backward: w_ih [NI][G][H][VL] and w_hh [NB][gates that multiply h][K][VL], k running over gates in
+ * slot order; the rows [NB][K][VL] of each second product, `product` reals apart; and vectors as above. K is H, or the
+ * width of a head. */
 struct layout_packed_backward {
     int64_t w_ih_block, w_hh_block, product_block; /* reals from one block to the next */
     size_t w_ih, w_hh, products, product, vectors, bytes;
@@ -226,7 +227,7 @@ static inline struct layout_crossing layout_crossing(struct layout_cursor *const
     l.terms = layout_take(cursor, line, phases->terms, segments, 2, l.sums_row);
     l.total_heads = phases->head_sums > 0 ? block_heads(s->units) : 1;
     const int64_t uniform = phases->sums > 0 ? LAYOUT_UNIFORM_MAX : 0;
-    l.thread_totals = (size_t)((2 * phases->sums * l.total_heads + uniform) * l.sums_row);
+    l.thread_totals = ((size_t)(2 * phases->sums) * (size_t)l.total_heads + (size_t)uniform) * (size_t)l.sums_row;
     l.totals = layout_take(cursor, line, s->threads, 2 * phases->sums, l.total_heads, l.sums_row);
     layout_take(cursor, line, s->threads, uniform, l.sums_row, 1);
     l.interpreter = s->interpreter_bytes / (size_t)s->real_bytes;

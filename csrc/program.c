@@ -111,12 +111,12 @@ static const char *error_of_slots(const struct fastrnn_program *const p) {
     for (int j = 0; j < p->slot_count; j++) {
         const struct fastrnn_slot *const slot = &p->slots[j];
         const bool has_operand = slot->operand != FASTRNN_SLOT_WITHOUT_OPERAND;
-        const int product = slot->operand - FASTRNN_SLOT_OF_PRODUCT;
         if (!lies_in(slot->gate, 0, p->table->gates) ||
             !lies_in(slot->operand, FASTRNN_SLOT_WITHOUT_OPERAND, FASTRNN_SLOT_OF_PRODUCT + p->product_count) ||
             (!has_operand && !slot->to_input)) {
             return "slots: expected a gate, and a product with w_ih, with an operand or with both";
         }
+        const int product = slot->operand - FASTRNN_SLOT_OF_PRODUCT;
         if (product >= 0 && slot->gate != p->products[product].gate) {
             return "slots: a slot with a second product is not of the product's gate";
         }

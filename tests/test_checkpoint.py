@@ -52,6 +52,21 @@ def test_absent_states_and_gradients_are_zeros(backend, drawn, n):
     assert_same_bits(results[3], results[1])
 
 
+@pytest.mark.parametrize("wanted", [("x", "w_hh"), ("x",), ("x", "state", "w_ih"), ("b_hh",)])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gradients_do_not_depend_on_which_others_are_wanted(monkeypatch, cell, n, wanted):
+    """Groups of one step, so that gradients of states pass from group to group."""
+    for name in ("GROUP_BYTES", "DENSE_GROUP_BYTES", "DENSE_GROUP_ROWS"):
+        monkeypatch.setattr(recompute, name, 1)
+    rng, G, run = np.random.default_rng(0), 4 if cell == "lstm" else 3, getattr(fastrnn, cell)
+    x, *weights = (rng.standard_normal(shape) for shape in ((7, 2, 3), (5 * G, 3), (5 * G, 5), 5 * G, 5 * G))
+    y, _, tape = run.forward(x, *weights, checkpoint=n)
+    found, expected = run.backward(tape, y, wanted=wanted), run.backward(run.forward(x, *weights)[2], y)
+    for name in set(wanted) - {"state"}:
+        assert_same_bits({name: getattr(found, name)}, {name: getattr(expected, name)})
+
+
 def test_dropout_and_more_sequences_than_a_part_has(backend):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((7, 300, 4)).astype(np.float32)

@@ -193,11 +193,11 @@ static void add_totals(const struct crossing *const c, const int j, const int fi
     }
 }
 
-/* Makes the sums of a phase, for the rows of the step. All members of the group pass the same barriers, at least one if
- * the phase `multiplies` a vector of earlier phases. */
+/* Makes the sums of a phase, for the rows of the step. All members of the group pass the same barriers. multiplies: the
+ * phase has a second product. */
 static void cross_units(const struct crossing *const c, const struct team_member *const me,
                         const struct team_range blocks, const int phase, const int64_t rows, const bool multiplies) {
-    bool crosses = multiplies;
+    bool crosses = multiplies && !c->shares_heads;
     for (int j = 0, first = 0; j < c->code->sum_count; first += c->code->sums[j++].count) {
         if (c->code->sums[j].phase == phase) {
             sum_member_segments(c, &c->code->sums[j], first, blocks, rows);

@@ -132,8 +132,8 @@ static void begin_second_product(struct forward_pass *const pass, const int numb
     } else {
         w->at.block = w->at.gate; /* in the room */
         w->room_blocks *= pass->cell->gates;
+        w->rows.w += product->gate * units.n * units.K;
     }
-    w->rows.w += product->gate * units.n * units.K;
     w->b_hh = w->b_hh ? w->b_hh + product->gate * units.n : NULL;
     w->b_apart = w->b_apart ? w->b_apart + product_biases(pass->cell, units, number) : NULL;
     to->exists = true;

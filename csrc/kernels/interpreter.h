@@ -119,8 +119,9 @@ struct phase_product {
 /* A phase of the program of a direction, with its operands in a pass of one member of the team. */
 struct interpreter {
     const struct fastrnn_code *program;
-    int body_count,
-        uniform_count; /* instructions of the phase, without and with results that are the same for all units */
+    /* Instructions of the phase: those that run for every unit, and those with a result that is the same for all units.
+     */
+    int body_count, uniform_count;
     struct span_instruction body[FASTRNN_INSTRUCTIONS_MAX], uniform[LAYOUT_UNIFORM_MAX];
     struct blocks units;
     bool is_padded; /* blocks inside a row have padding, which tensors do not have */

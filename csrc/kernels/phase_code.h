@@ -96,6 +96,9 @@ static void split_instruction(struct interpreter *const p, struct splitting *con
         any |= is_uniform(p, operands[j]);
         all &= is_uniform(p, operands[j]) || is_constant(operands[j]);
     }
+    for (int j = arguments; j < 3; j++) {
+        operands[j] = operands[0]; /* without effect, but loaded: it must have as many vectors as the others */
+    }
     const int operation = from->operation;
     if (!any || !all || operation == FASTRNN_OPERATION_copy || p->uniform_count == LAYOUT_UNIFORM_MAX) {
         s->place[to] = (uint8_t)to;

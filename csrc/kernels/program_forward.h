@@ -13,7 +13,8 @@ struct program_vectors {
 
 /* A saved vector of the reserve. Its rows are padded to whole vectors; its heads are not. */
 static struct far_operand far_saved(const int operand, const struct saved_rows *const saved, const int vector) {
-    struct far_operand far = far_view(operand, saved->data + vector * saved->units, saved->B * saved->row, saved->row);
+    real *const data = saved->data ? saved->data + vector * saved->units : NULL; /* null: no rows */
+    struct far_operand far = far_view(operand, data, saved->B * saved->row, saved->row);
     far.is_whole = saved->is_whole;
     return far;
 }
@@ -128,7 +129,7 @@ static const struct cell_product *product_of_phase(const struct cell_shape *cons
     return NULL;
 }
 
-/* The accumulators of a phase, of which the first has so many. */
+/* The accumulators of a phase. `first`: those of the first phase. */
 static int panels_of_phase(const struct cell_shape *const cell, const int phase, const int first,
                            const bool is_forward) {
     return phase == 0 ? first : product_of_phase(cell, phase, is_forward) ? 1 : 0;

@@ -72,7 +72,7 @@ static inline double cut_cost(const double ns, const double reference) {
 
 /* The multiply-adds of a forward call, or of a step, with so many rows. */
 static inline double cut_work(const struct layout_shape *const s, const int64_t rows) {
-    return (double)s->gates * (double)s->H * (double)(s->I + (s->multiplies_h ? s->units.K : 0)) * (double)rows;
+    return (double)s->gates * (double)s->H * (double)(s->I + (layout_has_state(s) ? s->units.K : 0)) * (double)rows;
 }
 
 /* Whether calibration chooses the cut. */
@@ -153,7 +153,7 @@ static inline double cut_threads_of_region(const double work) {
     return __builtin_sqrt(half * half + work * CUT_REGION_THREADS) - half;
 }
 
-/* Every phase ends at a barrier. */
+/* The model counts a barrier for every phase. */
 static inline int cut_phases(const struct layout_shape *const s) {
     return s->forward.count > s->backward.count ? s->forward.count : s->backward.count;
 }

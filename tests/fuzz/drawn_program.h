@@ -343,7 +343,8 @@ static int set_slots(const struct fastrnn_cell_table *const t, const bool multip
 /* ---- wrong numbers ---- */
 
 static int draw_odd(struct bytes *const from) {
-    static const int odd[] = {-1, 0, 1, 2, 7, 8, 16, 31, 32, 64, 255, 256, 257, 512, 768, 1024, 65535, INT32_MAX};
+    static const int odd[] = {-1,  0,   1,   2,   7,   8,    16,    31,        32,       64,
+                              255, 256, 257, 512, 768, 1024, 65535, INT32_MAX, INT32_MIN};
     return odd[draw_below(from, sizeof odd / sizeof *odd)];
 }
 
@@ -376,7 +377,16 @@ static void spoil_code(struct bytes *const from, struct fastrnn_code *const code
         if (code->sum_count) {
             struct fastrnn_sum *const sum = (struct fastrnn_sum *)code->sums + draw_below(from, code->sum_count);
             int *const numbers[] = {&sum->phase, &sum->count, &sum->kept[draw_below(from, FASTRNN_TERMS_MAX)]};
-            *numbers[draw_below(from, 3)] = draw_odd(from);
+            switch (draw_below(from, 5)) {
+            case 3:
+                sum->kind = (enum fastrnn_sum_kind)draw_odd(from);
+                break;
+            case 4:
+                sum->extent = (enum fastrnn_extent)draw_odd(from);
+                break;
+            default:
+                *numbers[draw_below(from, 3)] = draw_odd(from);
+            }
         }
         break;
     default:
