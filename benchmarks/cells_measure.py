@@ -27,7 +27,7 @@ RIVALS = [name for names in KINDS.values() for name in names]
 # B, H and threads of the cases that torch.compile runs, unless it runs all; and only cells that torch.nn lacks.
 COMPILED_AT = (8, 128, 2)
 # Rounds, by the seconds that one call of each contestant takes together.
-ROUNDS = ((0.3, 5), (1.5, 3), (6.0, 2), (float("inf"), 1))
+ROUNDS = ((0.3, 5), (1.5, 3), (float("inf"), 2))
 DROPPED_ABOVE = 1.5  # times the fastest rival of the same kind: such a rival has one round
 
 

@@ -205,6 +205,7 @@ def test_a_gate_has_one_product():
         ({"gates": "a", "states": {"h": math.nan}}, ValueError, r"states\.h: .*NaN"),
         ({"gates": "a", "states": {"h": "0"}}, TypeError, r"states\.h: expected a number"),
         ({"gates": "a", "vectors": "pq"}, TypeError, "vectors: expected a tuple of names"),
+        ({"gates": "a", "vectors": ["w_hh"]}, ValueError, "vectors: expected another name than w_hh"),
         ({"gates": "a", "inputs": {"m": "two"}}, ValueError, r"inputs\.m: expected"),
         ({"gates": "a", "inputs": ("m",), "input_gradients": ("n",)}, ValueError, "input_gradients: .*got n"),
         ({"gates": "a", "options": ("k",)}, TypeError, "options: expected a mapping"),

@@ -165,6 +165,19 @@ def problem(cell, **options):
     return module, inputs, (x, *flat_arguments(state), *flat_arguments(inputs), *weights)
 
 
+@named("name", ["peephole_lstm", "normed", "normed_by_head", "head_alone", "two_products"])
+def test_a_module_with_heads_equals_its_formulation(name, monkeypatch):
+    module = made(WRITTEN[name], heads=2, num_layers=2)
+    x, state, inputs = arguments(module)
+    leaves, found = [x, *flat_arguments(state), *module.parameters()], []
+    for reason in (None, fastrnn.torch.routes.Fallback(fastrnn.torch.routes.Path.FORMULATION, "a test")):
+        monkeypatch.setattr(type(module), "_fallback", lambda *_, reason=reason: reason)
+        result = module(x, state, inputs=inputs, lengths=LENGTHS)
+        first = torch.autograd.grad(loss_of(result), leaves, create_graph=True)
+        found.append([*flat(result), *first, *torch.autograd.grad(loss_of(first), leaves)])
+    assert_close(found[1], found[0], 20)
+
+
 DIFFERENTIABLE = [peephole, masked, WRITTEN["min_gru"], WRITTEN["sru"], normed]
 
 

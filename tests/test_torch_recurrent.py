@@ -28,6 +28,7 @@ cells = named("cell", [lstm, peephole, masked, own_output], ids=lambda one: one.
 T, B, I, H = 5, 3, 2, 4
 STACKS = [
     {}, {"num_layers": 2, "bidirectional": True}, {"bias": False}, {"batch_first": True, "num_layers": 2},
+    {"heads": 2, "num_layers": 2},
 ]  # fmt: skip
 stacks = named("options", STACKS, ids=str)
 LENGTHS, RESETS = np.array([5, 0, 3]), np.eye(T, B, -2, dtype=bool)
@@ -52,7 +53,7 @@ def module_like(layer):
     names = "num_layers", "bias", "batch_first", "dropout", "bidirectional"
     module = fastrnn.torch.Recurrent(
         layer.cell, layer.input_size, layer.hidden_size, **{name: getattr(layer, name) for name in names},
-        options=layer.options, dtype=getattr(torch, layer.dtype.name),
+        heads=layer.heads, options=layer.options, dtype=getattr(torch, layer.dtype.name),
     )  # fmt: skip
     parameters = {parameter_name(name): torch.from_numpy(one.copy()) for name, one in layer.parameters.items()}
     module.load_state_dict(parameters)
@@ -357,10 +358,22 @@ def test_errors_of_the_constructor_and_of_replaced_parameters():
         fastrnn.torch.Recurrent(lstm, 2, 0)
     with pytest.raises(ValueError, match="options: expected exactly"):
         fastrnn.torch.Recurrent(lstm, 2, 3, options={"leak": 1.0})
+    with pytest.raises(ValueError, match="heads: expected a divisor of hidden_size = 3, got 2"):
+        fastrnn.torch.Recurrent(lstm, 2, 3, heads=2)
     module = made(lstm)
     module.weight_hh_l0 = torch.nn.Parameter(torch.zeros(4 * H, H + 1, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"weight_hh_l0: expected shape \(16, 4\), got \(16, 5\)"):
         module(torch.zeros(T, B, I, dtype=torch.float64))
+    module = made(lstm)
+    module.num_layers = 2
+    with pytest.raises(ValueError, match="num_layers, bias, bidirectional: expected those of 4 parameters"):
+        module(torch.zeros(T, B, I, dtype=torch.float64))
+
+
+def test_a_packed_sequence_of_matrices_is_refused():
+    packed = torch.nn.utils.rnn.pack_sequence([torch.zeros(T, B, I, dtype=torch.float64)])
+    with pytest.raises(ValueError, match=r"x: expected a PackedSequence of rows \(rows, I\), got \(5, 3, 2\)"):
+        made(lstm)(packed)
 
 
 def test_an_input_without_a_declared_gradient_is_refused_if_it_needs_one():

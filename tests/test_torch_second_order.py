@@ -1,5 +1,7 @@
 """Gradients of gradients: the linearised loop against autograd of the loop, and how many operations a step takes."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from fastrnn.torch.rows import Rows
 from fastrnn.torch.steps import Step
 from program_cases import WRITTEN
 from test_torch_recurrent import STACKS, arguments, flat_arguments, made
+from torch.utils import checkpoint  # noqa: F401  (torch.utils.checkpoint)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_cases import KINDS, assert_close, flat, loss_of, make_pair
 
@@ -91,6 +94,27 @@ def test_a_penalty_of_one_gradient_is_that_of_torch(kind):
         (of_x.norm() - 1).square().backward()
         found.append([x.grad, *(one.grad for one in module.parameters())])
     assert_close(found[1], found[0], 100)
+
+
+@kinds
+def test_saved_tensors_are_unpacked_once(kind):
+    """Activation checkpointing refuses to unpack them twice."""
+    module, found = make_pair(kind, 3, 4)[1], []
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    def of_x(x):
+        return torch.autograd.grad(flat(module(x))[0].square().sum(), x, create_graph=True)[0]
+
+    checkpointed = functools.partial(torch.utils.checkpoint.checkpoint, use_reentrant=False)
+    y = checkpointed(lambda x: flat(module(x))[0], x)
+    for gradient in (
+        of_x(x),
+        torch.autograd.grad(y.square().sum(), x, create_graph=True)[0],
+        checkpointed(of_x, x),
+    ):
+        found.append(torch.autograd.grad(gradient.square().sum(), [x, *module.parameters()], allow_unused=True))
+    for one in found[1:]:
+        assert_close(one, found[0])
 
 
 class Counting(TorchDispatchMode):

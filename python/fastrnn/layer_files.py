@@ -77,7 +77,7 @@ class RecurrentLayer(LayerCalls):
 
         Returns
         -------
-        LSTM, GRU or RNN
+        LSTM, GRU, RNN or Recurrent
             Of the class that `load` is called on, not frozen.
 
         Raises

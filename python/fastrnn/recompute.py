@@ -117,8 +117,8 @@ def _backward_dense(tape: CheckpointTape, arrays: BackwardArrays) -> None:
     """
     T, B, I, H = tape.sizes
     # Gradients of states go from group to group, also where nobody wants those of the initial states.
-    states = tuple(memory.empty((B, H), tape.dtype) if one is None else one for one in arrays.initial)
-    arrays = arrays._replace(initial=states)
+    gradients = tuple(memory.empty((B, H), tape.dtype) if one is None else one for one in arrays.initial)
+    arrays = arrays._replace(initial=gradients)
     rows = DENSE_GROUP_BYTES // max(1, (2 * I + 8 * H) * tape.dtype.itemsize)
     length = -(-max(rows, DENSE_GROUP_ROWS) // B)
     for begin in reversed(range(0, T, length)):

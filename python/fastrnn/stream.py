@@ -103,7 +103,7 @@ class Stream(_core.Stepper):
         self._set_states(slice(None), checked)
 
     def reset(self, rows: Any = None) -> None:
-        """Start again from the zero state.
+        """Start again from the start value of each state: zero for LSTM, GRU and RNN.
 
         Parameters
         ----------

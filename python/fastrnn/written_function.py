@@ -160,8 +160,7 @@ class RecurrentFunction(Cell):
         x, w_ih, w_hh, b_ih, b_hh, state, vectors, inputs, options, lengths, resets, reverse : as for the call
             See `fastrnn.recurrent`.
         checkpoint : int, optional
-            Keep only the states of every n-th step; ``backward`` recomputes the rest, with the same bits. Not for cells
-            with inputs, options or start values, and not for cells with states besides y and one more.
+            Keep only the states of every n-th step; ``backward`` recomputes the rest, with the same bits.
 
         Returns
         -------

@@ -192,7 +192,6 @@ class Recurrent(RecurrentLayer):
         x, state, inputs, lengths, resets : as for the call
             The call itself is for inference.
         checkpoint, budget : as for ``fastrnn.LSTM.forward``
-            Not for cells with inputs, options or start values, and not for cells with states besides y and one more.
 
         Returns
         -------

@@ -12,7 +12,7 @@ import numpy as np
 from .derive import derive
 from .program import Input, Option, State
 from .trace import Tables, trace
-from .verify_tables import RESERVED
+from .verify_tables import MATRICES, RESERVED
 from .written_cell import WrittenCell
 
 
@@ -95,6 +95,8 @@ def cell(
         f"{one}_{gate}" for one in _names("gate_vectors", _listed("gate_vectors", gate_vectors)) for gate in rows
     ]
     units = _names("vectors", (*_listed("vectors", vectors), *grouped))
+    for one in set(MATRICES) & set(units):
+        raise ValueError(f"vectors: expected another name than {one}, which a parameter of every cell has")
     tables = Tables(
         "cell", rows, _states(states), units,
         _inputs(inputs, input_gradients), _options(options or {}),

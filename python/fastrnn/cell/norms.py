@@ -34,6 +34,7 @@ def layer_norm(x: Any, gamma: Any = None, beta: Any = None, *, eps: float = 1e-5
     TypeError
         If gamma or beta has no members by gate where x has.
     """
+    _require_bool("layer_norm", by_head)
 
     def normalise(vectors: Sequence[Any]) -> list[Any]:
         mean, variance = _moments(vectors, by_head)
@@ -60,12 +61,19 @@ def rms_norm(x: Any, gamma: Any = None, *, eps: float = 1e-5, by_head: bool = Fa
     TypeError
         As for `layer_norm`.
     """
+    _require_bool("rms_norm", by_head)
 
     def normalise(vectors: Sequence[Any]) -> list[Any]:
         scale = np.reciprocal(np.sqrt(_mean("rms_norm", [np.square(one) for one in vectors], by_head) + eps))
         return [one * scale for one in vectors]
 
     return _norm("rms_norm", normalise, x, gamma, None)
+
+
+def _require_bool(name: str, by_head: Any) -> None:
+    """The number of heads belongs to the layer."""
+    if not isinstance(by_head, bool):
+        raise TypeError(f"{name}: by_head: expected True or False, got {by_head!r}")
 
 
 def _mean(name: str, vectors: Sequence[Any], by_head: bool) -> Any:

@@ -10,6 +10,7 @@ from .program import FORMAT, Program
 
 INSTRUCTIONS_MAX, REGISTERS_MAX, PHASES_MAX, SAVED_MAX, STATES_MAX, GATES_MAX = 256, 32, 8, 16, 8, 8
 VECTORS_MAX, INPUTS_MAX, OPTIONS_MAX, SUMS_MAX = 16, 8, 8, 32
+MATRICES = ("w_ih", "w_hh", "b_ih", "b_hh")  # parameters of every cell
 RESERVED = ("input", "state", "product")  # members of the pre-activations that are no gates
 SUM_KINDS = ("sum", "mean", "moments")
 
@@ -67,7 +68,8 @@ def _verify_names(name: str, names: Sequence[str]) -> None:
     first = "[A-Za-z_]" if name == "name" else "[A-Za-z]"
     for one in names:
         known = re.fullmatch(first + r"\w{0,63}", one, re.ASCII) is not None
-        require(known and not (name == "gates" and one in RESERVED), f"program.{name}: bad name {one!r:.80}")
+        taken = {"gates": RESERVED, "vectors": MATRICES}.get(name, ())
+        require(known and one not in taken, f"program.{name}: bad name {one!r:.80}")
     require(len(set(names)) == len(names), f"program.{name}: a name twice in {list(names)}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,14 @@ from .plan import Plan
 from .second_order import is_transformed
 
 Outputs = tuple[Tensor, ...]  # y and the final states
+
+
+class Call(NamedTuple):
+    """A node of the graph with its saved tensors, which hooks may refuse to unpack twice (activation checkpointing)."""
+
+    job: Job
+    saved_tensors: tuple[Any, ...]
+    needs_input_grad: tuple[bool, ...]
 
 
 class Recurrence(torch.autograd.Function):
@@ -36,12 +44,13 @@ class Recurrence(torch.autograd.Function):
             return (None,) * (1 + len(wanted))
         if not is_beyond_kernels(d):
             return None, *_tensor_passes.end(ctx, d, wanted, plan.truncation)
-        _, saved, masks, _ = _tensor_passes.saved_of(ctx)
+        call = Call(ctx.job, ctx.saved_tensors, ctx.needs_input_grad)
+        _, saved, masks, _ = _tensor_passes.saved_of(call)
         inputs = in_graph(ctx.next_functions, saved)
         if is_transformed(d):
             return None, *formulation.gradients(plan, inputs, masks, d, wanted)
         formulation.refuse_truncation(plan)
-        found = iter(Gradients.apply(ctx, len(d), *d, *inputs))
+        found = iter(Gradients.apply(call, len(d), *d, *inputs))
         return None, *[next(found) if one else None for one in wanted]
 
 
@@ -49,7 +58,7 @@ class Gradients(torch.autograd.Function):
     """The gradients of a call, by the kernels, as functions of d and of the inputs: x, the states and the weights."""
 
     @staticmethod
-    def forward(ctx: Any, call: Any, count: int, *tensors: Tensor | None) -> Outputs:  # type: ignore[override]
+    def forward(ctx: Any, call: Call, count: int, *tensors: Tensor | None) -> Outputs:  # type: ignore[override]
         wanted, masks = call.needs_input_grad[1:], _tensor_passes.saved_of(call)[2] or ()
         ctx.plan, ctx.wanted, ctx.count, ctx.tensors = call.job.description, wanted, count, len(tensors)
         ctx.set_materialize_grads(False)
@@ -59,7 +68,8 @@ class Gradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *v: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
-        tensors, masks = ctx.saved_tensors[: ctx.tensors], ctx.saved_tensors[ctx.tensors :] or None
+        saved = ctx.saved_tensors
+        tensors, masks = saved[: ctx.tensors], saved[ctx.tensors :] or None
         d, inputs, asked = tensors[: ctx.count], tensors[ctx.count :], ctx.needs_input_grad[2:]
         given = iter(v)
         every = [next(given) if one else None for one in ctx.wanted]

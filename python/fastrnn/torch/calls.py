@@ -6,7 +6,7 @@ one); for each layer except the last its output and, with dropout, the masked ou
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import _core, _plan
 from ..config import backend_index, cut_index, get_num_threads
 from ._tensor_arrays import TensorArrays
-from .plan import Network, Plan, core_cell, dense_plan
+from .plan import CELLS_MAX, Network, Plan, core_cell, dense_plan, row
 from .tensors import NUMPY_DTYPES, outline
 
 _NO_BYTES = outline((0,), torch.uint8)
@@ -109,7 +109,7 @@ def arrays_of_call(plan: Plan, dtype: torch.dtype, *, returns_y: bool) -> Tensor
     return TensorArrays(kind, NUMPY_DTYPES[dtype], outlines, names, batch.grid, batch.B, H, has_reserve(network.cell))
 
 
-@cache
+@lru_cache(maxsize=CELLS_MAX)
 def _reserve_row(cell: str, dtype: Any, H: int) -> int:
     """Bytes that forward saves for each row (t, b), which are the same on every backend.
 
@@ -123,7 +123,7 @@ def reserve_bytes(cell: str, dtype: Any, H: int, rows: Any) -> Any:
     return rows * _reserve_row(cell, np.dtype(dtype), H)
 
 
-@cache
+@lru_cache(maxsize=CELLS_MAX)
 def has_reserve(cell: str) -> bool:
     """Whether forward saves anything in addition to y."""
-    return _reserve_row(cell, np.dtype(np.float32), 1) > 0
+    return _reserve_row(cell, np.dtype(np.float32), row(cell).heads) > 0

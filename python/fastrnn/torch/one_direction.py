@@ -20,6 +20,16 @@ from .steps import Step
 from .visits import States, visits
 
 
+def dense(w_hh: Tensor, heads: int) -> Tensor:
+    """A block-diagonal w_hh (G*H, H/heads) as (G*H, H), with zeros between the heads."""
+    if heads == 1:
+        return w_hh
+    width = w_hh.shape[1]
+    blocks = w_hh.reshape(-1, heads, width, 1, width)
+    inside = torch.eye(heads, dtype=torch.bool, device=w_hh.device).view(heads, 1, heads, 1)
+    return torch.where(inside, blocks, torch.zeros_like(blocks)).reshape(-1, heads * width)
+
+
 class OneDirection:
     """One layer in one direction.
 
@@ -50,7 +60,8 @@ class OneDirection:
         twice: Twice | None = None,
         passes_on: bool = True,
     ) -> None:
-        self.step, self.parameters = step, parameters
+        self.step = step
+        self.parameters = parameters = parameters | {"w_hh": dense(parameters["w_hh"], step.heads)}
         self.hidden_size = parameters["w_hh"].shape[1]
         program, reads = step.program, step.reads
         self.starts = [x.new_full((), one.start) for one in program.states]

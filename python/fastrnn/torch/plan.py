@@ -36,20 +36,34 @@ REQUIRED = {name: [torch_name(one.name) for one in row.parameters if one.require
 OPTIONAL = {name: [torch_name(one.name) for one in row.parameters if not one.required] for name, row in ROWS.items()}
 
 
+def text_of_cell(program: str, heads: int) -> str:
+    """A written cell as a network has it: the text of its program, after the heads if there are several."""
+    return program if heads == 1 else f"{heads}*{program}"
+
+
+def program_and_heads(cell: str) -> tuple[str, int]:
+    """The inverse of `text_of_cell`."""
+    heads, _, program = cell.partition("*")
+    return (program, int(heads)) if heads.isdecimal() else (cell, 1)
+
+
 @lru_cache(maxsize=CELLS_MAX)
 def core_cell(cell: str) -> CoreCell:
-    """The cell for the core: of a compiled cell its name, of a program's text the program."""
-    return cell if cell in ROWS else core_program(WrittenCell.from_text(cell))
+    """The cell for the core: of a compiled cell its name, of a written cell the program."""
+    if cell in ROWS:
+        return cell
+    program, heads = program_and_heads(cell)
+    return core_program(WrittenCell.from_text(program), heads)
 
 
 @lru_cache(maxsize=CELLS_MAX)
 def row(cell: str) -> _core.Cell:
-    """Of the registry, or of a program's text."""
+    """Of the registry, or of a written cell."""
     return row_of(core_cell(cell))
 
 
 class Network(NamedTuple):
-    """A stack of layers; `cell` is the name of a compiled cell, or the text of a program."""
+    """A stack of layers; `cell` is the name of a compiled cell, or the text of a written one (`text_of_cell`)."""
 
     cell: str
     layers: int

@@ -16,7 +16,7 @@ from ..given import checked_options, input_columns
 from ..weights import shapes_of, torch_name
 from ..written_function import checked_cell
 from .keys import text_of_options
-from .plan import row
+from .plan import row, text_of_cell
 from .recurrent_arguments import RecurrentArguments
 from .routes import Path, call_as_leaf, say_once
 
@@ -44,6 +44,8 @@ class Recurrent(RecurrentArguments, torch.nn.Module):
         The probability in [0, 1) that training zeroes an output of any layer except the last.
     bidirectional : bool
         Whether each layer also runs backwards over the sequence; then D is 2, otherwise 1.
+    heads : int
+        With several heads, w_hh is block-diagonal; see `fastrnn.Recurrent`.
     options : mapping of str to float, optional
         The cell's options; options that are left out have their defaults.
     device, dtype : optional
@@ -51,11 +53,11 @@ class Recurrent(RecurrentArguments, torch.nn.Module):
 
     Attributes
     ----------
-    cell : WrittenCell
+    cell, heads
         Fixed.
     options : dict of str to float
         A new value applies to every later call.
-    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : Parameter (G*H, I), (G*H, H), (G*H,), (G*H,)
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 : Parameter (G*H, I), (G*H, H/heads), (G*H,), (G*H,)
         With the gates in the order of the cell, and ``_reverse`` for the second direction, as in torch's modules. Each
         vector of the cell is a parameter (H,) of its name, such as ``p_i_l0``.
 
@@ -101,15 +103,19 @@ class Recurrent(RecurrentArguments, torch.nn.Module):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        heads: int = 1,
         options: Mapping[str, float] | None = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         torch.nn.Module.__init__(self)
         self._cell = checked_cell("cell", cell)
-        self._text = cell.text
+        self._heads = _check.integer("heads", heads, 1)
+        self._text = text_of_cell(cell.text, self._heads)
         self.input_size = _check.integer("input_size", input_size, 0)
         self.hidden_size = _check.integer("hidden_size", hidden_size, 1)
+        if self.hidden_size % self._heads:
+            raise ValueError(f"heads: expected a divisor of hidden_size = {self.hidden_size}, got {self._heads}")
         self.num_layers = _check.integer("num_layers", num_layers, 1)
         self.bias = _check.boolean("bias", bias)
         self.batch_first = _check.boolean("batch_first", batch_first)
@@ -137,6 +143,11 @@ class Recurrent(RecurrentArguments, torch.nn.Module):
         return self._cell
 
     @property
+    def heads(self) -> int:
+        """The number of heads of each layer."""
+        return self._heads
+
+    @property
     def options(self) -> dict[str, float]:
         """The options of the cell, as a new dict."""
         return dict(zip(row(self._text).options, self._options, strict=True))
@@ -154,9 +165,9 @@ class Recurrent(RecurrentArguments, torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The arguments of the module, for ``print(model)``."""
-        names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
-        usual = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        given = {name: getattr(self, name) for name in names if getattr(self, name) != usual[name]}
+        usual: dict[str, Any] = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
+        usual |= {"bidirectional": False, "heads": 1}
+        given = {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
         given |= {"options": self.options} if self._options else {}
         sizes = f"{self._cell.program.name}, {self.input_size}, {self.hidden_size}"
         return ", ".join([sizes, *(f"{name}={value}" for name, value in given.items())])
@@ -227,11 +238,11 @@ class Recurrent(RecurrentArguments, torch.nn.Module):
         weights = self._checked_weights(network)
         is_packed = isinstance(x, PackedSequence)
         data = x[0] if is_packed else x
+        if is_packed and data.dim() != 2:
+            raise ValueError(f"x: expected a PackedSequence of rows (rows, I), got {tuple(data.shape)}")
         kind = self._checked_sequence("x", data, "I", self.input_size, weights[0])
         B = None if kind == "unbatched" else x.shape[0 if kind == "batch_first" else 1]
         if is_packed:
-            if data.dim() != 2:
-                raise ValueError(f"x: expected a PackedSequence of rows (rows, I), got {tuple(data.shape)}")
             B = None if is_compiling() else int(x[1][0])
         states = () if is_packed and is_compiling() else self._checked_states(state, B, weights[0])
         given = self._checked_inputs(inputs, x, weights[0])

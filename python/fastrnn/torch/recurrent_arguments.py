@@ -49,6 +49,11 @@ class RecurrentArguments(ModuleCalls):
         weights = self._weights_now()
         if not is_compiling():
             expected = weight_shapes(network, self.input_size)
+            if len(expected) != len(weights):
+                raise ValueError(
+                    f"num_layers, bias, bidirectional: expected those of {len(weights)} parameters, got those of"
+                    f" {len(expected)}; make a new module"
+                )
             for name, weight, shape in zip(self._flat_weights_names, weights, expected, strict=True):
                 if weight.shape != shape:
                     raise ValueError(f"{name}: expected shape {shape}, got {tuple(weight.shape)}")
@@ -67,6 +72,8 @@ class RecurrentArguments(ModuleCalls):
     def _check_tensor(self, name: str, value: Any, like: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"{name}: expected a tensor, got {type(value).__name__}")
+        if value.layout is not torch.strided:
+            raise TypeError(f"{name}: expected a dense tensor, got {value.layout}; call to_dense()")
         if value.dtype != like.dtype and not torch.is_autocast_enabled(like.device.type):
             raise TypeError(f"{name}: expected dtype {like.dtype}, got {value.dtype}")
 

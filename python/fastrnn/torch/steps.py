@@ -13,7 +13,7 @@ from ..cell.library.shipped import SHIPPED
 from ..cell.program import Direction, Program, Sum
 from ..cell.program_text import from_text
 from .operations import OPERATIONS
-from .plan import CELLS_MAX
+from .plan import CELLS_MAX, program_and_heads
 
 # product(k, v): w_hh v + b_hh for the rows of the gate of product k.
 Multiply = Callable[[int, Tensor], Tensor]
@@ -42,6 +42,8 @@ class Step:
     Attributes
     ----------
     program : Program
+    heads : int
+        Of a block-diagonal layer.
     reads : set of str
         The names that a step reads, except products and sums.
     output : int
@@ -50,8 +52,8 @@ class Step:
         Whether no unit needs another one, except by the recurrent product.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, heads: int = 1) -> None:
+        self.program, self.heads = program, heads
         forward = program.forward
         states = [forward.outputs[f"after.{one.name}"] for one in program.states]
         y = forward.outputs["y" if program.output is None else f"after.{program.output}"]
@@ -107,8 +109,11 @@ class Step:
 
 @lru_cache(maxsize=CELLS_MAX)
 def step_of(cell: str) -> Step:
-    """Of a compiled cell by name, or of a program's text."""
-    return Step(SHIPPED[cell].program if cell in SHIPPED else from_text(cell))
+    """Of a compiled cell by name, or of a written cell's text."""
+    if cell in SHIPPED:
+        return Step(SHIPPED[cell].program)
+    program, heads = program_and_heads(cell)
+    return Step(from_text(program), heads)
 
 
 def _live(direction: Direction, wanted: set[int]) -> set[int]:
@@ -153,9 +158,16 @@ def _of_all_units(
         assert product is not None
         found[f"product.{phase.product}"] = product(phase.product, values[step.operands[phase.product]].expand(shape))
     for number, one in phase.sums:
-        terms = torch.cat([values[arg].expand(shape) for arg in one.args], -1)
+        heads = step.heads if one.by_head else 1
+        terms = torch.cat([values[arg].expand(shape).unflatten(-1, (heads, -1)) for arg in one.args], -1)
         total = terms.sum(-1, keepdim=True) if one.kind == "sum" else terms.mean(-1, keepdim=True)
-        found[f"sum.{number}"] = total
+        found[f"sum.{number}"] = _of_units(total, shape)
         if one.kind == "moments":
-            found[f"variance.{number}"] = (terms - total).square().mean(-1, keepdim=True)
+            found[f"variance.{number}"] = _of_units((terms - total).square().mean(-1, keepdim=True), shape)
     return found
+
+
+def _of_units(sums: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sums of each head (..., heads, 1) as a step reads them: (..., 1), or (..., H) for several heads."""
+    heads = sums.shape[-2]
+    return sums[..., 0] if heads == 1 else sums.expand(*sums.shape[:-1], shape[-1] // heads).flatten(-2)
