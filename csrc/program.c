@@ -75,15 +75,6 @@ static const char *error_of_table(const struct fastrnn_cell_table *const t) {
 
 /* ---- slots and saved states ---- */
 
-/* Bit g: gate g has a second product. */
-static unsigned multiplied_gates(const struct fastrnn_program *const p) {
-    unsigned gates = 0;
-    for (int j = 0; j < p->product_count; j++) {
-        gates |= 1U << p->products[j].gate;
-    }
-    return gates;
-}
-
 /* The first slot of a side; -1 unless the side has each gate once, in consecutive slots. h lacks the gates of second
  * products. */
 static int side_of(const struct fastrnn_program *const p, const bool of_input) {
@@ -100,7 +91,7 @@ static int side_of(const struct fastrnn_program *const p, const bool of_input) {
             }
         }
     }
-    const unsigned all = (1U << p->table->gates) - 1, wanted = of_input ? all : all & ~multiplied_gates(p);
+    const unsigned all = (1U << p->table->gates) - 1, wanted = of_input ? all : all & ~program_product_gates(p);
     return gates == wanted && count == __builtin_popcount(wanted) ? first : -1;
 }
 
@@ -129,95 +120,6 @@ static const char *error_of_slots(const struct fastrnn_program *const p) {
                        "operand h";
 }
 
-/* The slot with a second product; -1 unless there is exactly one. */
-static int slot_of_product(const struct fastrnn_program *const p, const int product) {
-    int found = -1, count = 0;
-    for (int j = 0; j < p->slot_count; j++) {
-        if (p->slots[j].operand == FASTRNN_SLOT_OF_PRODUCT + product) {
-            found = j;
-            count++;
-        }
-    }
-    return count == 1 ? found : -1;
-}
-
-static bool is_factor(const struct fastrnn_program *const p, const struct fastrnn_read *const read) {
-    return (read->kind == FASTRNN_READ_Y && read->index == 0) ||
-           (read->kind == FASTRNN_READ_SAVED && lies_in(read->index, 0, program_saved_vectors(p->table))) ||
-           (read->kind == FASTRNN_READ_BEFORE && lies_in(read->index, 0, p->table->state_count));
-}
-
-static const char *error_of_product(const struct fastrnn_program *const p,
-                                    const struct fastrnn_product *const product) {
-    if (!lies_in(product->gate, 0, p->table->gates) || !(p->table->apart >> product->gate & 1)) {
-        return "products: expected a gate that stays apart";
-    }
-    if (!lies_in(product->factor_count, 1, FASTRNN_FACTORS_MAX + 1)) {
-        return "products: expected 1 or 2 factors";
-    }
-    for (int j = 0; j < product->factor_count; j++) {
-        if (!is_factor(p, &product->factors[j])) {
-            return "products: expected factors that are y, saved vectors or states before the step";
-        }
-    }
-    return NULL;
-}
-
-/* The table has been checked. */
-static const char *error_of_products(const struct fastrnn_program *const p) {
-    if (!lies_in(p->product_count, 0, FASTRNN_PRODUCTS_MAX + 1) || (p->product_count && !p->products)) {
-        return "products: expected at most 7";
-    }
-    for (int j = 0; j < p->product_count; j++) {
-        const struct fastrnn_product *const product = &p->products[j];
-        const char *const error = error_of_product(p, product);
-        for (int k = 0; k < j && !error; k++) {
-            const struct fastrnn_product *const other = &p->products[k];
-            if (other->gate == product->gate || other->forward_phase == product->forward_phase ||
-                (other->backward_phase == product->backward_phase && other->backward_phase)) {
-                return "products: two have the same gate or the same phase";
-            }
-        }
-        if (error) {
-            return error;
-        }
-    }
-    return NULL;
-}
-
-/* The slots and the lists of both directions have been checked. */
-static const char *error_of_product_phases(const struct fastrnn_program *const p) {
-    for (int j = 0; j < p->product_count; j++) {
-        const struct fastrnn_product *const product = &p->products[j];
-        const int slot = slot_of_product(p, j);
-        if (slot < 0) {
-            return "products: expected one slot with each product";
-        }
-        const int kept = code_phase_of_write(&p->forward, FASTRNN_WRITE_KEPT, product->kept);
-        if (!lies_in(product->forward_phase, 1, p->forward.phase_count) || !lies_in(kept, 0, product->forward_phase)) {
-            return "products: forward has not kept a vector before the product's phase";
-        }
-        const int written = code_phase_of_write(&p->backward, FASTRNN_WRITE_SLOT, slot);
-        if (!lies_in(product->backward_phase, 0, p->backward.phase_count) ||
-            (product->backward_phase && !lies_in(written, 0, product->backward_phase))) {
-            return "products: backward has not written the slot before the product's phase";
-        }
-    }
-    return NULL;
-}
-
-static bool is_factor_before(const struct fastrnn_program *const p, const int state) {
-    for (int j = 0; j < p->product_count; j++) {
-        for (int k = 0; k < p->products[j].factor_count; k++) {
-            const struct fastrnn_read *const factor = &p->products[j].factors[k];
-            if (factor->kind == FASTRNN_READ_BEFORE && factor->index == state) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* Backward's reads have been checked. */
 static const char *error_of_saved_states(const struct fastrnn_program *const p) {
     const int saved = program_saved_vectors(p->table);
@@ -231,7 +133,7 @@ static const char *error_of_saved_states(const struct fastrnn_program *const p) 
         const bool is_operand = j == 0 && program_multiplies_h(p);
         const bool is_needed =
             j != p->table->output &&
-            (is_operand || code_reads(&p->backward, FASTRNN_READ_BEFORE, j) || is_factor_before(p, j));
+            (is_operand || code_reads(&p->backward, FASTRNN_READ_BEFORE, j) || program_has_factor_before(p, j));
         if (is_needed && vector < 0) {
             return "saved_state: backward needs a state that is neither the output nor saved";
         }
@@ -246,11 +148,11 @@ const char *fastrnn_program_error(const struct fastrnn_program *const program) {
         return "program: expected struct_size to be sizeof(struct fastrnn_program)";
     }
     const char *error = error_of_table(program->table);
-    error = error ? error : error_of_products(program);
+    error = error ? error : program_error_of_products(program);
     error = error ? error : error_of_slots(program);
     error = error ? error : code_error_of_lists(&program->forward);
     error = error ? error : code_error_of_lists(&program->backward);
-    error = error ? error : error_of_product_phases(program);
+    error = error ? error : program_error_of_product_phases(program);
     error = error ? error : code_error_of_reads(program, PROGRAM_BACKWARD);
     error = error ? error : error_of_saved_states(program);
     error = error ? error : code_error(program, PROGRAM_FORWARD);
@@ -299,7 +201,7 @@ struct cell_shape program_shape(const struct fastrnn_program *const p) {
         const struct fastrnn_product *const product = &p->products[j];
         shape.product[j] = (struct cell_product){
             .gate = (int8_t)product->gate,
-            .slot = (int8_t)slot_of_product(p, j),
+            .slot = (int8_t)program_slot_of_product(p, j),
             .forward_phase = (int8_t)product->forward_phase,
             .backward_phase = (int8_t)product->backward_phase,
             .kept = (int8_t)product->kept,

@@ -61,6 +61,17 @@ static inline int code_writes(const struct fastrnn_code *const code, const enum 
     return times;
 }
 
+/* Second products. Bit g: gate g has one; the slot with one, -1 unless there is exactly one; whether a factor is this
+ * state before the step. */
+unsigned program_product_gates(const struct fastrnn_program *program);
+int program_slot_of_product(const struct fastrnn_program *program, int product);
+bool program_has_factor_before(const struct fastrnn_program *program, int state);
+
+/* A message about the first rule of second products that is broken, or null: after the table; and of their phases,
+ * after the slots and the lists of both directions. */
+const char *program_error_of_products(const struct fastrnn_program *program);
+const char *program_error_of_product_phases(const struct fastrnn_program *program);
+
 /* The phase that writes a vector: as the instructions say, before they are checked; -1: none. */
 int code_phase_of_write(const struct fastrnn_code *code, enum fastrnn_write_kind kind, int index);
 

@@ -8,6 +8,27 @@
 
 static inline int rows_of_tile(const int panels) { return panels == 3 ? (int)TILE_ROWS_OF_THREE : (int)TILE_ROWS; }
 
+/* The number of blocks in a tile of one row: enough for independent chains, or all that are left. */
+static inline int blocks_of_one_row(const int G, const int64_t left) {
+    if (G == 4) {
+        return left >= 2 ? 2 : 1;
+    }
+    if (G == 3) {
+        return left == 4 ? 2 : left < 3 ? (int)left : 3; /* 2 + 2, not 3 + 1 */
+    }
+    return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+/* The same for a tile of several rows. Its single panels may stand side by side. */
+static inline int blocks_of_rows(const int G, const int R, const int64_t left) {
+    const int most = R <= TILE_ROWS_OF_FOUR_PANELS ? 4 : (int)TILE_PANELS;
+    return G > 1 ? 1 : left >= most ? most : left >= 2 ? 2 : 1;
+}
+
+static inline int blocks_of_tile(const int G, const int R, const int64_t left) {
+    return R == 1 ? blocks_of_one_row(G, left) : blocks_of_rows(G, R, left);
+}
+
 /* A strip is a set of rows; its tiles share each chunk of K of a block of weights. The second-level cache keeps the
  * chunk until the last tile has used it. Meanwhile each tile fetches its part of the next chunk, one cache line with
  * every k, so memory delivers at the pace of the products and no tile waits. Between two chunks the sums are stored in
