@@ -100,7 +100,7 @@ def test_torch_compile_runs_one_size_unless_it_runs_all():
 
 
 def test_long_cases_have_fewer_rounds_and_slow_rivals_one():
-    assert [rounds_of(seconds) for seconds in (0.01, 1.0, 5.0, 99.0)] == [5, 3, 2, 1]
+    assert [rounds_of(seconds) for seconds in (0.01, 1.0, 5.0, 99.0)] == [5, 3, 2, 2]
     medians = {OURS.name: [1.0], SCAN.name: [9.0], LOOP.name: [4.0], "torch.nn": [2.0], "haste": [2.9]}
     assert left_out(medians) == {LOOP.name}
 
