@@ -2,7 +2,7 @@
 
     {"group": "cells", …, "results": [{"case": {…}, "screen": {…}, "runs": [[{…}, …], …]}]}
 
-ratios.py says what the screen and the runs are. A ratio is a rival's time over that of `fastrnn.Recurrent`, or over the
+ratios.py explains screens and runs. A ratio is a rival's time over that of `fastrnn.Recurrent`, or over the
 compiled cell's.
 """
 

@@ -134,7 +134,7 @@ def named_by_gate(gradients: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class CellsTorch:
-    """The loop as it is."""
+    """The loop, not compiled."""
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)

@@ -118,8 +118,7 @@ static void begin_forward_job(struct forward_pass *const pass) {
     };
 }
 
-/* Second product `number`: that of a cell of one gate which stays apart, with the rows of w_hh of the product's gate.
- */
+/* Sets up second product `number`. It runs like the product of a cell with one gate: the rows of its gate in w_hh. */
 static void begin_second_product(struct forward_pass *const pass, const int number) {
     const struct cell_product *const product = &pass->cell->product[number];
     struct interpreter *const phase = &pass->phases[product->forward_phase];

@@ -125,8 +125,9 @@ struct interpreter {
     struct span_instruction body[FASTRNN_INSTRUCTIONS_MAX], uniform[LAYOUT_UNIFORM_MAX];
     struct blocks units;
     bool is_padded; /* blocks inside a row have padding, which tensors do not have */
-    int panels; /* accumulators of a row and block: in the first phase one for each gate, or one in backward; in later
-                   phases that of the second product, if there is one */
+    /* Accumulators of a row and block. First phase: one for each gate; in backward, one. Later phases: one with a
+     * second product, else none. */
+    int panels;
     const struct layout_place *const *place, *const *place_before; /* of the step's rows, and of the rows before them */
     struct even_rows even, even_before;
     starting_function *load_starting;
